@@ -1,0 +1,45 @@
+# Everything runs in .venv, which is made on first use and refreshed when the requirements change.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test slow check format
+
+help:
+	@echo "make demo    norms of a small trained network"
+	@echo "make test    the fast tests"
+	@echo "make slow    the slow tests"
+	@echo "make check   ruff and mypy"
+	@echo "make format  ruff, fixing what it can"
+	@echo "PYTHON=python3.12 make ...   chooses the interpreter (3.11 or newer)"
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pathlift needs Python 3.11 or newer: set PYTHON")'
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,export,test]'
+	@touch $@
+
+install: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/pathlift norm examples/digits.onnx --q 1,2 --per-layer
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# Exit code 5 is pytest's "no tests were found".
+slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow || test $$? -eq 5
+
+check: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format

@@ -1,0 +1,265 @@
+"""PyTorch in: torch's exporter turns a module into an ONNX model, quietly and with coded errors."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import logging
+import operator
+import sys
+import warnings
+from ast import literal_eval
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import onnx_ir
+import onnx_ir.passes.common as common
+
+from pathlift.ir.errors import PathliftError, UnsupportedError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+BATCH = "N"
+_SCOPES = "pkg.torch.onnx.name_scopes"
+_KEPT = "namespace"  # modules and classes a node comes from; the exporter's other notes quote files of the machine
+
+
+def export(
+    module: nn.Module,
+    example: Sequence[Tensor] | Sequence[int],
+    *,
+    dynamic_batch: bool = True,
+    opset: int | None = None,
+    input_names: Sequence[str] | None = None,
+    output_names: Sequence[str] | None = None,
+    verbose: bool = False,
+) -> onnx_ir.Model:
+    """Export a PyTorch module to ONNX, in eval mode; the module gets its own mode back.
+
+    Parameters stay as the module has them: batch normalizations are not folded, and equal weights are not merged
+    unless the module ties them. Nodes are named after the submodules they come from.
+
+    Parameters
+    ----------
+    module
+        The network.
+    example
+        Input tensors, one per argument of ``forward``; or the shape of the only one, filled with normal noise.
+    dynamic_batch
+        Leave the first axis of every input open, under the name ``N``; else it is that of the example.
+    opset
+        ONNX opset; the exporter's default if None.
+    input_names, output_names
+        By default the arguments of ``forward``, and ``output`` or ``output_0``, ``output_1``, ….
+    verbose
+        Let the exporter print, log and warn.
+
+    Returns
+    -------
+    onnx_ir.Model
+        Shares the weights with the module: no copy, and no limit on their size.
+
+    Raises
+    ------
+    UsageError
+        onnxscript is missing, or the module does not accept the example.
+    UnsupportedError
+        The exporter cannot trace the module or translate one of its operations.
+    """
+    import torch
+
+    if importlib.util.find_spec("onnxscript") is None:
+        raise UsageError("0480", "exporting a module needs onnxscript", hint="pip install 'pathlift[export]'")
+    inputs = _inputs(example, dynamic_batch)
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with contextlib.nullcontext() if verbose else _quiet():
+            program = torch.onnx.export(
+                module,
+                inputs,
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim(BATCH)},) * len(inputs) if dynamic_batch else None,
+                opset_version=opset,
+                input_names=input_names,
+                output_names=output_names,
+                optimize=False,  # it would fold batch normalizations and merge equal parameters
+                verbose=verbose,
+            )
+            assert program is not None
+            model = _tidy(program.model, name_outputs=output_names is None)
+        if dynamic_batch:
+            _require_dynamic(model)
+        return model
+    except PathliftError:
+        raise
+    except Exception as error:
+        raise _diagnose(module, inputs, error) from error
+    finally:
+        for part, training in modes:
+            part.training = training
+
+
+def load_factory(spec: str) -> nn.Module:
+    """Import ``package.module:factory``, from the current folder too, and return the module it names or makes.
+
+    Parameters
+    ----------
+    spec
+        An importable module, a colon and an attribute: a ``torch.nn.Module``, or anything that returns one when
+        called without arguments (a class of modules, a function).
+    """
+    from torch import nn
+
+    path, _, name = spec.partition(":")
+    if not path or not name:
+        raise UsageError("0481", f"{spec!r} does not name a factory", hint="write package.module:factory")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        made = operator.attrgetter(name)(importlib.import_module(path))
+        if not isinstance(made, nn.Module) and callable(made):
+            made = made()
+    except Exception as error:
+        raise UsageError("0482", f"loading {spec!r} failed: {type(error).__name__}: {_line(error)}") from error
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(here)
+    if not isinstance(made, nn.Module):
+        raise UsageError("0483", f"{spec!r} gives a {type(made).__name__}, not a torch.nn.Module")
+    return made
+
+
+def _inputs(example: Sequence[Tensor] | Sequence[int], dynamic_batch: bool) -> tuple[Tensor, ...]:
+    """Make the example a tuple of tensors; torch takes a leading axis of 1 for a constant, so double it if it is open."""
+    import torch
+
+    tensors = [item for item in example if isinstance(item, torch.Tensor)]
+    if not tensors:
+        sizes = [int(size) for size in example]
+        if not sizes or min(sizes) < 1:
+            raise UsageError("0484", f"the example shape {sizes} is not a list of positive sizes")
+        tensors = [torch.randn(sizes)]
+    if dynamic_batch:
+        leading = {len(tensor) if tensor.ndim else 0 for tensor in tensors}
+        if len(leading) > 1 or 0 in leading:
+            raise UsageError("0485", "the inputs do not share a first axis", hint="export with a fixed batch")
+        if leading == {1}:
+            tensors = [torch.cat((tensor, tensor)) for tensor in tensors]
+    return tuple(tensors)
+
+
+def _tidy(model: onnx_ir.Model, *, name_outputs: bool) -> onnx_ir.Model:
+    """Fold the shape arithmetic, name nodes after submodules, and drop the exporter's notes."""
+    from onnxscript import optimizer, rewriter
+    from onnxscript.rewriter.rules import common as rules
+
+    graph = model.graph
+    parameters = {id(value) for value in graph.initializers.values()}
+    clearing = (
+        rules.materialize_reshape_shape_rule,
+        rules.collapse_slice_rule,
+        rules.collapse_slice2_rule,
+        rules.no_op_cast_rule,
+        rules.no_op_expand_rule,
+        rules.no_op_transpose_rule,
+        rules.squeeze_reshape_1d_rule,
+    )
+
+    def of_constants(node: onnx_ir.Node) -> bool | None:
+        # what is computed from a parameter keeps the parameter, under its name
+        return False if any(id(value) in parameters for value in node.inputs) else None
+
+    common.InlinePass()(model)
+    for _ in range(2):  # the second round folds what the first made constant
+        optimizer.fold_constants_ir(model, onnx_shape_inference=True, should_fold=of_constants)
+        rewriter.rewrite(model, clearing)
+    _name_nodes(graph)
+    if name_outputs:
+        for index, value in enumerate(graph.outputs):
+            value.name = "output" if len(graph.outputs) == 1 else f"output_{index}"
+    for step in (
+        common.RemoveUnusedNodesPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.OutputFixPass(),
+        common.NameFixPass(),
+    ):
+        step(model)
+    _strip(graph)
+    return model
+
+
+def _name_nodes(graph: onnx_ir.Graph) -> None:
+    """Name each node after its submodule, and its op too where the submodule has several."""
+    paths = {node: _module_path(node) for node in graph if node.op_type != "Constant"}
+    sizes = Counter(paths.values())
+    for node, path in paths.items():
+        alone = path and sizes[path] == 1
+        node.name = path if alone else "/".join(filter(None, (path, node.op_type)))
+
+
+def _module_path(node: onnx_ir.Node) -> str:
+    scopes = literal_eval(node.metadata_props.get(_SCOPES, "[]"))  # ['', 'block', 'block.conv', 'conv2d']
+    return str(scopes[-2]) if len(scopes) > 1 and scopes[0] == "" else ""
+
+
+def _strip(graph: onnx_ir.Graph) -> None:
+    """Drop what the exporter notes down, stack traces with paths of this machine among it."""
+    values = [*graph.inputs, *graph.initializers.values(), *(value for node in graph for value in node.outputs)]
+    for noted in (graph, *graph, *values):
+        for key in set(noted.metadata_props) - {_KEPT}:
+            del noted.metadata_props[key]
+
+
+def _require_dynamic(model: onnx_ir.Model) -> None:
+    """Refuse the fixed batch that the exporter silently falls back to when the network's code implies one."""
+    for value in model.graph.inputs:
+        if value.shape is None or isinstance(value.shape[0], int):
+            raise UnsupportedError(
+                "0382", f"the module works for one batch size only (input {value.name!r})", hint="fix the batch"
+            )
+
+
+def _diagnose(module: nn.Module, inputs: tuple[Tensor, ...], error: Exception) -> PathliftError:
+    """Name the cause: the module refuses the example, or the exporter refuses the module."""
+    import torch
+
+    try:
+        with torch.no_grad():
+            module(*inputs)
+    except Exception as refusal:
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
+        return UsageError("0486", f"the module fails on an input of shape {shapes}: {_line(refusal)}")
+    root: BaseException = error
+    while root.__cause__ is not None:
+        root = root.__cause__
+    name = type(module).__name__
+    if "No ONNX function found" in str(root):
+        operation = str(root).partition("op='")[2].partition("'")[0]
+        return UnsupportedError("0381", f"module {name!r}: {operation} has no ONNX translation")
+    return UnsupportedError("0380", f"module {name!r} cannot be exported: {_line(root)}")
+
+
+def _line(error: BaseException) -> str:
+    """First line of an error's message, cut at 200 characters."""
+    line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+    return line if len(line) <= 200 else line[:199] + "…"
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep the exporter's prints, logs and warnings off the terminal."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            with contextlib.redirect_stderr(io.StringIO()):
+                yield
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,113 @@
+"""Checks of the whole file: format and operator-set versions, text encoding, domains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError, Message
+from onnx import FunctionProto, ModelProto, TensorProto
+
+from pathlift.frontend.protos import all_nodes, function_id, quoted
+from pathlift.ir.errors import InvalidModelError
+
+OLDEST_IR, OLDEST_OPSET = 3, 7
+_TENSOR_TEXT = ("name", "doc_string", "external_data", "metadata_props")
+
+
+def parse(data: bytes) -> ModelProto:
+    """Parse the bytes of a model file and check what every model must have, and its versions."""
+    model = ModelProto()
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise InvalidModelError(
+            "0101", f"not an ONNX model: {len(data)} bytes that are not valid protobuf", hint="is the file truncated?"
+        ) from error
+    missing = [name for name in ("ir_version", "graph") if not model.HasField(name)]
+    if missing or not model.opset_import:
+        raise InvalidModelError(
+            "0102",
+            f"not a complete ONNX model: {len(data)} bytes without {(*missing, 'opset_import')[0]}",
+            hint="is the file truncated?",
+        )
+    _require_text(model)
+    if not OLDEST_IR <= model.ir_version <= onnx.IR_VERSION:
+        raise InvalidModelError(
+            "0103", f"IR version {model.ir_version} is not supported: {OLDEST_IR} to {onnx.IR_VERSION} are"
+        )
+    return model
+
+
+def _require_text(model: ModelProto) -> None:
+    # The parser accepts any bytes as text and hands them over as bytes; everything downstream expects str.
+    pending: list[Message] = [model]
+    while pending:
+        for kind, value in _fields(pending.pop()):
+            if kind == "message":
+                pending += value
+            elif not all(isinstance(text, str) for text in value):
+                raise InvalidModelError("0105", f"a name in the file is not valid UTF-8: {quoted(str(value[0]))}")
+
+
+def _fields(message: Message) -> Iterable[tuple[str, Any]]:
+    """Yield the nested messages and the texts of `message`, without touching the weights."""
+    if isinstance(message, TensorProto):  # listing all its fields would copy raw_data
+        for name in _TENSOR_TEXT:
+            value = getattr(message, name)
+            yield ("text", [value]) if name in _TENSOR_TEXT[:2] else ("message", value)
+        return
+    for field, value in message.ListFields():
+        many = value if field.is_repeated else (value,)
+        if field.type == field.TYPE_MESSAGE:
+            yield "message", many
+        elif field.type == field.TYPE_STRING:
+            yield "text", many
+
+
+def settle_domains(model: ModelProto) -> list[str]:
+    """Check and complete the operator-set imports, in place, and spell the default domain one way.
+
+    Returns
+    -------
+    list of str
+        Warnings: the domains that were used and not imported.
+    """
+    for node in all_nodes(model):
+        node.domain = _spelled(node.domain)
+    for function in model.functions:
+        function.domain = _spelled(function.domain)
+    versions = _imports(model, "the model")
+    if (default := versions.get("")) is not None:
+        _check_opset(default)
+    local = {function_id(function)[0] for function in model.functions}
+    for function in model.functions:
+        own = _imports(function, f"function {quoted(function.name)}")
+        _check_opset(own.get("", OLDEST_OPSET))
+    used = {node.domain for node in all_nodes(model)}
+    if "" in used and default is None and not any("" == entry.domain for f in model.functions for entry in f.opset_import):
+        raise InvalidModelError("0102", "the model uses standard operators without importing an opset for them")
+    absent = sorted(used - versions.keys() - {""})
+    for domain in absent:
+        model.opset_import.add(domain=domain, version=1)
+    return [f"domain {quoted(domain)} is used without an opset import: version 1 assumed" for domain in absent if domain not in local]
+
+
+def _spelled(domain: str) -> str:
+    return "" if domain == "ai.onnx" else domain
+
+
+def _imports(owner: ModelProto | FunctionProto, where: str) -> dict[str, int]:
+    versions: dict[str, int] = {}
+    for entry in owner.opset_import:
+        entry.domain = _spelled(entry.domain)
+        if versions.setdefault(entry.domain, entry.version) != entry.version:
+            raise InvalidModelError("0107", f"{where} imports two versions of domain {quoted(entry.domain)}")
+    return versions
+
+
+def _check_opset(version: int) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= version <= newest:
+        raise InvalidModelError("0104", f"opset {version} is not supported: {OLDEST_OPSET} to {newest} are")

@@ -1,0 +1,111 @@
+"""Coded errors: one class per family, one exit code per class.
+
+Every failure that a user can cause is a `PathliftError`. It carries a stable code (``PL`` and four digits), one
+sentence that names the node or tensor, and a hint that says what to do about it. The command line prints exactly
+that line and exits with `exit_code`; nothing else may reach the user.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PathliftError(Exception):
+    """Base of all coded errors.
+
+    Parameters
+    ----------
+    code
+        Four digits, unique per cause, for example ``"0304"``. The first two are the family.
+    message
+        One sentence; names the node or tensor it is about.
+    hint
+        What the user can do about it; empty when there is nothing.
+    """
+
+    family: ClassVar[str] = "00"
+    exit_code: ClassVar[int] = 70
+
+    def __init__(self, code: str, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.code, self.message, self.hint = f"PL{code}", message, hint
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.message}" + (f" hint: {self.hint}" if self.hint else "")
+
+
+class InvalidModelError(PathliftError):
+    """The file is not a valid ONNX model (exit 3): PL01xx."""
+
+    family = "01"
+    exit_code = 3
+
+
+class UnsafeModelError(PathliftError):
+    """The file reaches outside its folder or asks for absurd resources (exit 3): PL02xx."""
+
+    family = "02"
+    exit_code = 3
+
+
+class UnsupportedError(PathliftError):
+    """A valid graph that this analysis has no proved rule for (exit 4): PL03xx.
+
+    Raised inside a primitive with the bare reason; the evaluator adds the node through `at`.
+    """
+
+    family = "03"
+    exit_code = 4
+
+    def __init__(self, code: str, message: str, *, hint: str = "", node: str = "", op: str = "") -> None:
+        super().__init__(code, message, hint=hint)
+        self.node, self.op = node, op
+
+    def at(self, node: str, op: str) -> UnsupportedError:
+        """Return this refusal with the node's name and op, unless it already names one."""
+        if self.node:
+            return self
+        message = f"node {node!r} ({op}): {self.message}"
+        return UnsupportedError(self.code.removeprefix("PL"), message, hint=self.hint, node=node, op=op)
+
+
+class UsageError(PathliftError):
+    """The caller's arguments are wrong (exit 2): PL04xx."""
+
+    family = "04"
+    exit_code = 2
+
+
+class GraphError(PathliftError):
+    """An IR graph violates an invariant that `verify` guards (exit 3): PL05xx."""
+
+    family = "05"
+    exit_code = 3
+
+
+class TextError(PathliftError):
+    """IR text or a pipeline string does not parse (exit 2): PL06xx."""
+
+    family = "06"
+    exit_code = 2
+
+
+class OutputError(PathliftError):
+    """The result could not be written where the user asked (exit 2); nothing that existed is lost: PL07xx."""
+
+    family = "07"
+    exit_code = 2
+
+
+class WitnessError(PathliftError):
+    """A pass produced a graph that its own witness contradicts: a bug in the pass (exit 70): PL08xx."""
+
+    family = "08"
+    exit_code = 70
+
+
+class RuntimeFailureError(PathliftError):
+    """Executing a graph failed (exit 70): PL09xx."""
+
+    family = "09"
+    exit_code = 70

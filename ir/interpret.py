@@ -1,0 +1,90 @@
+"""The one evaluator: runs every op's program under an algebra, in topological order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from pathlift.ir.algebra import Algebra
+from pathlift.ir.errors import UnsupportedError, UsageError
+from pathlift.ir.graph import Graph, Node, Value
+from pathlift.ir.ops import OPS
+
+T = TypeVar("T")
+Observer = Callable[[str, Node, "tuple[T | None, ...]", "tuple[T, ...]"], None]
+
+
+def run(
+    graph: Graph, algebra: Algebra[T], feeds: Mapping[str, T], *, observe: Observer[T] | None = None
+) -> dict[str, T]:
+    """Evaluate a graph; a value is dropped after its last use.
+
+    Parameters
+    ----------
+    graph
+        What to evaluate.
+    algebra
+        What the primitives mean.
+    feeds
+        A value for every graph input, by name.
+    observe
+        Called as ``observe(key, node, inputs, outputs)`` after each op.
+
+    Returns
+    -------
+    dict
+        The graph's outputs, by name.
+
+    Raises
+    ------
+    UnsupportedError
+        If the algebra has no rule for a node; names node, op and reason.
+    UsageError
+        If an input is not fed.
+    """
+    missing = [name for name in graph.inputs if name not in feeds]
+    if missing:
+        raise UsageError("0401", f"input {missing[0]!r} is not fed", hint=f"inputs: {', '.join(graph.inputs)}")
+    pending = Counter(producer for producer, _ in graph.nx.edges())
+    pending.update(value.node for value in graph.outputs)
+    values: dict[Value, T] = {}
+    for key in graph.order:
+        node = graph[key]
+        if node.op == "Input":
+            outputs: tuple[T, ...] = (feeds[key],)
+        elif not pending[key]:
+            continue  # dead code has no say in a result
+        else:
+            sources = graph.inputs_of(key)
+            inputs = tuple(None if v is None else values[v] for v in sources)
+            outputs = evaluate(algebra, node, inputs)
+            if observe is not None:
+                observe(key, node, inputs, outputs)
+            for source in sources:
+                if source is not None:
+                    pending[source.node] -= 1
+                    if not pending[source.node]:
+                        for index in range(len(graph[source.node].types)):
+                            values.pop(Value(source.node, index), None)
+        values.update({Value(key, i): v for i, v in enumerate(outputs)})
+    return {graph.name_of(v): values[v] for v in graph.outputs}
+
+
+def evaluate(algebra: Algebra[T], node: Node, inputs: tuple[T | None, ...]) -> tuple[T, ...]:
+    """Run one node's program.
+
+    Raises
+    ------
+    UnsupportedError
+        If the algebra has no rule for it; names node, op and reason.
+    """
+    algebra.enter(node)
+    try:
+        if node.op == "Param":
+            assert node.value is not None
+            return (algebra.param(node.value),)
+        result = OPS[node.op].program(algebra, *inputs, **node.attrs)
+    except UnsupportedError as refusal:
+        raise refusal.at(node.label, str(node.attrs.get("op_type", node.op))) from None
+    return result if isinstance(result, tuple) else (result,)

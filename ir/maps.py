@@ -1,0 +1,223 @@
+"""Linear maps: what `Algebra.linear` is handed. Spatial axes follow batch and channel; 1-D, 2-D and 3-D alike."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from pathlift.ir import dims as D
+from pathlift.ir.errors import GraphError
+from pathlift.ir.primitives import LinearMap, normalized_axes, reduced
+from pathlift.ir.types import Dim, Dims
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Ints = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Contract(LinearMap):
+    """An einsum of activations and weights, ``"…i,io->…o"``: the first operand is `x`, the second the weights.
+
+    Parameters
+    ----------
+    equation
+        Einsum letters; an ellipsis may lead the first operand and the result. Letters shared by both operands and
+        missing from the result are summed over.
+    """
+
+    equation: str
+
+    @functools.cached_property
+    def terms(self) -> tuple[str, str, str]:
+        """Letters of `x`, of the weights, and of the result; ``.`` stands for the ellipsis."""
+        operands, result = self.equation.replace(" ", "").replace("...", ".").split("->")
+        x, w = operands.split(",")
+        return x, w, result
+
+    def shape(self, x: Dims, w: Dims | None) -> Dims:
+        assert w is not None
+        xs, ws, out = self.terms
+        lead = len(x) - len(xs.replace(".", ""))
+        if len(w) != len(ws) or lead < 0 or (lead > 0 and "." not in xs):
+            raise GraphError("0528", f"shapes {list(x)} and {list(w)} do not fit {self.equation!r}")
+        extents: dict[str, Dim] = {}
+        for letter, dim in [*zip(xs.replace(".", ""), x[lead:], strict=True), *zip(ws, w, strict=True)]:
+            agree, extents[letter] = D.unify(extents.get(letter), dim)
+            if not agree:
+                raise GraphError("0528", f"shapes {list(x)} and {list(w)} disagree in {letter!r} of {self.equation!r}")
+        return tuple(d for letter in out for d in (x[:lead] if letter == "." else (extents[letter],)))
+
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float = 1.0) -> Tensor:  # noqa: ARG002 (no fixed coefficients)
+        import torch
+
+        assert w is not None
+        if self.equation == "...i,io->...o":
+            return x @ w
+        if self.equation == "...i,oi->...o":
+            return x @ w.mT
+        return torch.einsum(self.equation, x, w)
+
+
+@dataclass(frozen=True)
+class Conv(LinearMap):
+    """Convolution (cross-correlation). `pads`: all begins, then all ends."""
+
+    strides: Ints
+    pads: Ints
+    dilations: Ints
+    groups: int = 1
+
+    def shape(self, x: Dims, w: Dims | None) -> Dims:
+        assert w is not None
+        n = len(self.strides)
+        if (
+            len(x) != n + 2
+            or len(w) != n + 2
+            or not _fits(x[1], w[1], self.groups)
+            or not _fits(w[0], None, self.groups)
+        ):
+            raise GraphError("0529", f"weights {list(w)} with {self.groups} groups do not fit an input {list(x)}")
+        spatial = (
+            D.windows(x[i + 2], _known(w[i + 2]), self.strides[i], self.pads[i] + self.pads[i + n], self.dilations[i])
+            for i in range(n)
+        )
+        return (x[0], w[0], *spatial)
+
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float = 1.0) -> Tensor:  # noqa: ARG002
+        import torch.nn.functional as F
+
+        assert w is not None
+        n = len(self.strides)
+        begins, ends = self.pads[:n], self.pads[n:]
+        if begins != ends:
+            x = F.pad(x, [p for i in reversed(range(n)) for p in (begins[i], ends[i])])
+            begins = (0,) * n
+        conv = (F.conv1d, F.conv2d, F.conv3d)[n - 1]
+        result: Tensor = conv(x, w, None, self.strides, begins, self.dilations, self.groups)
+        return result
+
+
+@dataclass(frozen=True)
+class ConvTranspose(LinearMap):
+    """Transposed convolution; weights are (in, out/groups, kernel…). `pads` crop the full result."""
+
+    strides: Ints
+    pads: Ints
+    dilations: Ints
+    output_padding: Ints
+    groups: int = 1
+
+    def shape(self, x: Dims, w: Dims | None) -> Dims:
+        assert w is not None
+        n = len(self.strides)
+        if len(x) != n + 2 or len(w) != n + 2 or not D.unify(x[1], w[0])[0] or not _fits(w[0], None, self.groups):
+            raise GraphError("0529", f"weights {list(w)} with {self.groups} groups do not fit an input {list(x)}")
+        spatial: list[Dim] = []
+        for i in range(n):
+            size, kernel = x[i + 2], _known(w[i + 2])
+            crop = self.pads[i] + self.pads[i + n]
+            extra = self.dilations[i] * (kernel - 1) + 1 + self.output_padding[i] - crop - self.strides[i]
+            spatial.append(size * self.strides[i] + extra if isinstance(size, int) else None)
+        channels = w[1] * self.groups if isinstance(w[1], int) else None
+        return (x[0], channels, *spatial)
+
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float = 1.0) -> Tensor:  # noqa: ARG002
+        import torch.nn.functional as F
+
+        assert w is not None
+        n = len(self.strides)
+        conv = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[n - 1]
+        full = conv(x, w, None, self.strides, 0, 0, self.groups, self.dilations)
+        # One explicit crop (or zero extension by output padding): torch knows symmetric pads only.
+        edges = [
+            p for i in reversed(range(n)) for p in (-self.pads[i], self.output_padding[i] - self.pads[i + n])
+        ]  # fmt: skip
+        return F.pad(full, edges)
+
+
+@dataclass(frozen=True)
+class AveragePool(LinearMap):
+    """Average over windows. Edges weigh 1/count, where `count` depends on the position at borders.
+
+    ONNX counts: without `count_include_pad`, the input values in the window; with it, also those in the declared
+    padding, but never what `ceil_mode` adds beyond.
+    """
+
+    kernel: Ints
+    strides: Ints
+    pads: Ints
+    dilations: Ints
+    ceil_mode: bool = False
+    count_include_pad: bool = False
+
+    def shape(self, x: Dims, w: Dims | None) -> Dims:  # noqa: ARG002
+        return pooled_shape(x, self.kernel, self.strides, self.pads, self.dilations, self.ceil_mode)
+
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float = 1.0) -> Tensor:  # noqa: ARG002
+        total = x
+        for i in range(len(self.kernel)):
+            total = total * 0 if x.shape[i + 2] == 0 else self._along(total, i, q)
+        return total
+
+    def _along(self, x: Tensor, i: int, q: float) -> Tensor:
+        """Average along one spatial axis: windows are boxes, so the divisor is a product over axes."""
+        import torch
+
+        axis, n = i + 2, len(self.kernel)
+        k, s, p, d = self.kernel[i], self.strides[i], self.pads[i], self.dilations[i]
+        size = x.shape[axis]
+        count = D.pooled(size, k, s, p, self.pads[i + n], d, self.ceil_mode)
+        assert isinstance(count, int)
+        position = torch.arange(count, device=x.device)[:, None] * s - p + torch.arange(k, device=x.device) * d
+        inside = (position >= 0) & (position < size)
+        counted = (position >= -p) & (position < size + self.pads[i + n]) if self.count_include_pad else inside
+        coefficient = inside.to(x.dtype) / counted.sum(1, keepdim=True).clamp(min=1).to(x.dtype) ** q
+        taken = x.index_select(axis, position.clamp(0, size - 1).reshape(-1))
+        taken = taken.reshape(*x.shape[:axis], count, k, *x.shape[axis + 1 :])
+        weights = coefficient.reshape(count, k, *[1] * (x.ndim - axis - 1))
+        return (taken * weights).sum(axis + 1)
+
+
+@dataclass(frozen=True)
+class Reduce(LinearMap):
+    """Sum or mean over `axes` (all, if empty)."""
+
+    axes: Ints
+    keepdims: bool
+    mean: bool
+
+    def shape(self, x: Dims, w: Dims | None) -> Dims:  # noqa: ARG002
+        return reduced(x, self.axes, self.keepdims)
+
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float = 1.0) -> Tensor:  # noqa: ARG002
+        axes = normalized_axes(self.axes, x.ndim)
+        if not axes:
+            return x
+        total = x.sum(axes, keepdim=self.keepdims)
+        return total / float(prod(x.shape[a] for a in axes)) ** q if self.mean else total
+
+
+def pooled_shape(x: Dims, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil_mode: bool) -> Dims:
+    """Shape of a pooled feature map."""
+    n = len(kernel)
+    if len(x) != n + 2:
+        raise GraphError("0531", f"a {n}-D window does not fit an input {list(x)}")
+    spatial = (
+        D.pooled(x[i + 2], kernel[i], strides[i], pads[i], pads[i + n], dilations[i], ceil_mode) for i in range(n)
+    )
+    return (x[0], x[1], *spatial)
+
+
+def _known(dim: Dim) -> int:
+    assert isinstance(dim, int), "weights have known extents"
+    return dim
+
+
+def _fits(channels: Dim, per_group: Dim, groups: int) -> bool:
+    if not isinstance(channels, int):
+        return True
+    return channels % groups == 0 if per_group is None else channels == _known(per_group) * groups

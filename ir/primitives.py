@@ -1,0 +1,130 @@
+"""What the primitives of an algebra are handed: frozen descriptions that know their shape and their torch meaning.
+
+`LinearMap` (ir/maps.py) and `View` (ir/views.py) have files of their own; this one holds the base classes, the
+activations and the order statistics. torch is imported where it is used, so that reading a model does not load it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pathlift.ir.types import Dims
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pathlift.ir.graph import Node
+
+
+class LinearMap(ABC):
+    """A map linear in `x`; also linear in the weights `w` where it has weights."""
+
+    @abstractmethod
+    def shape(self, x: Dims, w: Dims | None) -> Dims:
+        """Shape of the result for operands of these shapes."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float = 1.0) -> Tensor:
+        """Apply the map with each of its own fixed coefficients c replaced by |c|^q; `w` is used as it comes.
+
+        With ``q=1`` this is the map itself, sign included.
+        """
+
+
+class View(ABC):
+    """A rearrangement of one or several tensors; every output element is an input element or a constant."""
+
+    @abstractmethod
+    def shape(self, *xs: Dims) -> Dims:
+        """Shape of the result."""
+
+    @abstractmethod
+    def __call__(self, *xs: Tensor) -> Tensor:
+        """Rearrange torch tensors."""
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An elementwise activation, with the constants that analyses rest on.
+
+    Parameters
+    ----------
+    name
+        The op's name.
+    slopes
+        Infimum and supremum of the derivative over ℝ (``inf`` if unbounded).
+    at_zero
+        f(0).
+    homogeneous
+        Whether f(λx) = λf(x) for every λ > 0.
+    torch
+        The function itself, on torch tensors (and its slope parameters, if any).
+    """
+
+    name: str
+    slopes: tuple[float, float]
+    torch: Callable[..., Any] = field(repr=False)
+    at_zero: float = 0.0
+    homogeneous: bool = False
+
+    @property
+    def lipschitz(self) -> float:
+        """The smallest Lipschitz constant."""
+        return max(abs(self.slopes[0]), abs(self.slopes[1]))
+
+
+class OrderStatistic(ABC):
+    """A selection of k-th largest values; each output value is one of a fixed set of input values (its pool)."""
+
+    @abstractmethod
+    def shape(self, x: Dims) -> Dims:
+        """Shape of the result."""
+
+    @abstractmethod
+    def __call__(self, x: Tensor) -> Tensor:
+        """Select, on torch tensors."""
+
+    @abstractmethod
+    def pool_sum(self, x: Tensor) -> Tensor:
+        """Replace every output value by the sum over its pool (padding excluded): pools read as path-norms do."""
+
+    @abstractmethod
+    def pool_max(self, x: Tensor) -> Tensor:
+        """Replace every output value by the maximum over its pool (padding excluded)."""
+
+
+@dataclass(frozen=True)
+class Nonlinear:
+    """An op outside the piecewise-linear world; only execution has a rule for it by default.
+
+    Parameters
+    ----------
+    node
+        The node, whose attributes say what to execute.
+    reason, hint
+        What a refusal says.
+    shape
+        The result's shape from the operands'; ``None``: as the node declares.
+    execute
+        The function, on torch tensors; ``None``: the node is ONNX's to execute.
+    """
+
+    node: Node
+    reason: str
+    hint: str = ""
+    shape: Callable[..., Dims] | None = field(default=None, repr=False)
+    execute: Callable[..., Any] | None = field(default=None, repr=False)
+
+
+def normalized_axes(axes: Sequence[int], rank: int) -> tuple[int, ...]:
+    """Non-negative axes, sorted; an empty sequence means all of them."""
+    return tuple(sorted({a % rank for a in axes})) if axes else tuple(range(rank))
+
+
+def reduced(dims: Dims, axes: Sequence[int], keepdims: bool) -> Dims:
+    """Shape after a reduction over `axes` (all, if empty)."""
+    gone = set(normalized_axes(axes, len(dims)))
+    return tuple(1 if i in gone else d for i, d in enumerate(dims) if keepdims or i not in gone)

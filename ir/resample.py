@@ -1,0 +1,111 @@
+"""Resize as a linear map: one matrix of interpolation coefficients per resized axis (ONNX Resize, opset 10 to 19)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import floor
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pathlift.ir.errors import GraphError
+from pathlift.ir.primitives import LinearMap
+from pathlift.ir.types import Array, Dims
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+COORDINATES: dict[str, Callable[[Array, float, int, int], Array]] = {
+    # (output index, scale, input extent, output extent) -> position on the input axis
+    "half_pixel": lambda i, scale, n, m: (i + 0.5) / scale - 0.5,  # noqa: ARG005
+    "half_pixel_symmetric": lambda i, scale, n, m: n / 2 * (1 - m / (scale * n)) + (i + 0.5) / scale - 0.5,
+    "pytorch_half_pixel": lambda i, scale, n, m: (i + 0.5) / scale - 0.5 if m > 1 else i * 0.0,  # noqa: ARG005
+    "align_corners": lambda i, scale, n, m: i * (n - 1) / (m - 1) if m > 1 else i * 0.0,  # noqa: ARG005
+    "asymmetric": lambda i, scale, n, m: i / scale,  # noqa: ARG005
+}
+_NEAREST: dict[str, Callable[[Array], Array]] = {
+    "round_prefer_floor": lambda x: np.ceil(x - 0.5),
+    "round_prefer_ceil": lambda x: np.floor(x + 0.5),
+    "floor": np.floor,
+    "ceil": np.ceil,
+}
+
+
+@dataclass(frozen=True)
+class Resample(LinearMap):
+    """A separable resize along `axes`, without parameters.
+
+    Parameters
+    ----------
+    axes
+        The axes that change.
+    scales
+        Output extent over input extent, one per axis; empty if `sizes` is given.
+    sizes
+        Output extents, one per axis; empty if `scales` is given.
+    mode
+        ``nearest``, ``linear`` or ``cubic``.
+    coordinates, nearest_mode, cubic_coeff_a, exclude_outside
+        As in ONNX Resize.
+    """
+
+    axes: tuple[int, ...]
+    scales: tuple[float, ...] = ()
+    sizes: tuple[int, ...] = ()
+    mode: str = "nearest"
+    coordinates: str = "half_pixel"
+    nearest_mode: str = "round_prefer_floor"
+    cubic_coeff_a: float = -0.75
+    exclude_outside: bool = False
+
+    def shape(self, x: Dims, w: Dims | None) -> Dims:  # noqa: ARG002
+        out = list(x)
+        for j, axis in enumerate(self.axes):
+            size = x[axis]
+            out[axis] = self.sizes[j] if self.sizes else floor(size * self.scales[j]) if isinstance(size, int) else None
+        return tuple(out)
+
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float = 1.0) -> Tensor:  # noqa: ARG002
+        import torch
+
+        for j, axis in enumerate(self.axes):
+            matrix = self.matrix(j, x.shape[axis])
+            # Coefficients on one source are already added (clamped borders): |c|^q is taken of whole edges, and a
+            # zero coefficient is no edge for any q.
+            m = matrix if q == 1 else np.where(matrix == 0, 0.0, np.abs(matrix) ** q)
+            coefficients = torch.from_numpy(m).to(x)
+            x = torch.tensordot(x, coefficients, dims=([axis], [1])).movedim(-1, axis)
+        return x
+
+    def matrix(self, j: int, n: int) -> Array:
+        """Coefficients along the j-th axis for `n` input values: ``(out, n)`` in float64."""
+        m = self.sizes[j] if self.sizes else floor(n * self.scales[j])
+        scale = m / n if self.sizes else self.scales[j]
+        if self.coordinates not in COORDINATES:
+            raise GraphError("0532", f"unknown coordinate transformation {self.coordinates!r}")
+        position = COORDINATES[self.coordinates](np.arange(m, dtype=np.float64), scale, n, m)
+        if self.mode == "nearest":
+            taps = _NEAREST[self.nearest_mode](position).astype(np.int64)[:, None]
+            weights = np.ones(taps.shape)
+        else:
+            base = np.floor(position)
+            t = (position - base)[:, None]
+            offsets = np.array([0, 1]) if self.mode == "linear" else np.array([-1, 0, 1, 2])
+            taps = base.astype(np.int64)[:, None] + offsets
+            weights = (
+                np.abs(1 - offsets - t) if self.mode == "linear" else _cubic(np.abs(t - offsets), self.cubic_coeff_a)
+            )
+        if self.exclude_outside:
+            weights = np.where((taps >= 0) & (taps < n), weights, 0.0)
+            weights = weights / weights.sum(1, keepdims=True)
+        matrix = np.zeros((m, n))
+        np.add.at(matrix, (np.arange(m)[:, None], taps.clip(0, n - 1)), weights)
+        return matrix
+
+
+def _cubic(distance: Array, a: float) -> Array:
+    """Keys' cubic convolution kernel at these distances."""
+    near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))

@@ -1,0 +1,119 @@
+"""Order statistics: what `Algebra.select` is handed. Max pooling, reductions, and sorting (GroupSort, top-k)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING
+
+from pathlift.ir import dims as D
+from pathlift.ir.errors import GraphError
+from pathlift.ir.maps import pooled_shape
+from pathlift.ir.primitives import OrderStatistic, normalized_axes, reduced
+from pathlift.ir.types import Dims
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Ints = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class WindowMax(OrderStatistic):
+    """Max pooling. Padding is −∞: it is never selected, and it is in no pool."""
+
+    kernel: Ints
+    strides: Ints
+    pads: Ints
+    dilations: Ints
+    ceil_mode: bool = False
+
+    def shape(self, x: Dims) -> Dims:
+        return pooled_shape(x, self.kernel, self.strides, self.pads, self.dilations, self.ceil_mode)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self._fold(x, -inf, maximum=True)
+
+    def pool_sum(self, x: Tensor) -> Tensor:
+        return self._fold(x, 0.0, maximum=False)
+
+    def pool_max(self, x: Tensor) -> Tensor:
+        return self._fold(x, 0.0, maximum=True)
+
+    def _fold(self, x: Tensor, padding: float, *, maximum: bool) -> Tensor:
+        """Reduce the windows, one spatial axis after another (a window is a box)."""
+        import torch
+
+        n = len(self.kernel)
+        for i in range(n):
+            axis, size = i + 2, x.shape[i + 2]
+            k, s, d = self.kernel[i], self.strides[i], self.dilations[i]
+            count = D.pooled(size, k, s, self.pads[i], self.pads[i + n], d, self.ceil_mode)
+            assert isinstance(count, int)
+            reach = (count - 1) * s + d * (k - 1) + 1
+            padded = torch.nn.functional.pad(
+                x.movedim(axis, -1), (self.pads[i], max(0, reach - size - self.pads[i])), value=padding
+            )
+            # Tap by tap, so that no window is ever materialized.
+            taps = (padded[..., j * d : j * d + (count - 1) * s + 1 : s] for j in range(k))
+            result = next(taps)
+            for tap in taps:
+                result = torch.maximum(result, tap) if maximum else result + tap
+            x = result.movedim(-1, axis)
+        return x
+
+
+@dataclass(frozen=True)
+class Extremum(OrderStatistic):
+    """Maximum (or minimum) over `axes` (all, if empty)."""
+
+    axes: Ints
+    keepdims: bool
+    largest: bool = True
+
+    def shape(self, x: Dims) -> Dims:
+        return reduced(x, self.axes, self.keepdims)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        import torch
+
+        axes = normalized_axes(self.axes, x.ndim)
+        return (torch.amax if self.largest else torch.amin)(x, axes, self.keepdims) if axes else x
+
+    def pool_sum(self, x: Tensor) -> Tensor:
+        axes = normalized_axes(self.axes, x.ndim)
+        return x.sum(axes, self.keepdims) if axes else x
+
+    def pool_max(self, x: Tensor) -> Tensor:
+        axes = normalized_axes(self.axes, x.ndim)
+        return x.amax(axes, self.keepdims) if axes else x
+
+
+@dataclass(frozen=True)
+class Sort(OrderStatistic):
+    """The `k` largest (or smallest) values along `axis`, in that order: every one of them ranges over the whole axis."""
+
+    axis: int
+    k: int
+    largest: bool = True
+
+    def shape(self, x: Dims) -> Dims:
+        out, size = list(x), x[self.axis]
+        if isinstance(size, int) and not 0 <= self.k <= size:
+            raise GraphError("0533", f"the top {self.k} of {size} values were asked for")
+        out[self.axis] = self.k
+        return tuple(out)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.sort(self.axis, descending=self.largest).values.narrow(self.axis % x.ndim, 0, self.k)
+
+    def pool_sum(self, x: Tensor) -> Tensor:
+        return self._spread(x.sum(self.axis, keepdim=True))
+
+    def pool_max(self, x: Tensor) -> Tensor:
+        return self._spread(x.amax(self.axis, keepdim=True))
+
+    def _spread(self, pooled: Tensor) -> Tensor:
+        extents = [-1] * pooled.ndim
+        extents[self.axis] = self.k
+        return pooled.expand(extents)

@@ -1,0 +1,135 @@
+"""Value types of the IR: element types, shapes whose dimensions may be symbolic, and parameters."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from pathlift.ir.errors import UnsupportedError
+
+Dim = int | str | None
+"""A known extent, a symbolic one (``"N"``), or an unknown one."""
+Dims = tuple[Dim, ...]
+Array = NDArray[Any]
+
+_SHORT_NAMES: dict[str, Any] = {
+    "f64": np.float64, "f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16,
+    "f8e4m3fn": ml_dtypes.float8_e4m3fn, "f8e4m3fnuz": ml_dtypes.float8_e4m3fnuz,
+    "f8e5m2": ml_dtypes.float8_e5m2, "f8e5m2fnuz": ml_dtypes.float8_e5m2fnuz,
+    "f8e8m0": ml_dtypes.float8_e8m0fnu, "f4e2m1": ml_dtypes.float4_e2m1fn,
+    "i64": np.int64, "i32": np.int32, "i16": np.int16, "i8": np.int8, "i4": ml_dtypes.int4, "i2": ml_dtypes.int2,
+    "u64": np.uint64, "u32": np.uint32, "u16": np.uint16, "u8": np.uint8, "u4": ml_dtypes.uint4, "u2": ml_dtypes.uint2,
+    "bool": np.bool_, "c64": np.complex64, "c128": np.complex128, "str": np.object_,
+}  # fmt: skip
+DTYPES: dict[str, np.dtype[Any]] = {name: np.dtype(scalar) for name, scalar in _SHORT_NAMES.items()}
+"""Element types by the short name that the text form uses."""
+DTYPE_NAMES: dict[np.dtype[Any], str] = {dtype: name for name, dtype in DTYPES.items()}
+
+
+def is_float(dtype: np.dtype[Any] | None) -> bool:
+    """Whether values of `dtype` are read as real numbers (f64 … f4e2m1)."""
+    return dtype is not None and DTYPE_NAMES[dtype].startswith(("f", "bf"))
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """Element type and shape of a tensor; ``None`` where it is not known.
+
+    Parameters
+    ----------
+    dtype
+        A numpy dtype (``ml_dtypes`` for bf16, fp8, int4 …).
+    shape
+        One `Dim` per axis; ``None`` if not even the rank is known.
+    """
+
+    dtype: np.dtype[Any] | None
+    shape: Dims | None
+
+    def __str__(self) -> str:
+        dtype = "?" if self.dtype is None else DTYPE_NAMES[self.dtype]
+        dims = "..." if self.shape is None else ", ".join("?" if d is None else str(d) for d in self.shape)
+        return f"{dtype}[{dims}]"
+
+    @property
+    def rank(self) -> int:
+        """The number of axes.
+
+        Raises
+        ------
+        UnsupportedError
+            If the rank is unknown.
+        """
+        if self.shape is None:
+            raise UnsupportedError("0301", "the rank of an input is not known", hint="run ONNX shape inference first")
+        return len(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherType:
+    """A value that is not a dense tensor (sequence, optional, map, sparse tensor): carried, never analysed."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return f"<{self.text}>"
+
+
+ValueType = TensorType | OtherType
+UNKNOWN = TensorType(None, None)
+
+
+@dataclass(frozen=True, eq=False)
+class Param:
+    """A constant tensor of the model. Two uses of one `Param` object are tied; equality is identity.
+
+    Parameters
+    ----------
+    dtype, shape
+        As stored in the file.
+    load
+        Returns the values, shape `shape` and dtype `dtype`; called at most once per `numpy` cache, so that weights
+        in external files are read only when something needs them.
+    """
+
+    dtype: np.dtype[Any]
+    shape: tuple[int, ...]
+    load: Callable[[], Array] = field(repr=False)
+
+    @classmethod
+    def of(cls, values: Array | Sequence[Any] | float, dtype: str | None = None) -> Param:
+        """Wrap values; Python floats become f32 unless `dtype` (a short name) says otherwise."""
+        array = np.asarray(values)
+        if dtype is not None:
+            array = array.astype(DTYPES[dtype])
+        elif not isinstance(values, np.ndarray | np.generic) and array.dtype == np.float64:
+            array = array.astype(np.float32)
+        return cls(array.dtype, array.shape, lambda: array)
+
+    def numpy(self) -> Array:
+        """Return the values; treat them as read-only."""
+        return self.load()
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return prod(self.shape)
+
+    @property
+    def type(self) -> TensorType:
+        """The parameter's `TensorType`."""
+        return TensorType(self.dtype, self.shape)
+
+    @functools.cached_property
+    def non_finite(self) -> int:
+        """How many values are NaN or infinite."""
+        if not is_float(self.dtype):
+            return 0
+        return self.size - int(np.count_nonzero(np.isfinite(self.numpy())))

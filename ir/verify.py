@@ -1,0 +1,98 @@
+"""The invariants of a graph; checked when a builder finishes, and after every pass."""
+
+from __future__ import annotations
+
+from pathlift.ir import dims as D
+from pathlift.ir.errors import GraphError
+from pathlift.ir.graph import Graph, Node, Value
+from pathlift.ir.interpret import evaluate
+from pathlift.ir.ops import OPS
+from pathlift.ir.shape import Shape
+from pathlift.ir.types import Dims, TensorType, ValueType
+
+
+def verify(graph: Graph) -> None:
+    """Check that a graph is acyclic, that names are unique, arities and attributes right, and types agree.
+
+    Raises
+    ------
+    GraphError
+        At the first violation; names the node.
+    """
+    _check_names(graph)
+    for value in graph.outputs:
+        if value.node not in graph or not 0 <= value.port < len(graph[value.node].types):
+            raise GraphError("0508", f"output {value.node!r}.{value.port} is not defined")
+    shape = Shape()
+    for key in graph.order:
+        node = graph[key]
+        if node.op in ("Input", "Param"):
+            if graph.inputs_of(key):
+                raise GraphError("0509", f"node {key!r}: {node.op} takes no inputs")
+            if node.op == "Param" and (node.value is None or node.value.type != node.types[0]):
+                raise GraphError("0510", f"parameter {key!r} and its value differ in type")
+            continue
+        _check_node(graph, key, node, shape)
+
+
+def _check_names(graph: Graph) -> None:
+    seen: set[str] = set()
+    for key, node in graph.nx.nodes(data="node"):
+        if len(node.names) != len(node.types):
+            raise GraphError("0511", f"node {key!r}: {len(node.names)} names for {len(node.types)} outputs")
+        for name in node.names:
+            if name in seen:
+                raise GraphError("0506", f"two values are called {name!r}")
+            if name:
+                seen.add(name)
+
+
+def _check_node(graph: Graph, key: str, node: Node, shape: Shape) -> None:
+    sources = graph.inputs_of(key)
+    op = OPS.get(node.op)
+    if op is None:
+        raise GraphError("0504", f"node {key!r}: there is no op {node.op!r}")
+    problem = op.check_arity(len(sources)) or op.check_attrs(node.attrs)
+    if not problem and not op.variadic and any(s is None for s in sources[: op.required]):
+        problem = f"a required input of {node.op} is left out"
+    if not problem and any(s is not None and not _exists(graph, s) for s in sources):
+        problem = "reads an output that its producer does not have"
+    if problem:
+        raise GraphError("0504", f"node {key!r}: {problem}")
+    inferred = evaluate(shape, node, tuple(None if s is None else graph.type_of(s) for s in sources))
+    if len(inferred) != len(node.types):
+        raise GraphError("0505", f"node {key!r}: {node.op} has {len(inferred)} outputs, declares {len(node.types)}")
+    for i, (a, b) in enumerate(zip(inferred, node.types, strict=True)):
+        merge_types(node, i, a, b)
+
+
+def _exists(graph: Graph, value: Value) -> bool:
+    return 0 <= value.port < len(graph[value.node].types)
+
+
+def merge_types(node: Node, index: int, inferred: ValueType, declared: ValueType) -> ValueType:
+    """Return the more precise of two claims about an output's type.
+
+    Raises
+    ------
+    GraphError
+        If they contradict each other; names the node.
+    """
+    if inferred == declared:
+        return declared
+    if not isinstance(inferred, TensorType) or not isinstance(declared, TensorType):
+        if isinstance(inferred, TensorType) and inferred.shape is None:
+            return declared
+        raise GraphError("0512", f"node {node.names[0]!r}: output {index} is {inferred}, declared {declared}")
+    dtype = declared.dtype or inferred.dtype
+    shape: Dims | None
+    if inferred.shape is None or declared.shape is None:
+        shape = declared.shape if inferred.shape is None else inferred.shape
+        agree = True
+    else:
+        pairs = [D.unify(a, b) for a, b in zip(inferred.shape, declared.shape, strict=False)]
+        agree = len(inferred.shape) == len(declared.shape) and all(ok for ok, _ in pairs)
+        shape = tuple(dim for _, dim in pairs)
+    if not agree or (inferred.dtype is not None and dtype != inferred.dtype):
+        raise GraphError("0512", f"node {node.names[0]!r}: output {index} is {inferred}, declared {declared}")
+    return TensorType(dtype, shape)

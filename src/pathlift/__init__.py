@@ -1,0 +1,64 @@
+"""Compiler passes over neural-network graphs: path-norms, rescaling, certificates, Kronecker-sparse kernels.
+
+Names are imported on first use: `import pathlift` alone costs nothing, and inspecting a model never imports torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlift.ir.errors import PathliftError
+    from pathlift.ir.graph import Graph
+    from pathlift.verbs.export import export
+    from pathlift.verbs.inspect import inspect
+    from pathlift.verbs.norm import norm
+    from pathlift.verbs.opt import opt
+    from pathlift.verbs.passes import list_passes
+    from pathlift.verbs.result import Result
+
+    __version__: str
+
+# Where each name lives. Type checkers read the imports above; a test keeps the two the same.
+_HOMES = {
+    "Graph": "pathlift.ir.graph",
+    "PathliftError": "pathlift.ir.errors",
+    "Result": "pathlift.verbs.result",
+    "export": "pathlift.verbs.export",
+    "inspect": "pathlift.verbs.inspect",
+    "list_passes": "pathlift.verbs.passes",
+    "norm": "pathlift.verbs.norm",
+    "opt": "pathlift.verbs.opt",
+}
+
+__all__ = [
+    "Graph",
+    "PathliftError",
+    "Result",
+    "__version__",
+    "export",
+    "inspect",
+    "list_passes",
+    "norm",
+    "opt",
+]
+
+
+def __getattr__(name: str) -> object:
+    value: object
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value = version("pathlift")
+    elif name in _HOMES:
+        from importlib import import_module
+
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,147 @@
+"""The verbs' command lines. Each is a thin coat over the public function of the same name, imported when it runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from pathlift.cli import parse, render
+from pathlift.cli.frame import verb
+from pathlift.cli.terminal import note, write
+from pathlift.verbs.result import Result
+
+app = typer.Typer(
+    add_completion=False,
+    help="Path-norms, rescaling and certificates of neural networks, as compiler passes over ONNX models.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.", show_default=False)]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="The ONNX file to write.", show_default=False)]
+Force = Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")]
+MemoryLimit = Annotated[str, typer.Option("--memory-limit", metavar="SIZE", help="Refuse larger tensors and models.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        write(f"pathlift {version('pathlift')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    del version  # its callback has dealt with it
+
+
+@app.command()
+@verb(render.inspect)
+def inspect(model: Model, memory_limit: MemoryLimit = "8GB") -> Result:
+    """Show a model's ops, shapes and parameters, and which analyses apply to it and why not."""
+    from pathlift.verbs.inspect import inspect
+
+    return inspect(model, memory_limit=parse.size(memory_limit))
+
+
+@app.command()
+@verb(render.norm)
+def norm(
+    model: Model,
+    q: Annotated[str, typer.Option("--q", metavar="Q,...", help="Exponents; inf is one.")] = "1",
+    pooling: Annotated[
+        Literal["sum", "max"], typer.Option("--pooling", help="How paths that meet in a pooling window combine.")
+    ] = "sum",
+    inputs_only: Annotated[bool, typer.Option("--inputs-only", help="Leave out paths that start at a bias.")] = False,
+    dtype: Annotated[Literal["float64", "float32"], typer.Option("--dtype", help="Compute in.")] = "float64",
+    shape: Annotated[
+        str | None,
+        typer.Option("--shape", metavar="NAME=SIZE,...", help="Fill in symbolic dimensions.", show_default=False),
+    ] = None,
+    per_layer: Annotated[bool, typer.Option("--per-layer", help="Show each layer's share.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="List per-output figures past 10,000 outputs too.")] = False,
+    memory_limit: MemoryLimit = "8GB",
+    assume_eval: Annotated[
+        bool, typer.Option("--assume-eval", help="Read training-mode layers as in evaluation.")
+    ] = False,
+) -> Result:
+    """Compute the path-norms of a network."""
+    from pathlift.verbs.norm import norm
+
+    return norm(
+        model,
+        q=parse.exponents(q),
+        pooling=pooling,
+        inputs_only=inputs_only,
+        dtype=dtype,
+        shape=parse.extents(shape) if shape is not None else None,
+        per_layer=per_layer,
+        full=full,
+        memory_limit=parse.size(memory_limit),
+        assume_eval=assume_eval,
+    )
+
+
+@app.command()
+@verb(render.export)
+def export(
+    module: Annotated[
+        str,
+        typer.Argument(metavar="PACKAGE.MODULE:FACTORY", help="A function without arguments that returns a module."),
+    ],
+    shape: Annotated[list[str], typer.Option("--shape", metavar="N,C,...", help="Shape of an input; once per input.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")],
+    opset: Annotated[int | None, typer.Option("--opset", help="ONNX opset version.", show_default="the exporter's")] = None,
+    force: Force = False,
+) -> Result:
+    """Export a PyTorch module to ONNX."""
+    from pathlift.verbs.export import export
+
+    return export(module, shape=tuple(map(parse.shape, shape)), output=output, opset=opset, force=force)
+
+
+@app.command()
+@verb(render.opt)
+def opt(
+    model: Model,
+    pipeline: Annotated[
+        str, typer.Option("--pipeline", "-p", metavar="PASS{OPTION=VALUE},...", help="Passes to run, in order.")
+    ] = "",
+    output: Output = None,
+    print_after_all: Annotated[
+        bool, typer.Option("--print-after-all", help="Print the IR after each pass, on stderr.")
+    ] = False,
+    force: Force = False,
+    memory_limit: MemoryLimit = "8GB",
+) -> Result:
+    """Run passes over a model, and print its IR or write it back as ONNX."""
+    from pathlift.verbs.opt import opt
+
+    def show(name: str, text: str) -> None:
+        for line in [f"# after {name}", *text.splitlines()]:
+            note(line)
+
+    return opt(
+        model,
+        pipeline,
+        output=output,
+        force=force,
+        memory_limit=parse.size(memory_limit),
+        after_each=show if print_after_all else None,
+    )
+
+
+@app.command()
+@verb(render.passes)
+def passes() -> Result:
+    """List the passes, their options, and a line of help for each."""
+    from pathlift.verbs.passes import list_passes
+
+    return list_passes()

@@ -1,0 +1,121 @@
+"""What all verbs share: the options, the envelope, and the one place where a failure becomes a line and a code."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from typing import Annotated, Any, Literal
+
+import typer
+
+from pathlift.cli.render import Renderer, to_text
+from pathlift.cli.terminal import configure_logging, note, write
+from pathlift.ir.errors import PathliftError, UsageError
+from pathlift.verbs.result import Result
+
+SCHEMA_VERSION = 1
+INTERRUPTED = 130
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line on `arguments` and return the exit code; no exception leaves this function."""
+    from pathlift.cli.app import app
+
+    # Read off the arguments: a usage error has no parsed options yet.
+    debug = "--debug" in arguments
+    try:
+        # Not standalone: Typer's own reports are many lines long and carry no code. It returns an Exit's code.
+        code = app(args=list(arguments), prog_name="pathlift", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except Exception as error:
+        if debug:
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                note(line)
+        coded = as_coded(error, debug=debug)
+        note(str(coded))
+        return coded.exit_code
+    return code if isinstance(code, int) else 0
+
+
+def as_coded(error: Exception, *, debug: bool = False) -> PathliftError:
+    """Return `error` as what the user is to read: itself, a usage error of Typer's, or an internal error."""
+    if isinstance(error, PathliftError):
+        return error
+    # Typer's usage errors are click's, which newer versions vendor under a private name: known by their method.
+    if message := getattr(error, "format_message", None):
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "pathlift"
+        return UsageError("0400", message().rstrip("."), hint=f"see '{command} --help'")
+    reason = traceback.format_exception_only(error)[-1].strip()
+    return PathliftError("0000", f"internal error: {reason}", hint="" if debug else "--debug shows the traceback")
+
+
+def verb(render: Renderer) -> Callable[[Callable[..., Result]], Callable[..., None]]:
+    """Make a command out of a function that returns a result: adds the options all verbs share, and emits."""
+
+    def decorate(command: Callable[..., Result]) -> Callable[..., None]:
+        def wrapper(
+            *,
+            output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print.")] = "text",
+            quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No warnings.")] = False,
+            verbose: Annotated[
+                int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Say more; twice: most.")
+            ] = 0,
+            # Declared here for the help and the parser; `run` reads it.
+            debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
+            **arguments: Any,
+        ) -> None:
+            configure_logging(quiet=quiet, verbose=verbose)
+            # Whatever a library or a user's own module prints is not the result.
+            with redirect_stdout(sys.stderr):
+                result = command(**arguments)
+            emit(result, output_format, render, quiet=quiet)
+            raise typer.Exit(result.exit_code)
+
+        return _with_signature(wrapper, command)
+
+    return decorate
+
+
+def _with_signature(wrapper: Callable[..., None], command: Callable[..., Result]) -> Callable[..., None]:
+    """Give `wrapper` the parameters of `command` followed by its own: what Typer reads the options from."""
+    own = inspect.signature(wrapper, eval_str=True).parameters.values()
+    signature = inspect.signature(command, eval_str=True)
+    parameters = [p for p in [*signature.parameters.values(), *own] if p.kind is not p.VAR_KEYWORD]
+    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in parameters]
+    functools.update_wrapper(wrapper, command)
+    wrapper.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapper
+
+
+def emit(result: Result, output_format: Literal["text", "json"], render: Renderer, *, quiet: bool = False) -> None:
+    """Print a result on stdout and its warnings on stderr."""
+    if output_format == "json":
+        # ASCII, and no NaN: whatever reads this need not know better than the standard. A NaN is a bug and says so.
+        write(json.dumps(envelope(result), indent=2, allow_nan=False) + "\n")
+    else:
+        write(to_text(render, result))
+    if not quiet:
+        for warning in result.warnings:
+            note(f"warning: {warning}")
+
+
+def envelope(result: Result) -> dict[str, Any]:
+    """Return the JSON object that every verb prints."""
+    from importlib.metadata import version
+
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tool": {"name": "pathlift", "version": version("pathlift")},
+        "input": {"path": result.input.path, "sha256": result.input.sha256},
+        "assumptions": list(result.assumptions),
+        "warnings": list(result.warnings),
+        "result": result.to_json(),
+    }

@@ -1,0 +1,45 @@
+"""Option values that are more than a word: exponents, shapes, sizes."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from pathlift.ir.errors import UsageError
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
+
+
+def exponents(text: str) -> tuple[float, ...]:
+    """Read ``1,2,inf``."""
+    try:
+        values = tuple(float(item) for item in text.split(","))
+    except ValueError:
+        values = (math.nan,)
+    if any(math.isnan(value) for value in values):
+        raise UsageError("0401", f"--q {text!r} is not a list of exponents", hint="for example --q 1,2,inf")
+    return values
+
+
+def extents(text: str) -> dict[str, int]:
+    """Read ``N=8,H=224``."""
+    matches = [re.fullmatch(r"\s*([^=]+?)\s*=\s*(\d{1,18})\s*", item, re.ASCII) for item in text.split(",")]
+    if not all(matches):
+        raise UsageError("0402", f"--shape {text!r} does not name dimensions", hint="for example --shape N=8,H=224")
+    return {match[1]: int(match[2]) for match in matches if match}
+
+
+def shape(text: str) -> tuple[int, ...]:
+    """Read ``1,3,224,224``; an empty string is a scalar's shape."""
+    items = [item.strip() for item in text.split(",")] if text.strip() else []
+    if not all(re.fullmatch(r"\d{1,18}", item, re.ASCII) for item in items):
+        raise UsageError("0403", f"--shape {text!r} is not a shape", hint="for example --shape 1,3,224,224")
+    return tuple(int(item) for item in items)
+
+
+def size(text: str) -> int:
+    """Read ``8GB``, ``512MiB`` or a number of bytes."""
+    match = re.fullmatch(r"\s*(\d{1,15}(?:\.\d{1,15})?)\s*([KMGT]I?|)B?\s*", text.upper(), re.ASCII)
+    if not match:
+        raise UsageError("0404", f"--memory-limit {text!r} is not a size", hint="for example --memory-limit 8GB")
+    return int(float(match[1]) * _UNITS[match[2]])

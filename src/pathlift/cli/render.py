@@ -1,0 +1,166 @@
+"""Results as text: one renderer per verb, working from the same object that ``--format json`` prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from pathlift.cli.terminal import clean
+from pathlift.verbs.result import Result
+
+Payload = dict[str, Any]
+Renderer = Callable[[Payload], Iterator[RenderableType]]
+"""Yields what to print, as plain strings (never read as markup) or Rich renderables."""
+
+BAR_WIDTH = 24
+
+
+def to_text(render: Renderer, result: Result) -> str:
+    """Return a result as text, styled when stdout is a terminal; what it rests on comes last."""
+    terminal = sys.stdout.isatty()
+    # Nobody reads a pipe through a window: there, rows are as long as they need to be.
+    console = Console(width=None if terminal else 10_000, markup=False, highlight=False, emoji=False)
+    with console.capture() as capture:
+        for part in render(clean(result.to_json())):
+            console.print(part, soft_wrap=isinstance(part, str))
+        for assumption in clean(result.assumptions):
+            console.print(f"assumes: {assumption}", soft_wrap=True)
+    return "\n".join(line.rstrip() for line in capture.get().split("\n"))
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
+    """Return a table of plain strings; the columns named in `right` hold figures."""
+    result = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for heading in headings:
+        result.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    for row in rows:
+        result.add_row(*map(Text, row))
+    return result
+
+
+def fixed(number: float | None, rounding: str = ROUND_HALF_EVEN) -> str:
+    """Return a figure with six decimals, or a dash for none."""
+    return "-" if number is None else str(Decimal(number).quantize(Decimal("1e-6"), rounding))
+
+
+def byte_size(count: int) -> str:
+    """Return a number of bytes as people say it."""
+    size, units = float(count), iter(["B", "kB", "MB", "GB"])
+    unit = next(units)
+    for larger in units:
+        if size < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.3g} {unit}"
+
+
+def bar(share: float) -> str:
+    """Return a bar for a share between 0 and 1."""
+    utf = (sys.stdout.encoding or "").lower().startswith("utf")
+    return ("█" if utf else "#") * round(BAR_WIDTH * min(max(share, 0.0), 1.0))
+
+
+def norm(payload: Payload) -> Iterator[RenderableType]:
+    """Yield the norms, then the layers' shares."""
+    rows = []
+    for item in payload["norms"]:
+        what = (
+            f"path-norm, {item['pooling']} pooling"
+            if item["is_path_norm"]
+            else f"{item['pooling']} pooling, not a path-norm"
+        )
+        if item["zero"]:
+            rows.append([_exponent(item["q"]), "-", "0", "0", what])
+            continue
+        # A value past float64 is null; an upper bound is never rounded down.
+        value = f"10^{fixed(item['log10'])}" if item["value"] is None else f"{item['value']:.6g}"
+        upper = item["upper_log10"]
+        limit = "-" if upper is None else f"10^{fixed(upper, ROUND_CEILING)}"
+        rows.append([_exponent(item["q"]), fixed(item["log10"]), value, limit, what])
+    yield table(["q", "log10", "value", "at most", ""], rows, right=["q", "log10", "value", "at most"])
+    if layers := payload.get("layers"):
+        yield ""
+        yield table(
+            ["layer", "log10 gain", "share", ""],
+            [
+                [item["node"], fixed(item["log10_gain"]), _percent(item["share"]), bar(item["share"] or 0.0)]
+                for item in layers
+            ],
+            right=["log10 gain", "share"],
+        )
+
+
+def inspect(payload: Payload) -> Iterator[RenderableType]:
+    """Yield the file's facts, its interface, its ops, and what each analysis says of it."""
+    parameters = payload["parameters"]
+    facts = {
+        "parameters": f"{parameters['count']:,} ({byte_size(parameters['bytes'])})",
+        "opset": str(payload["opset"]),
+        "IR version": str(payload["ir_version"]),
+        "producer": payload["producer"] or "-",
+    }
+    yield table(["model", ""], list(facts.items()))
+    interface = [[f"{way[:-1]} {v['name']}", v["dtype"], _shape(v["shape"])] for way in _WAYS for v in payload[way]]
+    yield ""
+    yield table(["value", "dtype", "shape"], interface)
+    ops = sorted(payload["ops"].items(), key=lambda item: (-item[1], item[0]))
+    yield ""
+    yield table(["op", "count"], [[op, str(count)] for op, count in ops], right=["count"])
+    rows = []
+    for name, verdict in payload["analyses"].items():
+        refusals = verdict["refusals"]
+        rows.append([name, "applies" if verdict["applies"] else "does not apply", ""])
+        rows += [["", "", f"{r['code']} node {r['node']!r} ({r['op']}): {r['reason']}"] for r in refusals]
+    yield ""
+    yield table(["analysis", "", ""], rows)
+
+
+def export(payload: Payload) -> Iterator[RenderableType]:
+    """Yield what was written."""
+    yield f"wrote {payload['output']} ({byte_size(payload['bytes'])}, opset {payload['opset']})"
+    yield table(
+        ["value", "dtype", "shape"],
+        [[f"{way[:-1]} {v['name']}", v["dtype"], _shape(v["shape"])] for way in _WAYS for v in payload[way]],
+    )
+
+
+def opt(payload: Payload) -> Iterator[RenderableType]:
+    """Yield the IR text, or what was written instead."""
+    if payload["output"] is None:
+        yield from payload["ir"]
+        return
+    if payload["passes"]:
+        rows = [[item["name"], "changed" if item["changed"] else "unchanged"] for item in payload["passes"]]
+        yield table(["pass", ""], rows)
+    yield f"wrote {payload['output']}"
+
+
+def passes(payload: Payload) -> Iterator[RenderableType]:
+    """Yield each pass and its options."""
+    rows = []
+    for item in payload["passes"]:
+        rows.append([item["name"], item["kind"], item["help"]])
+        for option in item["options"]:
+            rows.append([f"  {option['name']}={option['default']}", option["type"], option["help"]])
+    yield table(["pass", "kind", ""], rows)
+
+
+_WAYS = ("inputs", "outputs")
+
+
+def _exponent(q: float | str) -> str:
+    return q if isinstance(q, str) else f"{q:g}"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _shape(shape: Sequence[int | str | None] | None) -> str:
+    return "?" if shape is None else "[" + ", ".join("?" if dim is None else str(dim) for dim in shape) + "]"

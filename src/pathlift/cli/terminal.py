@@ -1,0 +1,88 @@
+"""The two streams: a result on stdout, everything else on stderr, and nothing a model's author can steer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from contextlib import suppress
+from typing import Any
+
+# Whole escape sequences go, not only the ESC that introduces them: the rest would be left as litter.
+_SEQUENCES = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)")
+_BREAKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
+# The other control characters, and the marks that reorder the text around them.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_SURROGATES = re.compile(r"[\ud800-\udfff]")
+
+
+def sanitize(text: str) -> str:
+    """Return `text` as one line that cannot move a cursor, change a colour, forge a line or fail to encode."""
+    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", _BREAKS.sub(" ", _SEQUENCES.sub("", text))))
+
+
+def clean(value: Any) -> Any:
+    """Return a JSON value with every string in it sanitized, keys included."""
+    match value:
+        case str():
+            return sanitize(value)
+        case dict():
+            return {sanitize(key): clean(item) for key, item in value.items()}
+        case list() | tuple():
+            return [clean(item) for item in value]
+        case _:
+            return value
+
+
+def write(text: str) -> None:
+    """Write a result to stdout and flush it, so that a failure is noticed here and not at interpreter exit.
+
+    Raises
+    ------
+    WriteFailedError
+        If stdout takes no more, for example because it is a file on a full disk. A reader that left early is none.
+    """
+    stream = sys.stdout
+    if stream is None:  # closed by the shell: >&-
+        return
+    encoding = stream.encoding or "utf-8"
+    try:
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except OSError as error:
+        # What is left in the buffer would be flushed again at exit, and fail again with a message of Python's own.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if isinstance(error, BrokenPipeError):
+            return
+        from pathlift.ir.files import WriteFailedError
+
+        raise WriteFailedError("0707", f"could not write to standard output: {error.strerror}") from error
+
+
+def note(line: str) -> None:
+    """Write one line to stderr; a closed stderr loses it silently."""
+    if sys.stderr is not None:  # print takes None for stdout
+        with suppress(OSError, ValueError):
+            print(sanitize(line), file=sys.stderr, flush=True)
+
+
+class _NoteHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        note(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+def configure_logging(*, quiet: bool, verbose: int) -> None:
+    """Send pathlift's log to stderr: warnings by default, errors with ``-q``, more with ``-v`` and ``-vv``.
+
+    Libraries' own Python warnings are noise to someone who did not call the library: they need ``-v``.
+    """
+    import warnings
+
+    level = logging.ERROR if quiet else {0: logging.WARNING, 1: logging.INFO}.get(verbose, logging.DEBUG)
+    logger = logging.getLogger("pathlift")
+    logger.handlers, logger.propagate = [_NoteHandler()], False
+    logger.setLevel(level)
+    if not verbose:
+        warnings.simplefilter("ignore")

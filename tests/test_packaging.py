@@ -1,0 +1,111 @@
+"""What is installed is what is in the tree: the package list, the type marker, the public names, the entry point."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pathlift
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+FOLDERS = ("codegen", "frontend", "ir", "passes", "runtime")
+
+
+def packages(folder: Path, name: str) -> Iterator[tuple[str, Path]]:
+    if (folder / "__init__.py").exists():
+        yield name, folder
+        for child in sorted(folder.iterdir()):
+            if child.is_dir() and not child.is_symlink():
+                yield from packages(child, f"{name}.{child.name}")
+
+
+def all_packages() -> dict[str, Path]:
+    found = dict(packages(ROOT / "src/pathlift", "pathlift"))
+    for folder in FOLDERS:
+        found |= packages(ROOT / folder, f"pathlift.{folder}")
+    return found
+
+
+def test_package_list_is_complete() -> None:
+    assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(all_packages())
+
+
+def test_package_folders_are_mapped() -> None:
+    expected = {f"pathlift.{folder}": folder for folder in FOLDERS} | {"pathlift": "src/pathlift"}
+    assert PROJECT["tool"]["setuptools"]["package-dir"] == expected
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_links_for_type_checkers(folder: str) -> None:
+    assert (ROOT / "src/pathlift" / folder).readlink() == Path("../..") / folder
+
+
+@pytest.mark.parametrize("name", all_packages())
+def test_package_has_a_docstring(name: str) -> None:
+    docstring = ast.get_docstring(ast.parse((all_packages()[name] / "__init__.py").read_text()))
+    assert docstring
+    assert "TODO" not in docstring
+
+
+def test_every_dependency_is_pinned() -> None:
+    project = PROJECT["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(item for extra in ("cpu", "export", "test") for item in extras[extra])]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pinned = {line.split("==")[0] for line in lines if line and not line.startswith("#")}
+    assert {item.split(">=")[0] for item in wanted} == pinned
+
+
+def test_public_names() -> None:
+    tree = ast.parse((ROOT / "src/pathlift/__init__.py").read_text())
+    checked = next(node for node in tree.body if isinstance(node, ast.If))
+    seen = {a.name: n.module for n in checked.body if isinstance(n, ast.ImportFrom) for a in n.names}
+    assert seen == pathlift._HOMES
+    assert sorted(pathlift.__all__) == sorted([*seen, "__version__"])
+    assert set(pathlift.__all__) <= set(dir(pathlift))
+
+
+@pytest.mark.parametrize("name", pathlift.__all__)
+def test_public_name_resolves(name: str) -> None:
+    assert getattr(pathlift, name) is not None
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(AttributeError, match="'pathlift' has no attribute 'nothing'"):
+        pathlift.nothing  # noqa: B018
+
+
+def test_version() -> None:
+    assert pathlift.__version__ == PROJECT["project"]["version"]
+
+
+@pytest.mark.slow
+def test_wheel(tmp_path: Path) -> None:
+    # From a copy: setuptools leaves a build folder in the tree, and would take stale files from one.
+    tree = tmp_path / "tree"
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info")
+    shutil.copytree(ROOT, tree, symlinks=True, ignore=ignored)
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir", str(tmp_path), str(tree)]
+    subprocess.run(command, check=True)
+    (wheel,) = tmp_path.glob("pathlift-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        entry_points = archive.read(next(name for name in names if name.endswith("entry_points.txt"))).decode()
+    expected = {
+        f"{name.replace('.', '/')}/{path.name}"
+        for name, folder in all_packages().items()
+        for path in folder.glob("*.py")
+    }
+    assert {name for name in names if name.endswith(".py")} == expected
+    assert "pathlift/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert "pathlift = pathlift.cli:main" in entry_points
