@@ -47,7 +47,10 @@ class Builder:
         builder = cls(graph.info)
         builder.nx, builder.outputs = nx.MultiDiGraph(graph.nx), list(graph.outputs)
         builder._names = {
-            name: Value(key, i) for key, node in graph.nx.nodes(data="node") for i, name in enumerate(node.names)
+            name: Value(key, i)
+            for key, node in graph.nx.nodes(data="node")
+            for i, name in enumerate(node.names)
+            if name
         }
         builder._order = itertools.count(1 + max((o for _, o in graph.nx.nodes(data="order")), default=-1))
         return builder
@@ -66,6 +69,8 @@ class Builder:
             If there is none.
         """
         if isinstance(ref, Value):
+            if ref.node not in self.nx or not 0 <= ref.port < len(self.nx.nodes[ref.node]["node"].names):
+                raise GraphError("0503", f"there is no value {ref.node!r}.{ref.port}")
             return ref
         if ref not in self._names:
             raise GraphError("0503", f"there is no value {ref!r}")
@@ -134,37 +139,36 @@ class Builder:
         sources = [None if ref is None else self.value(ref) for ref in inputs]
         while sources and sources[-1] is None:
             sources.pop()
+        if not names:
+            raise GraphError("0505", f"a node {op} needs at least one output")
         definition = OPS.get(op)
-        problem = f"there is no op {op!r}" if definition is None else definition.check_arity(len(sources))
-        if definition is not None and not problem:
-            attrs = {
-                k: v
-                for k, v in attrs.items()
-                if k not in definition.attributes or v != definition.attributes[k].default
-            }
-            attrs = dict(freeze_attrs(attrs))
-            problem = definition.check_attrs(attrs)
+        if definition is None:
+            raise GraphError("0504", f"node {names[0]!r}: there is no op {op!r}")
+        frozen = definition.canonical(freeze_attrs(attrs))
+        problem = definition.check_inputs(sources) or definition.check_attrs(frozen)
         if problem:
             raise GraphError("0504", f"node {names[0]!r}: {problem}")
         declared = tuple(types) if types is not None else (UNKNOWN,) * len(names)
-        node = Node(op, freeze_attrs(attrs), tuple(names), declared, origin=origin)
+        node = Node(op, frozen, tuple(names), declared, origin=origin)
         inferred = evaluate(self._shape, node, tuple(None if v is None else self.type_of(v) for v in sources))
         if len(inferred) != len(names):
             raise GraphError("0505", f"node {names[0]!r}: {op} has {len(inferred)} outputs, got {len(names)} names")
         merged = tuple(merge_types(node, i, a, b) for i, (a, b) in enumerate(zip(inferred, declared, strict=True)))
-        added = self._insert(dataclasses.replace(node, types=merged))
+        added = self._insert(node if merged == declared else Node(op, frozen, node.names, merged, origin=origin))
         for slot, source in enumerate(sources):
             if source is not None:
                 self.nx.add_edge(source.node, added.node, key=slot, port=source.port)
         return tuple(Value(added.node, i) for i in range(len(names)))
 
     def _insert(self, node: Node) -> Value:
-        key = node.names[0] or self.fresh("unnamed")
-        for i, name in enumerate(node.names):
-            if name in self._names:
+        key = node.names[0] or "unnamed"
+        while key in self.nx:  # unnamed, or an earlier node had this name and was renamed
+            key = f"{node.names[0] or 'unnamed'}_{next(self._fresh)}"
+        named = [name for name in node.names if name]
+        for i, name in enumerate(named):
+            if name in self._names or name in named[:i]:
                 raise GraphError("0506", f"two values are called {name!r}")
-            if name:
-                self._names[name] = Value(key, i)
+        self._names.update({name: Value(key, i) for i, name in enumerate(node.names) if name})
         self.nx.add_node(key, node=node, order=next(self._order))
         return Value(key)
 
@@ -175,7 +179,10 @@ class Builder:
     def replace_node(self, ref: Ref, **changes: Any) -> None:
         """Change fields of a node (``attrs``, ``value``, ``types``, ``origin``), keeping its edges and names."""
         key = self.value(ref).node
-        self.nx.nodes[key]["node"] = dataclasses.replace(self.nx.nodes[key]["node"], **changes)
+        node: Node = dataclasses.replace(self.nx.nodes[key]["node"], **changes)
+        if "attrs" in changes and node.op in OPS:
+            node = dataclasses.replace(node, attrs=OPS[node.op].canonical(freeze_attrs(node.attrs)))
+        self.nx.nodes[key]["node"] = node
 
     def replace_value(self, old: Ref, new: Ref) -> None:
         """Let every use of `old`, also as a graph output, read `new` instead."""
@@ -187,6 +194,8 @@ class Builder:
 
     def connect(self, consumer: str, slot: int, source: Ref) -> None:
         """Let one input slot read `source`."""
+        if consumer not in self.nx:
+            raise GraphError("0503", f"there is no node {consumer!r}")
         for producer, _, key in list(self.nx.in_edges(consumer, keys=True)):
             if key == slot:
                 self.nx.remove_edge(producer, consumer, key)
@@ -210,17 +219,24 @@ class Builder:
         self._names[name] = value
         self.replace_node(value, names=tuple(names))
 
-    def remove(self, ref: Ref) -> None:
-        """Remove a node that nothing reads."""
-        value = self.value(ref)
-        if self.nx.out_degree(value.node) or any(v.node == value.node for v in self.outputs):
-            raise GraphError("0507", f"node {value.node!r} is still in use")
-        for name in self[value].names:
+    def remove(self, key: str) -> None:
+        """Remove a node that nothing reads.
+
+        Raises
+        ------
+        GraphError
+            If something reads it.
+        """
+        if self.nx.out_degree(key) or any(v.node == key for v in self.outputs):
+            raise GraphError("0507", f"node {key!r} is still in use")
+        for name in self[Value(key)].names:
             self._names.pop(name, None)
-        self.nx.remove_node(value.node)
+        self.nx.remove_node(key)
 
     def finish(self, *outputs: Ref) -> Graph:
         """Return the verified graph; `outputs` are appended to those already declared.
+
+        Types are inferred anew, so that what became known upstream is known downstream.
 
         Raises
         ------
@@ -229,5 +245,9 @@ class Builder:
         """
         self.output(*outputs)
         graph = Graph(nx.MultiDiGraph(self.nx), tuple(self.outputs), self.info)
-        verify(graph)
-        return graph
+        refined = verify(graph)
+        if not refined:
+            return graph
+        for key, types in refined.items():
+            self.replace_node(Value(key), types=types)
+        return Graph(nx.MultiDiGraph(self.nx), graph.outputs, self.info)

@@ -58,15 +58,14 @@ class UnsupportedError(PathliftError):
     exit_code = 4
 
     def __init__(self, code: str, message: str, *, hint: str = "", node: str = "", op: str = "") -> None:
-        super().__init__(code, message, hint=hint)
-        self.node, self.op = node, op
+        super().__init__(code, f"node {node!r} ({op}): {message}" if node else message, hint=hint)
+        self.reason, self.node, self.op = message, node, op
 
     def at(self, node: str, op: str) -> UnsupportedError:
         """Return this refusal with the node's name and op, unless it already names one."""
         if self.node:
             return self
-        message = f"node {node!r} ({op}): {self.message}"
-        return UnsupportedError(self.code.removeprefix("PL"), message, hint=self.hint, node=node, op=op)
+        return UnsupportedError(self.code.removeprefix("PL"), self.reason, hint=self.hint, node=node, op=op)
 
 
 class UsageError(PathliftError):

@@ -180,6 +180,17 @@ class Graph:
             cycle = " -> ".join(edge[0] for edge in nx.find_cycle(self.nx))
             raise GraphError("0501", f"the graph has a cycle: {cycle}") from None
 
+    @functools.cached_property
+    def live(self) -> frozenset[str]:
+        """Keys of the nodes that some output depends on."""
+        reached = {value.node for value in self.outputs}
+        frontier = list(reached)
+        while frontier:
+            new = set(self.nx.pred[frontier.pop()]) - reached
+            reached |= new
+            frontier.extend(new)
+        return frozenset(reached)
+
     def inputs_of(self, key: str) -> tuple[Value | None, ...]:
         """Return what each input slot of a node reads; ``None`` for an optional input that is left out."""
         slots: dict[int, Value] = {}

@@ -46,15 +46,16 @@ def run(
     missing = [name for name in graph.inputs if name not in feeds]
     if missing:
         raise UsageError("0401", f"input {missing[0]!r} is not fed", hint=f"inputs: {', '.join(graph.inputs)}")
-    pending = Counter(producer for producer, _ in graph.nx.edges())
+    live = graph.live  # dead code has no say in a result
+    pending = Counter(producer for producer, consumer in graph.nx.edges() if consumer in live)
     pending.update(value.node for value in graph.outputs)
     values: dict[Value, T] = {}
     for key in graph.order:
         node = graph[key]
         if node.op == "Input":
             outputs: tuple[T, ...] = (feeds[key],)
-        elif not pending[key]:
-            continue  # dead code has no say in a result
+        elif key not in live:
+            continue
         else:
             sources = graph.inputs_of(key)
             inputs = tuple(None if v is None else values[v] for v in sources)

@@ -51,7 +51,7 @@ class Contract(LinearMap):
                 raise GraphError("0528", f"shapes {list(x)} and {list(w)} disagree in {letter!r} of {self.equation!r}")
         return tuple(d for letter in out for d in (x[:lead] if letter == "." else (extents[letter],)))
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float = 1.0) -> Tensor:  # noqa: ARG002 (no fixed coefficients)
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:  # noqa: ARG002 (no fixed coefficients)
         import torch
 
         assert w is not None
@@ -87,7 +87,7 @@ class Conv(LinearMap):
         )
         return (x[0], w[0], *spatial)
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float = 1.0) -> Tensor:  # noqa: ARG002
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:  # noqa: ARG002
         import torch.nn.functional as F
 
         assert w is not None
@@ -125,7 +125,7 @@ class ConvTranspose(LinearMap):
         channels = w[1] * self.groups if isinstance(w[1], int) else None
         return (x[0], channels, *spatial)
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float = 1.0) -> Tensor:  # noqa: ARG002
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:  # noqa: ARG002
         import torch.nn.functional as F
 
         assert w is not None
@@ -157,11 +157,14 @@ class AveragePool(LinearMap):
     def shape(self, x: Dims, w: Dims | None) -> Dims:  # noqa: ARG002
         return pooled_shape(x, self.kernel, self.strides, self.pads, self.dilations, self.ceil_mode)
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float = 1.0) -> Tensor:  # noqa: ARG002
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:  # noqa: ARG002
         total = x
         for i in range(len(self.kernel)):
-            total = total * 0 if x.shape[i + 2] == 0 else self._along(total, i, q)
+            total = total * 0 if x.shape[i + 2] == 0 else self._along(total, i, 1.0 if q is None else q)
         return total
+
+    def mixed_axes(self, rank: int) -> tuple[int, ...]:
+        return tuple(range(2, rank))
 
     def _along(self, x: Tensor, i: int, q: float) -> Tensor:
         """Average along one spatial axis: windows are boxes, so the divisor is a product over axes."""
@@ -193,12 +196,15 @@ class Reduce(LinearMap):
     def shape(self, x: Dims, w: Dims | None) -> Dims:  # noqa: ARG002
         return reduced(x, self.axes, self.keepdims)
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float = 1.0) -> Tensor:  # noqa: ARG002
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:  # noqa: ARG002
         axes = normalized_axes(self.axes, x.ndim)
         if not axes:
             return x
         total = x.sum(axes, keepdim=self.keepdims)
-        return total / float(prod(x.shape[a] for a in axes)) ** q if self.mean else total
+        return total / float(prod(x.shape[a] for a in axes)) ** (1.0 if q is None else q) if self.mean else total
+
+    def mixed_axes(self, rank: int) -> tuple[int, ...]:
+        return normalized_axes(self.axes, rank)
 
 
 def pooled_shape(x: Dims, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil_mode: bool) -> Dims:

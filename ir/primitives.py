@@ -27,11 +27,15 @@ class LinearMap(ABC):
         """Shape of the result for operands of these shapes."""
 
     @abstractmethod
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float = 1.0) -> Tensor:
-        """Apply the map with each of its own fixed coefficients c replaced by |c|^q; `w` is used as it comes.
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:
+        """Apply the map; `w` is used as it comes.
 
-        With ``q=1`` this is the map itself, sign included.
+        With `q`, each of the map's own fixed coefficients c is replaced by |c|^q, also for ``q=1``.
         """
+
+    def mixed_axes(self, rank: int) -> tuple[int, ...]:
+        """The axes of an input of this rank along which a map without weights combines values."""
+        raise NotImplementedError(f"{type(self).__name__} has weights")
 
 
 class View(ABC):
@@ -86,6 +90,10 @@ class OrderStatistic(ABC):
     @abstractmethod
     def __call__(self, x: Tensor) -> Tensor:
         """Select, on torch tensors."""
+
+    @abstractmethod
+    def mixed_axes(self, rank: int) -> tuple[int, ...]:
+        """The axes of an input of this rank that pools extend along."""
 
     @abstractmethod
     def pool_sum(self, x: Tensor) -> Tensor:

@@ -66,17 +66,20 @@ class Resample(LinearMap):
             out[axis] = self.sizes[j] if self.sizes else floor(size * self.scales[j]) if isinstance(size, int) else None
         return tuple(out)
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float = 1.0) -> Tensor:  # noqa: ARG002
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:  # noqa: ARG002
         import torch
 
         for j, axis in enumerate(self.axes):
             matrix = self.matrix(j, x.shape[axis])
             # Coefficients on one source are already added (clamped borders): |c|^q is taken of whole edges, and a
             # zero coefficient is no edge for any q.
-            m = matrix if q == 1 else np.where(matrix == 0, 0.0, np.abs(matrix) ** q)
+            m = matrix if q is None else np.where(matrix == 0, 0.0, np.abs(matrix) ** q)
             coefficients = torch.from_numpy(m).to(x)
             x = torch.tensordot(x, coefficients, dims=([axis], [1])).movedim(-1, axis)
         return x
+
+    def mixed_axes(self, rank: int) -> tuple[int, ...]:  # noqa: ARG002
+        return self.axes
 
     def matrix(self, j: int, n: int) -> Array:
         """Coefficients along the j-th axis for `n` input values: ``(out, n)`` in float64."""

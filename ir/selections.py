@@ -34,6 +34,9 @@ class WindowMax(OrderStatistic):
     def __call__(self, x: Tensor) -> Tensor:
         return self._fold(x, -inf, maximum=True)
 
+    def mixed_axes(self, rank: int) -> tuple[int, ...]:
+        return tuple(range(2, rank))
+
     def pool_sum(self, x: Tensor) -> Tensor:
         return self._fold(x, 0.0, maximum=False)
 
@@ -80,6 +83,9 @@ class Extremum(OrderStatistic):
         axes = normalized_axes(self.axes, x.ndim)
         return (torch.amax if self.largest else torch.amin)(x, axes, self.keepdims) if axes else x
 
+    def mixed_axes(self, rank: int) -> tuple[int, ...]:
+        return normalized_axes(self.axes, rank)
+
     def pool_sum(self, x: Tensor) -> Tensor:
         axes = normalized_axes(self.axes, x.ndim)
         return x.sum(axes, self.keepdims) if axes else x
@@ -106,6 +112,9 @@ class Sort(OrderStatistic):
 
     def __call__(self, x: Tensor) -> Tensor:
         return x.sort(self.axis, descending=self.largest).values.narrow(self.axis % x.ndim, 0, self.k)
+
+    def mixed_axes(self, rank: int) -> tuple[int, ...]:
+        return (self.axis % rank,)
 
     def pool_sum(self, x: Tensor) -> Tensor:
         return self._spread(x.sum(self.axis, keepdim=True))

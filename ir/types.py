@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pathlift.ir.errors import UnsupportedError
+from pathlift.ir.quoting import SYMBOL, plain, quote
 
 Dim = int | str | None
 """A known extent, a symbolic one (``"N"``), or an unknown one."""
@@ -55,7 +57,7 @@ class TensorType:
 
     def __str__(self) -> str:
         dtype = "?" if self.dtype is None else DTYPE_NAMES[self.dtype]
-        dims = "..." if self.shape is None else ", ".join("?" if d is None else str(d) for d in self.shape)
+        dims = "..." if self.shape is None else ", ".join(map(_dim_text, self.shape))
         return f"{dtype}[{dims}]"
 
     @property
@@ -72,6 +74,13 @@ class TensorType:
         return len(self.shape)
 
 
+def _dim_text(dim: Dim) -> str:
+    return "?" if dim is None else str(dim) if isinstance(dim, int) else plain(dim, SYMBOL)
+
+
+_OTHER = re.compile(r"[A-Za-z0-9_(),.? \[\]-]+")
+
+
 @dataclass(frozen=True, slots=True)
 class OtherType:
     """A value that is not a dense tensor (sequence, optional, map, sparse tensor): carried, never analysed."""
@@ -79,7 +88,7 @@ class OtherType:
     text: str
 
     def __str__(self) -> str:
-        return f"<{self.text}>"
+        return f"<{self.text}>" if _OTHER.fullmatch(self.text) else f"<{quote(self.text)}>"
 
 
 ValueType = TensorType | OtherType

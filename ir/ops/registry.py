@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -54,6 +54,8 @@ class Op:
         How many of them must be there.
     variadic
         Whether the last input may be repeated.
+    gaps
+        Whether any of the repeated inputs may be left out.
     attributes
         By name.
     """
@@ -63,6 +65,7 @@ class Op:
     inputs: tuple[str, ...]
     required: int
     variadic: bool
+    gaps: bool
     attributes: Mapping[str, Attribute]
 
     @property
@@ -76,6 +79,20 @@ class Op:
         if count < self.required or (not self.variadic and count > len(self.inputs)):
             return f"{self.name} takes {self.required} to {most} inputs, got {count}"
         return ""
+
+    def check_inputs(self, sources: Sequence[object]) -> str:
+        """Return what is wrong with these inputs, ``None`` where left out; empty if nothing."""
+        fixed = len(sources) if self.variadic and not self.gaps else self.required
+        missing = next((i for i, s in enumerate(sources[:fixed]) if s is None), None)
+        left_out = "" if missing is None else f"input {missing} of {self.name} is left out"
+        return self.check_arity(len(sources)) or left_out
+
+    def canonical(self, attrs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return `attrs` without those that equal the op's default."""
+        defaults = {name: a.default for name, a in self.attributes.items() if not a.required}
+        if not any(name in defaults and value == defaults[name] for name, value in attrs.items()):
+            return attrs
+        return MappingProxyType({k: v for k, v in attrs.items() if k not in defaults or v != defaults[k]})
 
     def check_attrs(self, attrs: Mapping[str, Any]) -> str:
         """Return what is wrong with these attributes; empty if nothing."""
@@ -111,11 +128,11 @@ def op(name: str) -> Callable[[Program], Program]:
             for p in parameters
             if p.kind is p.KEYWORD_ONLY
         }
-        variadic = any(p.kind is p.VAR_POSITIONAL for p in positional)
+        repeated = [hints[p.name] for p in positional if p.kind is p.VAR_POSITIONAL]
+        gaps = any(type(None) in typing.get_args(hint) for hint in repeated)
         required = sum(p.default is p.empty and p.kind is not p.VAR_POSITIONAL for p in positional)
-        OPS[name] = Op(
-            name, program, tuple(p.name for p in positional), required, variadic, MappingProxyType(attributes)
-        )
+        names = tuple(p.name for p in positional)
+        OPS[name] = Op(name, program, names, required, bool(repeated), gaps, MappingProxyType(attributes))
         return program
 
     return register

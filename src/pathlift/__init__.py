@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlift.frontend.load import load
+    from pathlift.frontend.save import save
     from pathlift.ir.errors import PathliftError
     from pathlift.ir.graph import Graph
     from pathlift.verbs.export import export
@@ -27,8 +29,10 @@ _HOMES = {
     "export": "pathlift.verbs.export",
     "inspect": "pathlift.verbs.inspect",
     "list_passes": "pathlift.verbs.passes",
+    "load": "pathlift.frontend.load",
     "norm": "pathlift.verbs.norm",
     "opt": "pathlift.verbs.opt",
+    "save": "pathlift.frontend.save",
 }
 
 __all__ = [
@@ -39,8 +43,10 @@ __all__ = [
     "export",
     "inspect",
     "list_passes",
+    "load",
     "norm",
     "opt",
+    "save",
 ]
 
 

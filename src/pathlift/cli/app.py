@@ -98,7 +98,9 @@ def export(
     ],
     shape: Annotated[list[str], typer.Option("--shape", metavar="N,C,...", help="Shape of an input; once per input.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The ONNX file to write.")],
-    opset: Annotated[int | None, typer.Option("--opset", help="ONNX opset version.", show_default="the exporter's")] = None,
+    opset: Annotated[
+        int | None, typer.Option("--opset", help="ONNX opset version.", show_default="the exporter's")
+    ] = None,
     force: Force = False,
 ) -> Result:
     """Export a PyTorch module to ONNX."""

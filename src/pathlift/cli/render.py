@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
@@ -23,15 +25,25 @@ BAR_WIDTH = 24
 
 def to_text(render: Renderer, result: Result) -> str:
     """Return a result as text, styled when stdout is a terminal; what it rests on comes last."""
-    terminal = sys.stdout.isatty()
-    # Nobody reads a pipe through a window: there, rows are as long as they need to be.
-    console = Console(width=None if terminal else 10_000, markup=False, highlight=False, emoji=False)
-    with console.capture() as capture:
-        for part in render(clean(result.to_json())):
-            console.print(part, soft_wrap=isinstance(part, str))
-        for assumption in clean(result.assumptions):
-            console.print(f"assumes: {assumption}", soft_wrap=True)
-    return "\n".join(line.rstrip() for line in capture.get().split("\n"))
+    terminal = sys.stdout is not None and sys.stdout.isatty()
+    # Not onto stdout: Rich has its own way with a reader that left. A pipe is read through no window: there, rows are
+    # as long as they need to be.
+    buffer = io.StringIO()
+    console = Console(
+        file=buffer,
+        force_terminal=terminal or None,
+        # Rich's own reading of NO_COLOR keeps bold; who sets it wants no escape codes.
+        color_system=None if os.environ.get("NO_COLOR") else "auto",
+        width=None if terminal else 10_000,
+        markup=False,
+        highlight=False,
+        emoji=False,
+    )
+    for part in render(clean(result.to_json())):
+        console.print(part, soft_wrap=isinstance(part, str))
+    for assumption in clean(result.assumptions):
+        console.print(f"assumes: {assumption}", soft_wrap=True)
+    return "\n".join(line.rstrip() for line in buffer.getvalue().split("\n"))
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
@@ -51,7 +63,7 @@ def fixed(number: float | None, rounding: str = ROUND_HALF_EVEN) -> str:
 
 def byte_size(count: int) -> str:
     """Return a number of bytes as people say it."""
-    size, units = float(count), iter(["B", "kB", "MB", "GB"])
+    size, units = float(count), iter(["B", "kB", "MB", "GB", "TB"])
     unit = next(units)
     for larger in units:
         if size < 1000:
@@ -62,7 +74,7 @@ def byte_size(count: int) -> str:
 
 def bar(share: float) -> str:
     """Return a bar for a share between 0 and 1."""
-    utf = (sys.stdout.encoding or "").lower().startswith("utf")
+    utf = (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
     return ("█" if utf else "#") * round(BAR_WIDTH * min(max(share, 0.0), 1.0))
 
 
@@ -70,11 +82,7 @@ def norm(payload: Payload) -> Iterator[RenderableType]:
     """Yield the norms, then the layers' shares."""
     rows = []
     for item in payload["norms"]:
-        what = (
-            f"path-norm, {item['pooling']} pooling"
-            if item["is_path_norm"]
-            else f"{item['pooling']} pooling, not a path-norm"
-        )
+        what = f"{item['pooling']} pooling" + ("" if item["is_path_norm"] else ", not a path-norm")
         if item["zero"]:
             rows.append([_exponent(item["q"]), "-", "0", "0", what])
             continue

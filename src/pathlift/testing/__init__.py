@@ -1,1 +1,38 @@
-"""TODO."""
+"""What tests of passes are made of: a sample graph per op, random graphs, a brute-force oracle, and assertions.
+
+>>> from pathlift.testing import assert_equivalent, random_rescale, sample
+>>> import numpy as np
+>>> graph = sample("Gemm")
+>>> assert_equivalent(graph, random_rescale(graph, np.random.default_rng(0), powers_of_two=True))
+
+The Hypothesis strategies are in `pathlift.testing.strategies`, the oracle in `pathlift.testing.oracle`, and whole
+architectures in `pathlift.testing.zoo`; they are imported on their own, since they need more than the package does.
+"""
+
+from pathlift.testing.assertions import (
+    assert_bound_holds,
+    assert_close,
+    assert_equivalent,
+    assert_path_norm,
+    assert_same_as_onnxruntime,
+    execute,
+    onnxruntime_session,
+    random_feeds,
+)
+from pathlift.testing.rescaling import random_rescale, rescaling_sites
+from pathlift.testing.samples import sample, samples
+
+__all__ = [
+    "assert_bound_holds",
+    "assert_close",
+    "assert_equivalent",
+    "assert_path_norm",
+    "assert_same_as_onnxruntime",
+    "execute",
+    "onnxruntime_session",
+    "random_feeds",
+    "random_rescale",
+    "rescaling_sites",
+    "sample",
+    "samples",
+]

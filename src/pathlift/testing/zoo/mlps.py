@@ -18,7 +18,7 @@ class GroupSort(nn.Module):
         self.size, self.topk = size, topk
 
     def forward(self, x: Tensor) -> Tensor:
-        groups = x.unflatten(1, (-1, self.size))
+        groups = x.reshape(x.shape[0], -1, self.size)
         if self.topk:
             return groups.topk(self.size, dim=2, largest=False).values.flatten(1)
         return groups.sort(dim=2).values.flatten(1)

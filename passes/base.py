@@ -1,0 +1,125 @@
+"""What a pass is: a frozen dataclass whose fields are its options.
+
+The command line, the pipeline string and Python read the same fields. An `Analysis` returns a result; a `Transform`
+returns the new graph and the witness, the evidence that the pipeline checks. Passes of other packages come through
+the entry-point group ``pathlift.passes``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any, ClassVar, Generic, TypeVar
+
+from pathlift.ir.errors import TextError
+from pathlift.ir.graph import Graph
+
+Result = TypeVar("Result")
+_MODULES = {
+    "path-norm": "pathlift.passes.path_norm:PathNorm",
+    "strip-head": "pathlift.passes.strip_head:StripHead",
+    "dead-code": "pathlift.passes.dead_code:DeadCode",
+}
+
+
+class Pass(ABC):
+    """Base of all passes; subclasses are frozen dataclasses.
+
+    Attributes
+    ----------
+    name
+        Kebab-case, as in a pipeline string.
+    """
+
+    name: ClassVar[str]
+
+    @classmethod
+    def summary(cls) -> str:
+        """One line of help: the docstring's first."""
+        return (cls.__doc__ or "").strip().splitlines()[0]
+
+    @classmethod
+    def options(cls) -> Mapping[str, dataclasses.Field[Any]]:
+        """The pass's options: its dataclass fields, by kebab-case name."""
+        return {f.name.replace("_", "-"): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+
+
+class Analysis(Pass, Generic[Result]):
+    """A pass that computes something about a graph and leaves it alone."""
+
+    @abstractmethod
+    def run(self, graph: Graph) -> Result:
+        """Analyse `graph`.
+
+        Raises
+        ------
+        UnsupportedError
+            If there is no proved rule for a node; names node, op and reason.
+        """
+
+
+class Witness(ABC):
+    """The evidence that a transform did what it says."""
+
+    @abstractmethod
+    def check(self, before: Graph, after: Graph) -> None:
+        """Check the evidence against both graphs.
+
+        Raises
+        ------
+        WitnessError
+            If it does not hold.
+        """
+
+    def describe(self) -> str:
+        """One line about what was done; empty if nothing is worth saying."""
+        return ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rewritten:
+    """What a transform returns; ``graph is before`` means that it changed nothing."""
+
+    graph: Graph
+    witness: Witness
+
+
+class Transform(Pass):
+    """A pass that returns another graph."""
+
+    @abstractmethod
+    def run(self, graph: Graph) -> Rewritten:
+        """Rewrite `graph`.
+
+        Raises
+        ------
+        UnsupportedError
+            If a precondition fails; says which node and why.
+        """
+
+
+def pass_names() -> tuple[str, ...]:
+    """Names of all passes: the built-in ones, then those of installed packages."""
+    return (*_MODULES, *sorted(e.name for e in entry_points(group="pathlift.passes") if e.name not in _MODULES))
+
+
+def find_pass(name: str) -> type[Pass]:
+    """Return the pass class of this name.
+
+    Raises
+    ------
+    TextError
+        If there is none.
+    """
+    if name in _MODULES:
+        module, _, attribute = _MODULES[name].partition(":")
+        found: type[Pass] = getattr(importlib.import_module(module), attribute)
+        return found
+    for entry in entry_points(group="pathlift.passes"):
+        if entry.name == name:
+            loaded: type[Pass] = entry.load()
+            return loaded
+    raise TextError("0650", f"there is no pass {name!r}", hint=f"passes: {', '.join(pass_names())}")

@@ -1,0 +1,97 @@
+"""Extents for the inputs of an analysis: batch axes are 1, other symbols must be given, nothing is guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+from pathlift.ir.errors import GraphError, UnsafeModelError, UsageError
+from pathlift.ir.graph import Graph, Node
+from pathlift.ir.interpret import run
+from pathlift.ir.shape import Shape
+from pathlift.ir.types import TensorType, ValueType
+
+Extents = tuple[int, ...]
+
+
+def resolve_inputs(graph: Graph, sizes: Mapping[str, int]) -> dict[str, Extents]:
+    """Return the shape of every tensor input.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    sizes
+        Extents by symbol (``{"H": 224}``), or by ``input.axis`` for an axis that has no name (``{"x.2": 224}``).
+        An unknown axis 0 is a batch and defaults to 1.
+
+    Raises
+    ------
+    UsageError
+        If an extent is missing (names all of them), not positive, or belongs to nothing in the graph.
+    """
+    resolved: dict[str, Extents] = {}
+    missing: list[str] = []
+    used: set[str] = set()
+    for key in graph.inputs:
+        type_ = graph[key].types[0]
+        if not isinstance(type_, TensorType):
+            continue
+        if type_.shape is None:
+            raise UsageError("0410", f"the rank of input {key!r} is not known")
+        extents: list[int] = []
+        for axis, dim in enumerate(type_.shape):
+            names = [f"{key}.{axis}", *([dim] if isinstance(dim, str) else [])]
+            given = next((n for n in names if n in sizes), None)
+            used.update(n for n in names if n in sizes)
+            if isinstance(dim, int):
+                extents.append(dim)
+            elif given is not None:
+                extents.append(sizes[given])
+            elif axis == 0:
+                extents.append(1)
+            else:
+                missing.append(names[-1])
+        resolved[key] = tuple(extents)
+    if missing:
+        names = list(dict.fromkeys(missing))
+        hint = f"--shape {','.join(f'{n}=…' for n in names)}"
+        raise UsageError("0412", f"the extent of {', '.join(names)} is not in the file", hint=hint)
+    unknown = sorted(set(sizes) - used)
+    if unknown:
+        raise UsageError("0413", f"the model has no dimension {unknown[0]!r} to set")
+    if any(n <= 0 for n in sizes.values()):
+        raise UsageError("0414", f"extents must be positive, got {dict(sizes)}")
+    return resolved
+
+
+def check_sizes(graph: Graph, inputs: Mapping[str, Extents], limit: int) -> None:
+    """Check that the graph can run on inputs of these shapes, and that no value passes `limit` bytes in float64.
+
+    Raises
+    ------
+    UsageError
+        If a shape does not fit; says where.
+    UnsafeModelError
+        If a value would be larger; names it.
+    """
+
+    def check(key: str, node: Node, _: object, types: tuple[ValueType, ...]) -> None:
+        for type_ in types:
+            dims = type_.shape if isinstance(type_, TensorType) else None
+            size = 8 * prod(d for d in dims or () if isinstance(d, int))
+            if size > limit:
+                raise UnsafeModelError(
+                    "0230", f"node {node.label!r} ({node.op}): value {key!r} would take {size} bytes",
+                    hint="smaller extents (--shape) or a higher --memory-limit",
+                )  # fmt: skip
+
+    types = {
+        key: TensorType(type_.dtype, inputs[key]) if isinstance(type_ := graph[key].types[0], TensorType) else type_
+        for key in graph.inputs
+    }
+    try:
+        run(graph, Shape(), types, observe=check)
+    except GraphError as error:
+        shapes = ", ".join(f"{key} {list(shape)}" for key, shape in inputs.items())
+        raise UsageError("0415", f"the model cannot run on inputs of shape {shapes}: {error.message}") from None

@@ -1,0 +1,77 @@
+"""What a verb may be given: a file, its bytes, a graph, or a torch module with an example input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from pathlift.ir.errors import UsageError
+from pathlift.ir.graph import Graph
+from pathlift.verbs.result import Source
+
+if TYPE_CHECKING:
+    import onnx
+    import torch
+
+Model: TypeAlias = "str | os.PathLike[str] | bytes | Graph | onnx.ModelProto | torch.nn.Module"
+DEFAULT_MEMORY_LIMIT = 8 * 10**9
+
+
+class Opened(NamedTuple):
+    """A graph, where it came from, and what loading had to say."""
+
+    graph: Graph
+    source: Source
+    warnings: tuple[str, ...] = ()
+
+
+def open_model(
+    model: Model,
+    *,
+    memory_limit: int = DEFAULT_MEMORY_LIMIT,
+    assume_eval: bool = False,
+    example: Any = None,
+) -> Opened:
+    """Bring any kind of model into the IR.
+
+    Parameters
+    ----------
+    model
+        A path, the bytes of an ONNX file, a ModelProto, a `Graph`, or a ``torch.nn.Module``.
+    memory_limit
+        Bytes that no tensor may pass.
+    assume_eval
+        Read training-mode layers as in evaluation.
+    example
+        For a module: a shape, or a sequence of shapes or tensors, one per argument of ``forward``.
+
+    Raises
+    ------
+    InvalidModelError, UnsafeModelError
+        If the file is broken, or reaches for what is not its own.
+    UsageError
+        If there is no such file, or a module comes without an example.
+    """
+    from pathlift.frontend.load import load_with_report
+
+    if isinstance(model, Graph):
+        return Opened(model, Source())
+    if not isinstance(model, str | os.PathLike | bytes) and hasattr(model, "forward"):
+        if example is None:
+            raise UsageError("0440", "a module needs an example input", hint="example=(1, 3, 224, 224)")
+        import onnx_ir
+
+        from pathlift.frontend.export import export
+
+        model = onnx_ir.to_proto(export(model, example))
+    graph, read = load_with_report(model, memory_limit=memory_limit, assume_eval=assume_eval)
+    path = str(model) if isinstance(model, str | os.PathLike) else None
+    return Opened(graph, Source(path, read.sha256 if path else None), tuple(read.warnings))
+
+
+def shapes_of(shape: Sequence[int] | Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    """Normalize one shape, or one shape per input, to the latter."""
+    if all(isinstance(n, int) for n in shape):
+        return (tuple(shape),)  # type: ignore[arg-type]
+    return tuple(tuple(s) for s in shape)  # type: ignore[arg-type, union-attr]
