@@ -43,7 +43,7 @@ def _free_axes(f: LinearMap, rank: int) -> tuple[int, ...]:
 
 @_free_axes.register(Conv)
 @_free_axes.register(ConvTranspose)
-def _(f: Conv | ConvTranspose, rank: int) -> tuple[int, ...]:  # noqa: ARG001 (one signature for all maps)
+def _(f: Conv | ConvTranspose, rank: int) -> tuple[int, ...]:
     return (0, *range(2, rank))
 
 

@@ -7,6 +7,7 @@ where that is not an input), and ‖Φ(θ)‖_q is its q-norm.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import exp2, inf, isinf, ldexp, log, log1p, log2, log10, nextafter
@@ -19,8 +20,8 @@ from pathlift.ir.graph import Graph, Node
 from pathlift.ir.interpret import run
 from pathlift.passes.base import Analysis
 from pathlift.passes.path_norm_algebra import Operand, PathNormAlgebra, Pooling
-from pathlift.passes.scaled import Scaled, log2_of
-from pathlift.passes.sizes import check_sizes, resolve_inputs
+from pathlift.passes.scaled import Scaled, log2_of, underflow
+from pathlift.passes.sizes import Extents, check_sizes, resolve_inputs
 from pathlift.passes.strip_head import StripHead
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -145,21 +146,27 @@ class PathNorm(Analysis[PathNormResult]):
         assumptions = [stripped.witness.describe()]
         norms: list[Norm] = []
         layers: tuple[LayerNorm, ...] = ()
-        batch = _batch_extent(inputs)
         for i, q in enumerate(self.q):
-            evaluation = _Evaluation(self, q, attribute=self.per_layer and i == 0)
-            outputs = evaluation.outputs(stripped.graph, inputs)
-            if batch > 1 and all(y.rank and y.m.shape[0] == batch for y in outputs.values()):
-                outputs = {name: y.first_row() for name, y in outputs.items()}
-                assumptions.append(f"axis 0 of extent {batch} is read as a batch: the norm is of one sample")
-            norms.append(evaluation.norm(outputs))
-            if evaluation.attribute:
-                layers = evaluation.layers(outputs)
-            assumptions.extend(evaluation.algebra.caveats())
+            with underflow(up=False) as record:
+                evaluation = _Evaluation(self, q, attribute=self.per_layer and i == 0)
+                evaluation.run(stripped.graph, inputs)
+                norm = evaluation.norm()
+            if i == 0 and self.per_layer:
+                layers = evaluation.layers()
+            assumptions.extend(evaluation.assumptions())
+            norms.append(norm if not record.happened else self._bracketed(norm, stripped.graph, inputs))
         return PathNormResult(tuple(norms), layers, tuple(dict.fromkeys(a for a in assumptions if a)))
 
+    def _bracketed(self, lower: Norm, graph: Graph, inputs: Mapping[str, Extents]) -> Norm:
+        """Replace the upper bound of a norm some of whose terms underflowed by one with those terms rounded up."""
+        with underflow(up=True):
+            evaluation = _Evaluation(self, lower.q, attribute=False)
+            evaluation.run(graph, inputs)
+            upper = evaluation.norm()
+        return upper if lower.zero else dataclasses.replace(lower, upper_log10=upper.upper_log10)
 
-def _batch_extent(inputs: Mapping[str, tuple[int, ...]]) -> int:
+
+def _batch_extent(inputs: Mapping[str, Extents]) -> int:
     """The extent of axis 0, if all inputs have the same; else 1."""
     extents = {shape[0] if len(shape) > 1 else 1 for shape in inputs.values()}
     return extents.pop() if len(extents) == 1 else 1
@@ -172,14 +179,26 @@ class _Evaluation:
         self.q, self.options, self.attribute = q, options, attribute
         self.algebra = PathNormAlgebra(q, options.pooling, options.inputs_only, DTYPES[options.dtype], attribute)
         self._gains: list[tuple[str, Node, float | None]] = []
+        self._outputs: dict[str, Scaled] = {}
+        self._batch = 1
 
-    def outputs(self, graph: Graph, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, Scaled]:
+    def run(self, graph: Graph, inputs: Mapping[str, Extents]) -> None:
         feeds: dict[str, Operand] = {
             name: Scaled.ones(inputs.get(name, ()), self.algebra.dtype) for name in graph.inputs
         }
         with torch.set_grad_enabled(self.attribute):
             results = run(graph, self.algebra, feeds, observe=self._observe if self.attribute else None)
-            return {name: self.algebra.signal(y) for name, y in results.items()}
+            outputs = {name: self.algebra.signal(y) for name, y in results.items()}
+        batch = _batch_extent(inputs)
+        if batch > 1 and all(y.rank and y.m.shape[0] == batch for y in outputs.values()):
+            self._batch = batch
+            outputs = {name: y.first_row() for name, y in outputs.items()}
+        self._outputs = outputs
+
+    def assumptions(self) -> list[str]:
+        """What was read as what."""
+        batch = f"axis 0 of extent {self._batch} is read as a batch: the norm is of one sample"
+        return [*([batch] if self._batch > 1 else []), *self.algebra.caveats()]
 
     def _observe(self, key: str, node: Node, inputs: tuple[Operand | None, ...], outputs: tuple[Operand, ...]) -> None:
         if key in self.algebra.probes:
@@ -187,9 +206,9 @@ class _Evaluation:
             gain = None if not isinstance(y, Scaled) else (_log2_total(y) - _log2_total(x)) / self.q * _LOG10_2
             self._gains.append((key, node, gain if gain is not None and abs(gain) < inf else None))
 
-    def norm(self, outputs: Mapping[str, Scaled]) -> Norm:
-        elementwise = {name: y.log2().detach() / self.q * _LOG10_2 for name, y in outputs.items()}
-        mantissa, exponent, roundings = _sum(outputs)
+    def norm(self) -> Norm:
+        elementwise = {name: y.log2().detach() / self.q * _LOG10_2 for name, y in self._outputs.items()}
+        mantissa, exponent, roundings = _sum(self._outputs)
         is_path_norm = self.options.pooling == "sum" and not self.options.inputs_only and not self.algebra.bounded
         log2_norm = log2_of(mantissa.item(), exponent) / self.q
         if isinf(log2_norm):
@@ -208,9 +227,9 @@ class _Evaluation:
             elementwise,
         )
 
-    def layers(self, outputs: Mapping[str, Scaled]) -> tuple[LayerNorm, ...]:
+    def layers(self) -> tuple[LayerNorm, ...]:
         """Shares from one backward pass: ∂ log Σ / ∂t of a factor t on a node's weights, at t = 1."""
-        total = _sum(outputs)[0]
+        total = _sum(self._outputs)[0]
         probes = list(self.algebra.probes.values())
         shares: list[float | None] = [None] * len(probes)
         if total.requires_grad and total.item() > 0:

@@ -1,4 +1,4 @@
-"""Pipelines: ``"dead-code,canonicalize{norm=l1, exact=true}"`` parsed into passes, and run with every check in between."""
+"""Pipelines: ``"dead-code,canonicalize{norm=l1}"`` parsed into passes, and run with every check in between."""
 
 from __future__ import annotations
 

@@ -6,11 +6,17 @@ nine layers diag(1, 2¹²⁰) have path-norm 2, and the second channel passes th
 
 Multiplications by powers of two are exact. They are constants to autograd, so that gradients of a norm's logarithm
 come out right.
+
+Values of one channel share an exponent, so that a position where they are 2⁻⁹⁰⁰ times smaller than elsewhere
+underflows. That is recorded (`underflow`) and rounded as the caller asks: down, for a value that is never too large,
+or up, for one that is never too small.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from math import ceil, frexp
 
@@ -25,6 +31,37 @@ FLOOR = {torch.float64: -900, torch.float32: -60}
 """Smallest power of two that an alignment multiplies by, per dtype of mantissas."""
 _LEAST = {torch.float64: 2.0**-100, torch.float32: 2.0**-40}
 """Smallest non-zero mantissa: its product with an aligned weight is still a normal number."""
+
+
+@dataclass
+class Underflow:
+    """How values too small for their channel's exponent are rounded, and whether there were any."""
+
+    up: bool
+    happened: bool = False
+
+
+_UNDERFLOW: ContextVar[Underflow] = ContextVar("underflow")
+
+
+@contextmanager
+def underflow(*, up: bool) -> Iterator[Underflow]:
+    """Round what underflows up (or down to zero) within the block, and record whether anything did."""
+    record = Underflow(up)
+    token = _UNDERFLOW.set(record)
+    try:
+        yield record
+    finally:
+        _UNDERFLOW.reset(token)
+
+
+def _floored(values: Tensor, small: Tensor, least: float) -> Tensor:
+    """Round `values` up to `least`, or down to zero, where `small`."""
+    if not bool(small.any()):
+        return values
+    record = _UNDERFLOW.get(None) or Underflow(up=True)
+    record.happened = True
+    return torch.where(small, least if record.up else 0.0, values)
 
 
 @dataclass(frozen=True)
@@ -82,7 +119,8 @@ class Scaled:
         k = exponent_of(top.amax(shared, keepdim=True) if shared and top.numel() else top)
         e = torch.where(k == EMPTY, k, self.e + k)
         m = shifted(self.m, -k)
-        return Scaled(torch.where(m > 0, m.clamp(min=_LEAST[m.dtype]), m), e, self.roundings)
+        least = _LEAST[m.dtype]
+        return Scaled(_floored(m, (m > 0) & (m < least), least), e, self.roundings)
 
     def per_element(self) -> Scaled:
         """The same tensor with one exponent per element."""
@@ -142,22 +180,25 @@ def exponent_of(values: Tensor) -> Tensor:
     return torch.where(values == 0, EMPTY, k)
 
 
-def pow2(k: Tensor, dtype: torch.dtype) -> Tensor:
-    """``2**k`` for integer tensors, exactly, built from bits.
-
-    Exponents below `FLOOR` give ``2**FLOOR``: what would underflow is rounded up, so that no path is ever lost and a
-    result is never too small. `EMPTY` negated gives 1 (its mantissa is 0 and stays so).
-    """
+def _exact_pow2(k: Tensor, dtype: torch.dtype) -> Tensor:
+    """``2**k`` built from bits, within the normal range; 1 for `EMPTY`, whose mantissa is 0 and stays so."""
     bits, bias, word = (52, 1023, torch.int64) if dtype == torch.float64 else (23, 127, torch.int32)
-    k = torch.where(k >= -EMPTY // 2, 0, k)
-    return ((k.clamp(FLOOR[dtype], bias) + bias) << bits).to(word).view(dtype)
+    k = torch.where(k.abs() >= -EMPTY // 2, 0, k)
+    return ((k.clamp(1 - bias, bias) + bias) << bits).to(word).view(dtype)
+
+
+def pow2(k: Tensor, dtype: torch.dtype) -> Tensor:
+    """``2**k`` for integer tensors, exactly; for k < `FLOOR` rounded as `underflow` says."""
+    floor = FLOOR[dtype]
+    small = (k < floor) & (k > EMPTY // 2)
+    return _floored(_exact_pow2(k.clamp(min=EMPTY), dtype), small, 2.0**floor)
 
 
 def shifted(values: Tensor, k: Tensor) -> Tensor:
-    """``values · 2**k`` in two exact halves, so that neither factor leaves the normal range."""
-    k = torch.where(k >= -EMPTY // 2, 0, k)
+    """``values · 2**k`` for any k between floats, in two exact halves: neither factor leaves the normal range."""
+    k = torch.where(k.abs() >= -EMPTY // 2, 0, k)
     half = torch.div(k, 2, rounding_mode="floor")
-    return values * pow2(half, values.dtype) * pow2(k - half, values.dtype)
+    return values * _exact_pow2(half, values.dtype) * _exact_pow2(k - half, values.dtype)
 
 
 def power(values: Tensor, q: float, dtype: torch.dtype) -> Scaled:

@@ -31,7 +31,7 @@ def _(v: View, xs: Sequence[Scaled]) -> Scaled:
 
 
 @move.register
-def _(v: V.Cast, xs: Sequence[Scaled]) -> Scaled:  # noqa: ARG001
+def _(v: V.Cast, xs: Sequence[Scaled]) -> Scaled:
     return xs[0]
 
 
