@@ -1,17 +1,50 @@
-"""Exponents through linear maps: those of the input move into the weights, aligned per output row."""
+"""Linear maps on scaled tensors: where it matters, exponents move into the weights, aligned per output row."""
 
 from __future__ import annotations
 
 import functools
+from math import prod
 
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.maps import Contract, Conv, ConvTranspose
 from pathlift.ir.primitives import LinearMap
-from pathlift.passes.scaled import Scaled, Tensor, pow2
+from pathlift.passes.scaled import Scaled, Tensor, plain_power, pow2, power, power_roundings
 
 
-def apply_linear(f: LinearMap, x: Scaled, w: Scaled) -> Scaled:
-    """Apply a linear map to a scaled input with scaled weights.
+def apply_linear(f: LinearMap, x: Scaled, w: Tensor, q: float) -> Scaled:
+    """Apply a linear map with weights ``|w|**q`` to a scaled input.
+
+    Parameters
+    ----------
+    f
+        A map with weights.
+    x
+        The input.
+    w
+        The weights as they are, float64.
+    q
+        Exponent, > 0.
+
+    Returns
+    -------
+    Scaled
+        Exponents vary along the axes that the weights have in the output (the output channels).
+    """
+    dtype = x.m.dtype
+    plain = plain_power(w, q, dtype) if x.is_moderate() else None
+    if plain is None:
+        return apply_aligned(f, x, power(w, q, dtype))
+    # The usual case: one exponent for the whole input loses nothing, and the weights stay untouched.
+    x = x.aligned(range(x.rank))
+    y = f(x.m, plain)
+    rows = [n if i in _row_axes(f, y.ndim) else 1 for i, n in enumerate(y.shape)]
+    fan_in = w.numel() // max(1, prod(rows))
+    e = x.e.reshape([1] * y.ndim).expand(rows)
+    return Scaled(y, e, x.roundings + fan_in + 1 + power_roundings(q, dtype)).normalized()
+
+
+def apply_aligned(f: LinearMap, x: Scaled, w: Scaled) -> Scaled:
+    """Apply a linear map whose weights, or whose input's channels, span more than a float's range.
 
     Each output row r gets the exponent E_r = max over its weights of (exponent of the weight + exponent of the
     input it multiplies), and its weights become m_w · 2^(e_w + e_x − E_r) ≤ 1: the largest term of a row is about 1,
@@ -51,6 +84,26 @@ def _(f: Conv | ConvTranspose, rank: int) -> tuple[int, ...]:
 def _(f: Contract, rank: int) -> tuple[int, ...]:
     letters = _letters(f, rank)[0]
     return tuple(i for i, letter in enumerate(letters) if letter not in f.terms[1])
+
+
+@functools.singledispatch
+def _row_axes(f: LinearMap, rank: int) -> tuple[int, ...]:
+    """The axes of an output of this rank that the weights have."""
+    raise UnsupportedError("0313", f"path-norm has no rule for the linear map {type(f).__name__}")
+
+
+@_row_axes.register(Conv)
+@_row_axes.register(ConvTranspose)
+def _(f: Conv | ConvTranspose, rank: int) -> tuple[int, ...]:
+    return (1,)
+
+
+@_row_axes.register(Contract)
+def _(f: Contract, rank: int) -> tuple[int, ...]:
+    _, ws, out = f.terms
+    ellipsis = rank - len(out.replace(".", ""))
+    letters = out.replace(".", "0" * ellipsis)
+    return tuple(i for i, letter in enumerate(letters) if letter in ws)
 
 
 @functools.singledispatch

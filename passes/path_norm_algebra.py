@@ -29,6 +29,7 @@ class Weight:
 
     values: Tensor
     roundings: int = 0
+    finite: bool = False
 
 
 Operand = Scaled | Weight
@@ -70,7 +71,7 @@ class PathNormAlgebra(Algebra[Operand]):
         if p.non_finite:
             name = self.node.names[0]
             raise InvalidModelError("0180", f"tensor {name!r}: {p.non_finite} of {p.size} values are NaN or infinite")
-        return Weight(as_tensor(p.numpy(), torch.float64))
+        return Weight(as_tensor(p.numpy(), torch.float64), finite=True)
 
     def derive(self, f: Callable[..., tuple[Any, ...]], *params: Operand) -> tuple[Operand, ...]:
         return tuple(Weight(v, roundings=8) for v in f(*(self._raw(p) for p in params)))
@@ -78,7 +79,7 @@ class PathNormAlgebra(Algebra[Operand]):
     def _raw(self, operand: Operand) -> Tensor:
         if isinstance(operand, Scaled):
             raise UnsupportedError("0311", "a parameter of this node is computed from the network's input")
-        if not bool(operand.values.isfinite().all()):
+        if not operand.finite and not bool(operand.values.isfinite().all()):
             raise UnsupportedError("0312", "a parameter that this node computes from its weights is not finite")
         return operand.values
 
@@ -98,7 +99,9 @@ class PathNormAlgebra(Algebra[Operand]):
     def linear(self, f: LinearMap, x: Operand, w: Operand | None = None) -> Operand:
         signal = self.signal(x)
         if w is not None:
-            return self._probed(apply_linear(f, signal, self._power(w)))
+            y = apply_linear(f, signal, self._raw(w), self.q)
+            assert isinstance(w, Weight)
+            return self._probed(Scaled(y.m, y.e, y.roundings + w.roundings))
         return self._fixed(f, signal)
 
     def _fixed(self, f: LinearMap, x: Scaled) -> Scaled:

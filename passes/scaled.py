@@ -33,6 +33,12 @@ _LEAST = {torch.float64: 2.0**-100, torch.float32: 2.0**-40}
 """Smallest non-zero mantissa: its product with an aligned weight is still a normal number."""
 
 
+MODERATE = {torch.float64: 2.0**-200, torch.float32: 2.0**-40}
+"""Weights from here to the reciprocal may be multiplied with aligned mantissas as they are."""
+SPREAD = {torch.float64: 200, torch.float32: 20}
+"""Exponents of one tensor that differ by no more may be aligned without loss."""
+
+
 @dataclass
 class Underflow:
     """How values too small for their channel's exponent are rounded, and whether there were any."""
@@ -112,6 +118,13 @@ class Scaled:
         e = self.e.amax(gone, keepdim=True)
         return Scaled(self.m * pow2(self.e - e, self.m.dtype), e, self.roundings)
 
+    def is_moderate(self) -> bool:
+        """Whether all exponents (but those of zeros) lie close enough for one common exponent."""
+        if self.e.numel() <= 1:
+            return True
+        present = self.e[self.e > EMPTY // 2]
+        return not present.numel() or int(present.max() - present.min()) <= SPREAD[self.m.dtype]
+
     def normalized(self) -> Scaled:
         """The same tensor with the largest mantissa of each exponent's extent in [1/2, 1)."""
         shared = [i for i in range(self.rank) if self.e.shape[i] == 1 and self.m.shape[i] != 1]
@@ -120,7 +133,9 @@ class Scaled:
         e = torch.where(k == EMPTY, k, self.e + k)
         m = shifted(self.m, -k)
         least = _LEAST[m.dtype]
-        return Scaled(_floored(m, (m > 0) & (m < least), least), e, self.roundings)
+        if m.numel() and bool(m.detach().amin() < least):
+            m = _floored(m, (m > 0) & (m < least), least)
+        return Scaled(m, e, self.roundings)
 
     def per_element(self) -> Scaled:
         """The same tensor with one exponent per element."""
@@ -197,6 +212,8 @@ def pow2(k: Tensor, dtype: torch.dtype) -> Tensor:
 def shifted(values: Tensor, k: Tensor) -> Tensor:
     """``values · 2**k`` for any k between floats, in two exact halves: neither factor leaves the normal range."""
     k = torch.where(k.abs() >= -EMPTY // 2, 0, k)
+    if k.numel() and int(k.abs().max()) < -FLOOR[values.dtype]:
+        return values * _exact_pow2(k, values.dtype)
     half = torch.div(k, 2, rounding_mode="floor")
     return values * _exact_pow2(half, values.dtype) * _exact_pow2(k - half, values.dtype)
 
@@ -214,24 +231,44 @@ def power(values: Tensor, q: float, dtype: torch.dtype) -> Scaled:
         Of the result's mantissas.
     """
     magnitude = values.abs()
-    if q == 1:
-        scaled = Scaled.of(magnitude)
-        return Scaled(scaled.m.to(dtype), scaled.e, 0 if dtype == torch.float64 else 1)
     k = exponent_of(magnitude)
     zero = k == EMPTY
     mantissa = shifted(magnitude, -k)
     whole = torch.where(zero, 0.0, k.double() * q)
     shift = whole.floor()
     if q <= 32:
-        m, roundings = mantissa**q * torch.exp2(whole - shift), 4
+        m = mantissa if q == 1 else mantissa**q * torch.exp2(whole - shift)
     else:  # mantissa**q alone could underflow
         t = torch.where(zero, 0.0, mantissa.log2() * q)
+        m = torch.where(zero, 0.0, torch.exp2(t - t.floor()) * torch.exp2(whole - shift))
         shift = shift + t.floor()
-        m = torch.where(zero, 0.0, torch.exp2(t - t.floor()) * torch.exp2(whole - whole.floor()))
-        # An absolute error of q·u in the exponent t is a relative one of q·u·ln 2 in the result.
-        roundings = 4 + ceil(q)
-    scaled = Scaled.of(m, shift.long(), roundings)
-    return Scaled(scaled.m.to(dtype), scaled.e, roundings + (dtype != torch.float64))
+    scaled = Scaled.of(m, shift.long())
+    return Scaled(scaled.m.to(dtype), scaled.e, power_roundings(q, dtype))
+
+
+def power_roundings(q: float, dtype: torch.dtype) -> int:
+    """How many roundings of size u a power may have met; few for small q, in proportion to q beyond 32.
+
+    There an absolute error of q·u in a binary logarithm is a relative one of q·u·ln 2 in the result.
+    """
+    exact = 0 if q == 1 else 4 if q <= 32 else 4 + ceil(q)
+    return exact + (dtype != torch.float64)
+
+
+def plain_power(values: Tensor, q: float, dtype: torch.dtype) -> Tensor | None:
+    """Return ``|values|**q`` as ordinary floats, or ``None`` if some would leave a moderate range.
+
+    Most weights are moderate, and need no exponents of their own.
+    """
+    result = (values.abs() if q == 1 else values.abs() ** q).to(dtype)
+    if not result.numel():
+        return result
+    lowest, highest = result.aminmax()
+    if bool(highest > 1 / MODERATE[dtype]):
+        return None
+    if bool(lowest < MODERATE[dtype]) and bool(((result < MODERATE[dtype]) & (values != 0)).any()):
+        return None
+    return result
 
 
 def log2_of(mantissa: float, exponent: int) -> float:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pathlift.ir.maps import Contract, Conv, ConvTranspose
-from pathlift.passes.alignment import apply_linear
+from pathlift.passes.alignment import apply_aligned, apply_linear
 from pathlift.passes.scaled import EMPTY, FLOOR, Scaled, pow2, power, shifted, underflow
 
 WIDE = st.floats(min_value=0, allow_infinity=False, allow_nan=False)
@@ -98,7 +98,7 @@ def test_linear_maps_equal_exact_arithmetic(
     bounds = []
     for up in (False, True):
         with underflow(up=up) as record:
-            bounds.append(apply_linear(f, x, w).log2().reshape(-1).tolist())
+            bounds.append(apply_aligned(f, x, w).log2().reshape(-1).tolist())
     # Exact: one basis vector of the input at a time gives the matrix of the map in terms of weights' positions.
     exact_x = np.vectorize(lambda m, e: int(m) << int(e + spread), otypes=[object])(
         x_m, np.broadcast_to(x_exponents, x_shape)
@@ -113,6 +113,18 @@ def test_linear_maps_equal_exact_arithmetic(
         if spread <= 10:
             assert not record.happened
             assert low == high
+
+
+@pytest.mark.parametrize("q", [0.5, 1.0, 2.0, 3.3])
+def test_moderate_weights_need_no_alignment(q: float) -> None:
+    rng = np.random.default_rng(3)
+    x = Scaled.of(torch.tensor(rng.random((1, 4, 5, 5)))).aligned((0, 2, 3))
+    w = torch.tensor(rng.normal(size=(6, 4, 3, 3)))
+    w[0, 0] = 0
+    f = Conv((1, 1), (1, 1, 1, 1), (1, 1))
+    plain, aligned = apply_linear(f, x, w, q), apply_aligned(f, x, power(w, q, torch.float64))
+    assert plain.e.shape == aligned.e.shape == (1, 6, 1, 1)
+    assert torch.allclose(plain.log2(), aligned.log2(), rtol=0, atol=1e-12)
 
 
 def _exact(f: object, x: np.ndarray, w: np.ndarray) -> np.ndarray:
