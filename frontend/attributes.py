@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from itertools import chain
 
-from onnx import AttributeProto, FunctionProto, ModelProto, TypeProto, ValueInfoProto
+from onnx import AttributeProto, FunctionProto, ModelProto, TensorProto, TypeProto, ValueInfoProto
 from onnx_ir import DataType
 
 from pathlift.frontend.protos import all_graphs, quoted
@@ -74,12 +75,29 @@ def _require_text(text: bytes, where: str) -> None:
 
 def check_types(model: ModelProto) -> bool:
     """Raise unless every declared type can be represented; clear negative dimensions, and return whether any were."""
-    infos: list[ValueInfoProto] = []
-    for graph in all_graphs(model):
-        infos += [*graph.input, *graph.output, *graph.value_info]
+    negative = False
     for function in model.functions:
-        infos += function.value_info
-    return any([_check_type(info.type, f"value {quoted(info.name)}") for info in infos])
+        for info in function.value_info:
+            negative |= _check_type(info.type, f"value {quoted(info.name)}")
+    for graph in all_graphs(model):
+        tensors = {tensor.name: tensor for tensor in graph.initializer}
+        for info in chain(graph.input, graph.output, graph.value_info):
+            if info.name in tensors:
+                _check_agreement(info, tensors[info.name])
+            negative |= _check_type(info.type, f"value {quoted(info.name)}")
+    return negative
+
+
+def _check_agreement(info: ValueInfoProto, tensor: TensorProto) -> None:
+    declared = info.type.tensor_type
+    shape = [dim.dim_value if dim.HasField("dim_value") else None for dim in declared.shape.dim]
+    same_rank = not declared.HasField("shape") or len(shape) == len(tensor.dims)
+    if (
+        declared.elem_type not in (0, tensor.data_type)
+        or not same_rank
+        or any(dim not in (None, actual) for dim, actual in zip(shape, tensor.dims, strict=False))
+    ):
+        raise InvalidModelError("0119", f"tensor {quoted(tensor.name)} is not of the type that is declared for it")
 
 
 def _check_type(declared: TypeProto, where: str) -> bool:

@@ -14,7 +14,7 @@ from ast import literal_eval
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import onnx_ir
 import onnx_ir.passes.common as common
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 BATCH = "N"
+Example: TypeAlias = "Sequence[int] | Sequence[Tensor | Sequence[int]]"
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _KEPT = "namespace"  # modules and classes a node comes from; the exporter's other notes quote files of the machine
 
 
 def export(
     module: nn.Module,
-    example: Sequence[Tensor] | Sequence[int],
+    example: Example,
     *,
     dynamic_batch: bool = True,
     opset: int | None = None,
@@ -49,7 +50,7 @@ def export(
     module
         The network.
     example
-        Input tensors, one per argument of ``forward``; or the shape of the only one, filled with normal noise.
+        One per argument of ``forward``: a tensor, or the shape of a float tensor. The shape alone if there is one.
     dynamic_batch
         Leave the first axis of every input open, under the name ``N``; else it is that of the example.
     opset
@@ -128,30 +129,34 @@ def load_factory(spec: str) -> nn.Module:
     except Exception as error:
         raise UsageError("0482", f"loading {spec!r} failed: {type(error).__name__}: {_line(error)}") from error
     finally:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError):  # the factory may have changed it itself
             sys.path.remove(here)
     if not isinstance(made, nn.Module):
         raise UsageError("0483", f"{spec!r} gives a {type(made).__name__}, not a torch.nn.Module")
     return made
 
 
-def _inputs(example: Sequence[Tensor] | Sequence[int], dynamic_batch: bool) -> tuple[Tensor, ...]:
-    """Make the example a tuple of tensors; torch takes a leading axis of 1 for a constant, so double it if it is open."""
+def _inputs(example: Example, dynamic_batch: bool) -> tuple[Tensor, ...]:
+    """Make tensors of the example; an open axis must not be 1 long, which torch takes for a constant."""
     import torch
 
-    tensors = [item for item in example if isinstance(item, torch.Tensor)]
-    if not tensors:
-        sizes = [int(size) for size in example]
-        if not sizes or min(sizes) < 1:
-            raise UsageError("0484", f"the example shape {sizes} is not a list of positive sizes")
-        tensors = [torch.randn(sizes)]
+    items = [example] if all(isinstance(item, int) for item in example) else example
+    tensors = [item if isinstance(item, torch.Tensor) else _zeros(item) for item in items]
     if dynamic_batch:
-        leading = {len(tensor) if tensor.ndim else 0 for tensor in tensors}
-        if len(leading) > 1 or 0 in leading:
+        sizes = {tensor.shape[0] if tensor.ndim else None for tensor in tensors}
+        if len(sizes) > 1 or None in sizes:
             raise UsageError("0485", "the inputs do not share a first axis", hint="export with a fixed batch")
-        if leading == {1}:
+        if sizes == {1}:
             tensors = [torch.cat((tensor, tensor)) for tensor in tensors]
     return tuple(tensors)
+
+
+def _zeros(shape: object) -> Tensor:
+    import torch
+
+    if not isinstance(shape, Sequence) or not shape or not all(isinstance(size, int) and size > 0 for size in shape):
+        raise UsageError("0484", f"the input shape {shape!r} is not a list of positive sizes")
+    return torch.zeros(tuple(shape))
 
 
 def _tidy(model: onnx_ir.Model, *, name_outputs: bool) -> onnx_ir.Model:
@@ -179,6 +184,7 @@ def _tidy(model: onnx_ir.Model, *, name_outputs: bool) -> onnx_ir.Model:
     for _ in range(2):  # the second round folds what the first made constant
         optimizer.fold_constants_ir(model, onnx_shape_inference=True, should_fold=of_constants)
         rewriter.rewrite(model, clearing)
+    _drop_made_up_biases(graph, parameters)
     _name_nodes(graph)
     if name_outputs:
         for index, value in enumerate(graph.outputs):
@@ -192,6 +198,16 @@ def _tidy(model: onnx_ir.Model, *, name_outputs: bool) -> onnx_ir.Model:
         step(model)
     _strip(graph)
     return model
+
+
+def _drop_made_up_biases(graph: onnx_ir.Graph, parameters: set[int]) -> None:
+    """Drop the zeros that the exporter gives to convolutions without a bias; zeros of the module's own stay."""
+    for node in graph:
+        if node.op_type in {"Conv", "ConvTranspose"} and len(node.inputs) == 3:
+            bias = node.inputs[2]
+            value = None if bias is None or id(bias) in parameters else bias.const_value
+            if value is not None and not value.numpy().any():
+                node.resize_inputs(2)
 
 
 def _name_nodes(graph: onnx_ir.Graph) -> None:
@@ -256,10 +272,13 @@ def _quiet() -> Iterator[None]:
     """Keep the exporter's prints, logs and warnings off the terminal."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
+    sink = io.StringIO()
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            with contextlib.redirect_stderr(io.StringIO()):
-                yield
+        with (
+            warnings.catch_warnings(action="ignore"),
+            contextlib.redirect_stdout(sink),
+            contextlib.redirect_stderr(sink),
+        ):
+            yield
     finally:
         logging.disable(disabled)

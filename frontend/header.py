@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError, Message
-from onnx import FunctionProto, ModelProto, TensorProto
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
+from onnx import FunctionProto, ModelProto, NodeProto, TensorProto
 
-from pathlift.frontend.protos import all_nodes, function_id, quoted
+from pathlift.frontend.protos import all_nodes, nested, quoted
 from pathlift.ir.errors import InvalidModelError
 
 OLDEST_IR, OLDEST_OPSET = 3, 7
@@ -42,11 +42,15 @@ def parse(data: bytes) -> ModelProto:
 
 def _require_text(model: ModelProto) -> None:
     # The parser accepts any bytes as text and hands them over as bytes; everything downstream expects str.
-    pending: list[Message] = [model]
+    # One message at a time: two bytes of a file make a message, whose Python object takes a hundred.
+    pending: list[Iterator[Message]] = [iter([model])]
     while pending:
-        for kind, value in _fields(pending.pop()):
+        if (message := next(pending[-1], None)) is None:
+            pending.pop()
+            continue
+        for kind, value in _fields(message):
             if kind == "message":
-                pending += value
+                pending.append(iter(value))
             elif not all(isinstance(text, str) for text in value):
                 raise InvalidModelError("0105", f"a name in the file is not valid UTF-8: {quoted(str(value[0]))}")
 
@@ -79,19 +83,19 @@ def settle_domains(model: ModelProto) -> list[str]:
     for function in model.functions:
         function.domain = _spelled(function.domain)
     versions = _imports(model, "the model")
-    if (default := versions.get("")) is not None:
-        _check_opset(default)
-    local = {function_id(function)[0] for function in model.functions}
+    _check_standard(nested(model.graph.node), versions, {}, "the model")
     for function in model.functions:
-        own = _imports(function, f"function {quoted(function.name)}")
-        _check_opset(own.get("", OLDEST_OPSET))
-    used = {node.domain for node in all_nodes(model)}
-    if "" in used and default is None and not any("" == entry.domain for f in model.functions for entry in f.opset_import):
-        raise InvalidModelError("0102", "the model uses standard operators without importing an opset for them")
-    absent = sorted(used - versions.keys() - {""})
+        where = f"function {quoted(function.name)}"
+        _check_standard(nested(function.node), _imports(function, where), versions, where)
+    functions = {function.domain for function in model.functions}
+    absent = sorted({node.domain for node in all_nodes(model)} - versions.keys() - {""})
     for domain in absent:
         model.opset_import.add(domain=domain, version=1)
-    return [f"domain {quoted(domain)} is used without an opset import: version 1 assumed" for domain in absent if domain not in local]
+    return [
+        f"domain {quoted(domain)} is used without an opset import: version 1 assumed"
+        for domain in absent
+        if domain not in functions
+    ]
 
 
 def _spelled(domain: str) -> str:
@@ -107,7 +111,12 @@ def _imports(owner: ModelProto | FunctionProto, where: str) -> dict[str, int]:
     return versions
 
 
-def _check_opset(version: int) -> None:
+def _check_standard(nodes: Iterable[NodeProto], own: dict[str, int], inherited: dict[str, int], where: str) -> None:
+    version = own.get("", inherited.get(""))
     newest = onnx.defs.onnx_opset_version()
-    if not OLDEST_OPSET <= version <= newest:
-        raise InvalidModelError("0104", f"opset {version} is not supported: {OLDEST_OPSET} to {newest} are")
+    if version is None and any(node.domain == "" for node in nodes):
+        raise InvalidModelError("0102", f"{where} uses standard operators without importing an opset for them")
+    if version is not None and not OLDEST_OPSET <= version <= newest:
+        raise InvalidModelError(
+            "0104", f"{where} imports opset {version}, which is not supported: {OLDEST_OPSET} to {newest} are"
+        )

@@ -33,9 +33,10 @@ def foreign(task: str) -> Iterator[None]:
 
 def describe(node: NodeProto) -> str:
     """Name a node the way users know it: by its name, else by what it produces."""
+    op = quoted(node.op_type)[1:-1]
     if node.name:
-        return f"node {quoted(node.name)} ({node.op_type})"
-    return f"node producing {quoted(next(filter(None, node.output), ''))} ({node.op_type})"
+        return f"node {quoted(node.name)} ({op})"
+    return f"node producing {quoted(next(filter(None, node.output), ''))} ({op})"
 
 
 def function_id(proto: FunctionProto) -> FunctionId:
@@ -54,6 +55,14 @@ def subgraphs(attributes: Iterable[AttributeProto]) -> Iterator[GraphProto]:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
+
+
+def nested(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+    """Yield some nodes and, at any depth, those of the graphs they hold."""
+    for node in nodes:
+        yield node
+        for graph in subgraphs(node.attribute):
+            yield from nested(graph.node)
 
 
 def all_graphs(model: ModelProto) -> Iterator[GraphProto]:

@@ -136,7 +136,11 @@ def densify(model: ModelProto, folder: Path | None, memory_limit: int) -> None:
         for attribute in node.attribute:
             if attribute.type not in (AttributeProto.SPARSE_TENSOR, AttributeProto.SPARSE_TENSORS):
                 continue
-            if (node.op_type, node.domain, attribute.name) != ("Constant", "", "sparse_value") or attribute.ref_attr_name:
+            if (node.op_type, node.domain, attribute.name) != (
+                "Constant",
+                "",
+                "sparse_value",
+            ) or attribute.ref_attr_name:
                 raise UnsupportedError("0391", f"{describe(node)}: sparse attribute {quoted(attribute.name)}")
             attribute.t.CopyFrom(dense(attribute.sparse_tensor, describe(node)))
             attribute.ClearField("sparse_tensor")

@@ -122,8 +122,9 @@ def _array_difference(a: Array, b: Array) -> str:
     if a.dtype == object:
         equal = a == b
     else:
-        bits = [np.ascontiguousarray(x).reshape(-1).view(np.uint8).reshape(x.size, -1) for x in (a, b)]
-        equal = (bits[0] == bits[1]).all(1).reshape(a.shape) | ((a != a) & (b != b))  # the second: NaN
+        bits = [np.ascontiguousarray(x).reshape(-1).view(np.uint8).reshape(x.size, x.dtype.itemsize) for x in (a, b)]
+        with np.errstate(invalid="ignore"):
+            equal = (bits[0] == bits[1]).all(1).reshape(a.shape) | ((a != a) & (b != b))  # the second: NaN
     if np.all(equal):
         return ""
     where = tuple(int(i) for i in np.argwhere(~np.asarray(equal))[0])

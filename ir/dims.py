@@ -18,6 +18,9 @@ def broadcast(*shapes: Dims) -> Dims:
     GraphError
         If two known extents differ and neither is 1.
     """
+    first = shapes[0]
+    if None not in first and all(s == first for s in shapes):
+        return first
     rank = max(len(s) for s in shapes)
     padded = [(1,) * (rank - len(s)) + s for s in shapes]
     return tuple(_broadcast_dim([s[i] for s in padded], shapes) for i in range(rank))
@@ -33,6 +36,32 @@ def _broadcast_dim(dims: Sequence[Dim], shapes: Sequence[Dims]) -> Dim:
     if not distinct:
         return 1
     return distinct.pop() if len(distinct) == 1 else None
+
+
+def axis(index: int, rank: int) -> int:
+    """Return a non-negative axis; `index` may count from the end.
+
+    Raises
+    ------
+    GraphError
+        If there is no such axis.
+    """
+    if not -rank <= index < rank:
+        raise GraphError("0536", f"axis {index} is out of range for {rank} axes")
+    return index % rank
+
+
+def check_windows(n: int, pads: Sequence[int], *positive: Sequence[int]) -> None:
+    """Check a window's attributes over `n` axes: `pads` at both ends, and kernel, strides, dilations ≥ 1.
+
+    Raises
+    ------
+    GraphError
+        If one has the wrong length, or an impossible value.
+    """
+    if len(pads) != 2 * n or any(len(p) != n or min(p, default=1) < 1 for p in positive) or min(pads, default=0) < 0:
+        given = ", ".join(str(list(p)) for p in (pads, *positive))
+        raise GraphError("0530", f"the attributes {given} are no windows over {n} axes")
 
 
 def unify(a: Dim, b: Dim) -> tuple[bool, Dim]:
@@ -74,6 +103,8 @@ def reshaped(dims: Dims, target: Sequence[int]) -> Dims:
     GraphError
         If the element counts cannot agree.
     """
+    if any(t < -1 for t in target) or list(target).count(-1) > 1:
+        raise GraphError("0522", f"cannot reshape {list(dims)} into {list(target)}")
     out: list[Dim] = [dims[i] if t == 0 and i < len(dims) else t for i, t in enumerate(target)]
     have, want = [d for d in dims if d is not None], [d for d in out if d is not None and d != -1]
     total = prod(d for d in have if isinstance(d, int))
@@ -87,17 +118,34 @@ def reshaped(dims: Dims, target: Sequence[int]) -> Dims:
         return tuple(out)
     inferred: Dim = None
     if not symbolic:
-        if (fixed == 0 and total != 0) or (fixed and total % fixed):
+        if not fixed or total % fixed:
             raise GraphError("0522", f"cannot reshape {list(dims)} into {list(target)}")
-        inferred = total // fixed if fixed else 0
-    elif None not in dims and None not in out and sum(symbols.values()) == 1 and total == fixed:
+        inferred = total // fixed
+    elif None not in dims and None not in out and sum(symbols.values()) == 1 and total == fixed != 0:
         inferred = next((s for s, n in symbols.items() if n == 1), None) if min(symbols.values()) >= 0 else None
     out[out.index(-1)] = inferred
     return tuple(out)
 
 
 def sliced(size: Dim, start: int, end: int, step: int) -> Dim:
-    """Extent of ``range(start, end, step)`` clamped to an axis of `size`, with ONNX's negative indices."""
+    """Number of values that ``[start:end:step]`` picks along an axis of `size`."""
     if not isinstance(size, int):
         return size if step == 1 and start == 0 and end >= 2**31 - 1 else None
-    return len(range(*slice(start, None if step < 0 and end < -size else end, step).indices(size)))
+    return len(picked(size, start, end, step))
+
+
+def picked(size: int, start: int, end: int, step: int) -> range:
+    """Return the positions that ``[start:end:step]`` picks along an axis of `size`.
+
+    As ONNX defines it: negative indices count from the end, then are clamped to ``[0, size]`` going forward, and to
+    ``[0, size − 1]`` (start) and ``[−1, size − 1]`` (end) going backward. numpy differs where a backward slice starts
+    before the axis does. Going backward, ONNX Runtime reads the largest integers as the open end, and so do we.
+    """
+    if not size:
+        return range(0)
+    if step < 0 and end in (2**31 - 1, 2**63 - 1):
+        end = -size - 1
+    start, end = (i + size if i < 0 else i for i in (start, end))
+    if step > 0:
+        return range(min(max(start, 0), size), min(max(end, 0), size), step)
+    return range(min(max(start, 0), size - 1), min(max(end, -1), size - 1), step)

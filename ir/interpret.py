@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from pathlift.ir.algebra import Algebra
-from pathlift.ir.errors import UnsupportedError, UsageError
+from pathlift.ir.errors import GraphError, UnsupportedError, UsageError
 from pathlift.ir.graph import Graph, Node, Value
 from pathlift.ir.ops import OPS
 
@@ -79,6 +79,8 @@ def evaluate(algebra: Algebra[T], node: Node, inputs: tuple[T | None, ...]) -> t
     ------
     UnsupportedError
         If the algebra has no rule for it; names node, op and reason.
+    GraphError
+        If shapes or attributes do not fit; names the node.
     """
     algebra.enter(node)
     try:
@@ -88,4 +90,7 @@ def evaluate(algebra: Algebra[T], node: Node, inputs: tuple[T | None, ...]) -> t
         result = OPS[node.op].program(algebra, *inputs, **node.attrs)
     except UnsupportedError as refusal:
         raise refusal.at(node.label, str(node.attrs.get("op_type", node.op))) from None
+    except GraphError as error:
+        message = f"node {node.label!r} ({node.op}): {error.message}"
+        raise GraphError(error.code.removeprefix("PL"), message, hint=error.hint) from None
     return result if isinstance(result, tuple) else (result,)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Ints = tuple[int, ...]
+_EQUATION = re.compile(r"(\.?[A-Za-z]*),([A-Za-z]*)->([A-Za-z]*\.?[A-Za-z]*)")
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,10 @@ class Contract(LinearMap):
     @functools.cached_property
     def terms(self) -> tuple[str, str, str]:
         """Letters of `x`, of the weights, and of the result; ``.`` stands for the ellipsis."""
-        operands, result = self.equation.replace(" ", "").replace("...", ".").split("->")
-        x, w = operands.split(",")
-        return x, w, result
+        match = _EQUATION.fullmatch(self.equation.replace(" ", "").replace("...", "."))
+        if match is None or not set(match[3]) <= set(match[1] + match[2]) or len(set(match[3])) < len(match[3]):
+            raise GraphError("0528", f"{self.equation!r} is no contraction of activations with weights")
+        return match[1], match[2], match[3]
 
     def shape(self, x: Dims, w: Dims | None) -> Dims:
         assert w is not None
@@ -74,9 +77,11 @@ class Conv(LinearMap):
     def shape(self, x: Dims, w: Dims | None) -> Dims:
         assert w is not None
         n = len(self.strides)
+        D.check_windows(n, self.pads, self.strides, self.dilations)
         if (
             len(x) != n + 2
             or len(w) != n + 2
+            or self.groups < 1
             or not _fits(x[1], w[1], self.groups)
             or not _fits(w[0], None, self.groups)
         ):
@@ -114,7 +119,9 @@ class ConvTranspose(LinearMap):
     def shape(self, x: Dims, w: Dims | None) -> Dims:
         assert w is not None
         n = len(self.strides)
-        if len(x) != n + 2 or len(w) != n + 2 or not D.unify(x[1], w[0])[0] or not _fits(w[0], None, self.groups):
+        D.check_windows(n, self.pads, self.strides, self.dilations)
+        fits = len(x) == len(w) == n + 2 == len(self.output_padding) + 2 and self.groups > 0
+        if not fits or not D.unify(x[1], w[0])[0] or not _fits(w[0], None, self.groups):
             raise GraphError("0529", f"weights {list(w)} with {self.groups} groups do not fit an input {list(x)}")
         spatial: list[Dim] = []
         for i in range(n):
@@ -122,6 +129,8 @@ class ConvTranspose(LinearMap):
             crop = self.pads[i] + self.pads[i + n]
             extra = self.dilations[i] * (kernel - 1) + 1 + self.output_padding[i] - crop - self.strides[i]
             spatial.append(size * self.strides[i] + extra if isinstance(size, int) else None)
+            if isinstance(size, int) and size * self.strides[i] + extra < 0:
+                raise GraphError("0530", f"pads {list(self.pads)} crop more than there is")
         channels = w[1] * self.groups if isinstance(w[1], int) else None
         return (x[0], channels, *spatial)
 
@@ -136,7 +145,7 @@ class ConvTranspose(LinearMap):
         edges = [
             p for i in reversed(range(n)) for p in (-self.pads[i], self.output_padding[i] - self.pads[i + n])
         ]  # fmt: skip
-        return F.pad(full, edges)
+        return F.pad(F.pad(full, [max(e, 0) for e in edges]), [min(e, 0) for e in edges])
 
 
 @dataclass(frozen=True)
@@ -210,6 +219,7 @@ class Reduce(LinearMap):
 def pooled_shape(x: Dims, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil_mode: bool) -> Dims:
     """Shape of a pooled feature map."""
     n = len(kernel)
+    D.check_windows(n, pads, kernel, strides, dilations)
     if len(x) != n + 2:
         raise GraphError("0531", f"a {n}-D window does not fit an input {list(x)}")
     spatial = (
@@ -219,7 +229,8 @@ def pooled_shape(x: Dims, kernel: Ints, strides: Ints, pads: Ints, dilations: In
 
 
 def _known(dim: Dim) -> int:
-    assert isinstance(dim, int), "weights have known extents"
+    if not isinstance(dim, int):
+        raise GraphError("0529", "the extents of the weights are not known")
     return dim
 
 

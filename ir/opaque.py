@@ -41,11 +41,14 @@ def execute(node: Node, inputs: Sequence[Any]) -> list[Any]:
     arrays = {name: as_numpy(x) for name, x in zip(names, inputs, strict=False) if name and x is not None}
     real = next((t.dtype for t in node.types if isinstance(t, TensorType) and is_float(t.dtype)), np.dtype(np.float32))
     feeds = {n: a.astype(real) if isinstance(a, np.ndarray) and is_float(a.dtype) else a for n, a in arrays.items()}
+    # Shapes and sizes as constants: inference inside ONNX Runtime is wrong about some operators otherwise (Resize).
+    shapes = {n: feeds.pop(n) for n, a in list(feeds.items()) if getattr(a, "dtype", None) == np.int64 and a.ndim < 2}
     graph = helper.make_graph(
         [proto],
         "opaque",
         [_signature(name, value) for name, value in feeds.items()],
         [_signature(name, None, t) for name, t in zip(proto.output, node.types, strict=False) if name],
+        [onnx.numpy_helper.from_array(array, name) for name, array in shapes.items()],
     )
     version = int(node.attrs.get("version", 0)) or onnx.defs.onnx_opset_version()  # type: ignore[arg-type]
     domain = str(node.attrs.get("domain", ""))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pathlift.ir import dims as D
 from pathlift.ir.types import Dims
 
 if TYPE_CHECKING:
@@ -128,8 +129,14 @@ class Nonlinear:
 
 
 def normalized_axes(axes: Sequence[int], rank: int) -> tuple[int, ...]:
-    """Non-negative axes, sorted; an empty sequence means all of them."""
-    return tuple(sorted({a % rank for a in axes})) if axes else tuple(range(rank))
+    """Non-negative axes, sorted; an empty sequence means all of them.
+
+    Raises
+    ------
+    GraphError
+        If there is no such axis.
+    """
+    return tuple(sorted({D.axis(a, rank) for a in axes})) if axes else tuple(range(rank))
 
 
 def reduced(dims: Dims, axes: Sequence[int], keepdims: bool) -> Dims:

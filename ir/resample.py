@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import floor
-from typing import TYPE_CHECKING
+from math import floor, inf
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pathlift.ir.errors import GraphError
 from pathlift.ir.primitives import LinearMap
-from pathlift.ir.types import Array, Dims
+from pathlift.ir.types import Array, Dim, Dims
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-COORDINATES: dict[str, Callable[[Array, float, int, int], Array]] = {
-    # (output index, scale, input extent, output extent) -> position on the input axis
+COORDINATES: dict[str, Callable[[Array, Any, Any, Any], Array]] = {
+    # (output index, scale, input extent, output extent) -> position on the input axis, all of one float type
     "half_pixel": lambda i, scale, n, m: (i + 0.5) / scale - 0.5,  # noqa: ARG005
     "half_pixel_symmetric": lambda i, scale, n, m: n / 2 * (1 - m / (scale * n)) + (i + 0.5) / scale - 0.5,
     "pytorch_half_pixel": lambda i, scale, n, m: (i + 0.5) / scale - 0.5 if m > 1 else i * 0.0,  # noqa: ARG005
@@ -61,14 +61,26 @@ class Resample(LinearMap):
 
     def shape(self, x: Dims, w: Dims | None) -> Dims:  # noqa: ARG002
         out = list(x)
+        extents = self.sizes or self.scales
+        if len(extents) != len(self.axes) or (self.sizes and self.scales) or not all(0 < e < inf for e in extents):
+            raise GraphError("0532", f"axes {list(self.axes)} need as many positive sizes, or scales")
+        known = self.coordinates in COORDINATES and self.nearest_mode in _NEAREST
+        if not known or self.mode not in ("nearest", "linear", "cubic"):
+            raise GraphError("0532", f"cannot resize by {self.mode!r}, {self.coordinates!r}, {self.nearest_mode!r}")
         for j, axis in enumerate(self.axes):
             size = x[axis]
-            out[axis] = self.sizes[j] if self.sizes else floor(size * self.scales[j]) if isinstance(size, int) else None
+            out[axis] = self._extent(j, size) if self.sizes or isinstance(size, int) else None
         return tuple(out)
+
+    def _extent(self, j: int, n: Dim) -> int:
+        """Output extent along the j-th axis; scales are applied in float32, as in ONNX."""
+        return self.sizes[j] if self.sizes else floor(np.float32(n) * np.float32(self.scales[j]))
 
     def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:  # noqa: ARG002
         import torch
 
+        if self.shape(tuple(x.shape), None) == tuple(x.shape):
+            return x  # ONNX Runtime copies, even where a scale like 1.1 asks for other positions
         for j, axis in enumerate(self.axes):
             matrix = self.matrix(j, x.shape[axis])
             # Coefficients on one source are already added (clamped borders): |c|^q is taken of whole edges, and a
@@ -83,11 +95,11 @@ class Resample(LinearMap):
 
     def matrix(self, j: int, n: int) -> Array:
         """Coefficients along the j-th axis for `n` input values: ``(out, n)`` in float64."""
-        m = self.sizes[j] if self.sizes else floor(n * self.scales[j])
-        scale = m / n if self.sizes else self.scales[j]
-        if self.coordinates not in COORDINATES:
-            raise GraphError("0532", f"unknown coordinate transformation {self.coordinates!r}")
-        position = COORDINATES[self.coordinates](np.arange(m, dtype=np.float64), scale, n, m)
+        m = self._extent(j, n)
+        # A nearest position jumps where rounding decides, so it is computed as ONNX Runtime does, in float32.
+        real = np.float32 if self.mode == "nearest" else np.float64
+        scale = real(m) / real(n) if self.sizes else real(self.scales[j])
+        position = COORDINATES[self.coordinates](np.arange(m, dtype=real), scale, real(n), real(m))
         if self.mode == "nearest":
             taps = _NEAREST[self.nearest_mode](position).astype(np.int64)[:, None]
             weights = np.ones(taps.shape)

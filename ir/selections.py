@@ -105,7 +105,7 @@ class Sort(OrderStatistic):
 
     def shape(self, x: Dims) -> Dims:
         out, size = list(x), x[self.axis]
-        if isinstance(size, int) and not 0 <= self.k <= size:
+        if self.k < 0 or (isinstance(size, int) and self.k > size):
             raise GraphError("0533", f"the top {self.k} of {size} values were asked for")
         out[self.axis] = self.k
         return tuple(out)

@@ -46,7 +46,7 @@ class Shape(Algebra[ValueType]):
 
     def gate(self, x: ValueType, f: Activation, *params: ValueType) -> ValueType:  # noqa: ARG002
         def unchanged(s: Dims, *slopes: Dims) -> Dims:
-            if slopes and D.broadcast(s, *slopes) != s and None not in s:
+            if slopes and not _fits_into(slopes[0], s):
                 raise GraphError("0534", f"slopes {list(slopes[0])} do not broadcast to {list(s)}")
             return s
 
@@ -80,6 +80,13 @@ def _lift(f: Callable[..., Dims], *xs: ValueType | None) -> ValueType:
         return TensorType(first.dtype, f(*shapes))
     except IndexError:
         raise GraphError("0536", f"an axis is out of range for {', '.join(map(str, xs))}") from None
+
+
+def _fits_into(small: Dims, large: Dims) -> bool:
+    """Whether one shape broadcasts to the other without changing it."""
+    return len(small) <= len(large) and all(
+        a == 1 or D.unify(a, b)[0] for a, b in zip(reversed(small), reversed(large), strict=False)
+    )
 
 
 def _fits_along(x: Dims, vector: Dims | None, axis: int) -> Dims:

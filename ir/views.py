@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from pathlift.ir import dims as D
 from pathlift.ir.errors import GraphError
 from pathlift.ir.primitives import View
-from pathlift.ir.types import Dim, Dims
+from pathlift.ir.types import DTYPES, Dim, Dims
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +38,9 @@ class Flatten(View):
 
     def shape(self, *xs: Dims) -> Dims:
         (x,) = xs
-        axis = self.axis + len(x) if self.axis < 0 else self.axis
+        axis = D.axis(self.axis, len(x)) if self.axis < len(x) else self.axis
+        if axis > len(x):
+            raise GraphError("0536", f"axis {axis} is out of range for flattening {len(x)} axes")
         return _product(x[:axis]), _product(x[axis:])
 
     def __call__(self, *xs: Tensor) -> Tensor:
@@ -84,7 +87,7 @@ class Squeeze(View):
 
     def shape(self, *xs: Dims) -> Dims:
         (x,) = xs
-        gone = {a % len(x) for a in self.axes}
+        gone = {D.axis(a, len(x)) for a in self.axes}
         if any(isinstance(x[a], int) and x[a] != 1 for a in gone):
             raise GraphError("0524", f"cannot squeeze axes {sorted(gone)} of shape {list(x)}")
         return tuple(d for i, d in enumerate(x) if i not in gone)
@@ -104,7 +107,9 @@ class Unsqueeze(View):
     def shape(self, *xs: Dims) -> Dims:
         (x,) = xs
         rest, rank = iter(x), len(x) + len(self.axes)
-        new = {a % rank for a in self.axes}
+        new = {D.axis(a, rank) for a in self.axes}
+        if len(new) != len(self.axes):
+            raise GraphError("0536", f"axes {list(self.axes)} name one axis twice")
         return tuple(1 if i in new else next(rest) for i in range(rank))
 
     def __call__(self, *xs: Tensor) -> Tensor:
@@ -125,6 +130,8 @@ class Slice(View):
 
     def shape(self, *xs: Dims) -> Dims:
         out = list(xs[0])
+        if not len(self.axes) == len(self.starts) == len(self.ends) == len(self.steps) or 0 in self.steps:
+            raise GraphError("0539", f"axes {list(self.axes)} need as many starts, ends and steps, the steps not 0")
         for axis, start, end, step in zip(self.axes, self.starts, self.ends, self.steps, strict=True):
             out[axis] = D.sliced(out[axis], start, end, step)
         return tuple(out)
@@ -132,8 +139,7 @@ class Slice(View):
     def __call__(self, *xs: Tensor) -> Tensor:
         (x,) = xs
         for axis, start, end, step in zip(self.axes, self.starts, self.ends, self.steps, strict=True):
-            n = x.shape[axis]
-            picked = range(*slice(start, None if step < 0 and end < -n else end, step).indices(n))
+            picked = D.picked(x.shape[axis], start, end, step)
             if step > 0:
                 index: list[slice] = [slice(None)] * x.ndim
                 index[axis] = slice(picked.start, max(picked.stop, picked.start), step)
@@ -152,9 +158,9 @@ class Take(View):
 
     def shape(self, *xs: Dims) -> Dims:
         (x,) = xs
-        axis = self.axis % len(x)
+        axis = D.axis(self.axis, len(x))
         size = x[axis]
-        if isinstance(size, int) and any(not 0 <= i < size for i in self.indices):
+        if any(i < 0 or (isinstance(size, int) and i >= size) for i in self.indices):
             raise GraphError("0525", f"an index is outside axis {axis} of extent {size}")
         return (*x[:axis], len(self.indices), *x[axis + 1 :])
 
@@ -172,7 +178,7 @@ class Concat(View):
     axis: int
 
     def shape(self, *xs: Dims) -> Dims:
-        axis = self.axis % len(xs[0])
+        axis = D.axis(self.axis, len(xs[0]))
         out = list(xs[0])
         for x in xs[1:]:
             if len(x) != len(out):
@@ -217,10 +223,13 @@ class Pad(View):
         if len(self.pads) != 2 * len(x):
             raise GraphError("0527", f"{len(self.pads)} pads for {len(x)} axes")
         ends = self.pads[len(x) :]
-        return tuple(
+        out = tuple(
             d + self.pads[i] + ends[i] if isinstance(d, int) else (d if self.pads[i] == ends[i] == 0 else None)
             for i, d in enumerate(x)
         )
+        if any(isinstance(d, int) and d < 0 for d in out):
+            raise GraphError("0527", f"pads {list(self.pads)} crop more than there is of {list(x)}")
+        return out
 
     def __call__(self, *xs: Tensor) -> Tensor:
         import torch.nn.functional as F
@@ -237,6 +246,8 @@ class Expand(View):
     target: tuple[int, ...]
 
     def shape(self, *xs: Dims) -> Dims:
+        if min(self.target, default=0) < 0:
+            raise GraphError("0520", f"cannot expand to {list(self.target)}")
         return D.broadcast(xs[0], self.target)
 
     def __call__(self, *xs: Tensor) -> Tensor:
@@ -253,6 +264,8 @@ class Tile(View):
     repeats: tuple[int, ...]
 
     def shape(self, *xs: Dims) -> Dims:
+        if len(self.repeats) != len(xs[0]) or min(self.repeats, default=0) < 0:
+            raise GraphError("0540", f"cannot repeat {len(xs[0])} axes {list(self.repeats)} times")
         return tuple(
             d * r if isinstance(d, int) else (d if r == 1 else None)
             for d, r in zip(xs[0], self.repeats, strict=True)
@@ -268,6 +281,10 @@ class Cast(View):
 
     to: str
 
+    def __post_init__(self) -> None:
+        if self.to not in DTYPES:
+            raise GraphError("0541", f"there is no element type {self.to!r}")
+
     def shape(self, *xs: Dims) -> Dims:
         return xs[0]
 
@@ -275,7 +292,29 @@ class Cast(View):
         return xs[0]
 
 
-def split_slices(axis: int, parts: Sequence[int]) -> list[Slice]:
-    """Return the slices that a Split into `parts` along `axis` consists of."""
-    starts = [sum(parts[:i]) for i in range(len(parts))]
-    return [Slice((axis,), (s,), (s + n,), (1,)) for s, n in zip(starts, parts, strict=True)]
+@dataclass(frozen=True)
+class Part(Slice):
+    """One of the slices that a Split consists of; all of them make up the axis, of extent `whole`."""
+
+    whole: int
+
+    def shape(self, *xs: Dims) -> Dims:
+        (x,) = xs
+        axis = D.axis(self.axes[0], len(x))
+        if not D.unify(x[axis], self.whole)[0]:
+            raise GraphError("0542", f"parts that add up to {self.whole} do not split axis {axis} of {list(x)}")
+        return super().shape((*x[:axis], self.whole, *x[axis + 1 :]))
+
+
+def split_slices(axis: int, parts: Sequence[int]) -> list[Part]:
+    """Return the slices that a Split into `parts` along `axis` consists of.
+
+    Raises
+    ------
+    GraphError
+        If a part is negative.
+    """
+    if min(parts, default=0) < 0:
+        raise GraphError("0542", f"cannot split into parts {list(parts)}")
+    starts = [0, *accumulate(parts)]
+    return [Part((axis,), (s,), (s + n,), (1,), starts[-1]) for s, n in zip(starts, parts, strict=False)]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from pathlift.ir import dims as D
 from pathlift.ir.algebra import Algebra, T
-from pathlift.ir.dims import broadcast
 from pathlift.ir.ops.registry import op
 from pathlift.ir.primitives import Nonlinear
 from pathlift.ir.types import Dims
@@ -18,25 +18,30 @@ def _apply(alg: Algebra[T], reason: str, shape: Callable[..., Dims], execute: Ca
     return y
 
 
+def _along(shape: Dims, axis: int) -> Dims:
+    D.axis(axis, len(shape))
+    return shape
+
+
 @op("Softmax")
 def softmax(alg: Algebra[T], x: T, *, axis: int = -1) -> T:
     """exp(x) normalized along an axis."""
     reason = "a softmax inside the network is not piecewise linear"
-    return _apply(alg, reason, lambda s: s, lambda x: x.softmax(axis), x)
+    return _apply(alg, reason, lambda s: _along(s, axis), lambda x: x.softmax(axis), x)
 
 
 @op("LogSoftmax")
 def log_softmax(alg: Algebra[T], x: T, *, axis: int = -1) -> T:
     """The logarithm of Softmax."""
     reason = "a log-softmax inside the network is not piecewise linear"
-    return _apply(alg, reason, lambda s: s, lambda x: x.log_softmax(axis), x)
+    return _apply(alg, reason, lambda s: _along(s, axis), lambda x: x.log_softmax(axis), x)
 
 
 @op("Product")
 def product(alg: Algebra[T], x: T, y: T) -> T:
     """x·y of two activations, with broadcasting (gates, attention, squeeze-and-excitation)."""
     reason = "a product of two activations is not piecewise linear"
-    return _apply(alg, reason, broadcast, lambda x, y: x * y, x, y)
+    return _apply(alg, reason, D.broadcast, lambda x, y: x * y, x, y)
 
 
 @op("Opaque")
@@ -47,10 +52,11 @@ def opaque(
     domain: str = "",
     version: int = 0,
     reason: str,
+    hint: str = "",
     proto: bytes,
     captures: tuple[str, ...] = (),
 ) -> tuple[T, ...]:
     """An ONNX node without a meaning here: carried, executed and saved unchanged."""
     assert alg.node is not None
     del op_type, domain, version, proto, captures  # how to execute and save it; `Nonlinear.node` hands them on
-    return alg.apply(Nonlinear(alg.node, reason), xs, alg.node.types)
+    return alg.apply(Nonlinear(alg.node, reason, hint), xs, alg.node.types)

@@ -5,7 +5,7 @@ Slope bounds that are not exact are rounded outward in the fourth decimal; a tes
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, log
 from typing import Any
 
 from pathlift.ir.algebra import Algebra, T
@@ -101,7 +101,7 @@ def hard_swish(alg: Algebra[T], x: T) -> T:
 @op("Softplus")
 def softplus(alg: Algebra[T], x: T) -> T:
     """log(1 + exp(x))."""
-    f = Activation("Softplus", (0.0, 1.0), lambda x: x.clamp(min=0) + (-x.abs()).exp().log1p(), at_zero=0.6931472)
+    f = Activation("Softplus", (0.0, 1.0), lambda x: x.clamp(min=0) + (-x.abs()).exp().log1p(), at_zero=log(2.0))
     return alg.gate(x, f)
 
 

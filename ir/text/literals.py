@@ -56,13 +56,13 @@ def _nested(texts: list[str], shape: tuple[int, ...]) -> str:
 
 def _real_text(value: Any) -> str:
     """Return the shortest decimal that reads back as the same number of the same type."""
-    dtype = value.dtype
-    # float16, float32 and float64 print their shortest decimal; the small formats are exact in float32.
-    text = str(value if dtype.type in (np.float16, np.float32, np.float64) else np.float32(value))
+    native = value.dtype.type in (np.float16, np.float32, np.float64)
+    # numpy prints its own formats' shortest decimal; for the small ones, ever more digits are tried.
+    candidates = [str(value)] if native else [repr(float(f"{float(value):.{n}g}")) for n in range(1, 10)]
     with np.errstate(all="ignore"):
-        again = np.float64(text).astype(dtype)
-    # Reading rounds twice (to float64 first); where that shows, all digits are written.
-    return text if again == value or np.isnan(value) else repr(float(value))
+        # Reading rounds twice (to float64 first); where that shows, all digits are written.
+        right = (c for c in candidates if np.float64(c).astype(value.dtype) == value)
+        return next(right, repr(float(value)))
 
 
 def read_array(literal: Literal, dtype: np.dtype[Any] | None, shape: tuple[int, ...] | None) -> Array:
@@ -98,7 +98,7 @@ def read_array(literal: Literal, dtype: np.dtype[Any] | None, shape: tuple[int, 
         raise ValueError(f"{name} cannot hold {found}")
     if dtype.kind == "c":
         array = _reals(flat, np.dtype(np.float32 if name == "c64" else np.float64))
-        if not extents or extents[-1] != 2:
+        if flat and (not extents or extents[-1] != 2):
             raise ValueError(f"{name} needs pairs of a real and an imaginary part")
         array, extents = array.view(dtype), extents[:-1]
     elif is_float(dtype):

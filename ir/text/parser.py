@@ -89,8 +89,6 @@ class _Parser:
         except (GraphError, UnsupportedError) as error:
             raise self.cursor.error("0603", error.message, start, hint=error.hint) from None
 
-    # Facts about the model and about nodes
-
     def header(self) -> ModelInfo:
         cursor = self.cursor
         name = cursor.string()
@@ -147,8 +145,6 @@ class _Parser:
         if cursor.match(_LINE_END) is None:
             raise cursor.expected("the end of the line")
         return origin
-
-    # Nodes
 
     def line(self) -> None:
         cursor = self.cursor
@@ -247,8 +243,6 @@ class _Parser:
             return None
         extent = self.cursor.match(_EXTENT)
         return int(extent) if extent is not None else self.cursor.name(SYMBOL, "an extent, like '3', 'N' or '?'")
-
-    # Parameters
 
     def param(self, name: str) -> Callable[[Origin], object]:
         cursor = self.cursor

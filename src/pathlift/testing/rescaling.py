@@ -20,7 +20,7 @@ _ELEMENTWISE = {"Relu", "LeakyRelu", "Abs", "Identity"}
 _PER_CHANNEL = _ELEMENTWISE | {"MaxPool", "AveragePool"}
 
 
-def random_rescale(graph: Graph, rng: np.random.Generator, *, powers_of_two: bool = False) -> Graph:
+def random_rescale(graph: Graph, rng: np.random.Generator, *, powers_of_two: bool = False, octaves: int = 3) -> Graph:
     """Return the same function with other weights: neurons' inputs and bias times λ > 0, their outputs divided by λ.
 
     Parameters
@@ -30,8 +30,10 @@ def random_rescale(graph: Graph, rng: np.random.Generator, *, powers_of_two: boo
     rng
         What the factors are drawn from.
     powers_of_two
-        Whether λ is a power of two in [1/8, 8], which rounds nothing; else log-uniform in the same range, and the
-        weights become float64, so that they are hardly rounded either.
+        Whether λ is a power of two, which rounds nothing; else the weights become float64, so that they are hardly
+        rounded either.
+    octaves
+        λ is log-uniform in [2**-octaves, 2**octaves]. Beyond 40 or so, weights should be float64 already.
     """
     b = graph.edit()
     for first, second, repeats in rescaling_sites(graph):
@@ -39,7 +41,9 @@ def random_rescale(graph: Graph, rng: np.random.Generator, *, powers_of_two: boo
         axis = _axis(graph, first, out=True)
         count = graph[weights].types[0].shape[axis]  # type: ignore[union-attr, index]
         assert isinstance(count, int)
-        factors = np.exp2(rng.integers(-3, 4, count) if powers_of_two else rng.uniform(-3, 3, count))
+        factors = np.exp2(
+            rng.integers(-octaves, octaves + 1, count) if powers_of_two else rng.uniform(-octaves, octaves, count)
+        )
         _multiply(b, weights, axis, factors, exact=powers_of_two)
         for key in bias:
             _multiply(b, key, -1, factors, exact=powers_of_two)

@@ -21,6 +21,8 @@ from pathlift.ir.types import DTYPES, Array, TensorType
 
 Shape = Sequence[int | str]
 _WINDOW: dict[str, Any] = {"kernel": (2, 3), "strides": (2, 2), "pads": (0, 1, 1, 0), "dilations": (1, 1)}
+# A last window that would start in the end padding: ceil_mode does not count it.
+_DROPPED: dict[str, Any] = {"kernel": (2,), "strides": (3,), "pads": (1, 1), "dilations": (1,), "ceil_mode": True}
 _CONV: dict[str, Any] = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
 _IMAGE: Shape = ("N", 4, 5, 6)
 _MATRIX: Shape = ("N", 6)
@@ -60,6 +62,7 @@ _TABLE: dict[str, _Row] = {
     "AveragePool": ([_IMAGE], [], _WINDOW),
     "AveragePool/ceil": ([_IMAGE], [], {**_WINDOW, "ceil_mode": True}),
     "AveragePool/include_pad": ([_IMAGE], [], {**_WINDOW, "ceil_mode": True, "count_include_pad": True}),
+    "AveragePool/dropped_window": ([("N", 2, 4)], [], {**_DROPPED, "count_include_pad": True}),
     "ReduceMean": ([_IMAGE], [], {"axes": (2, 3)}),
     "ReduceSum": ([_IMAGE], [], {"axes": (-1,), "keepdims": False}),
     "Resize": ([_IMAGE], [], {"axes": (2, 3), "scales": (2.0, 2.0)}),
@@ -90,11 +93,12 @@ _TABLE: dict[str, _Row] = {
     "FakeQuantize": (
         [_MATRIX],
         [],
-        {"scale": 1 / 7, "zero_point": 3, "dtype": "u8", "low": 0, "high": 255},
+        {"scale": 0.1414213627576828, "zero_point": 3, "dtype": "u8", "low": 0, "high": 255},
     ),
     "MaxPool": ([_IMAGE], [], _WINDOW),
     "MaxPool/ceil": ([_IMAGE], [], {**_WINDOW, "ceil_mode": True}),
     "MaxPool/1d": ([("N", 2, 7)], [], {"kernel": (3,), "strides": (1,), "pads": (0, 0), "dilations": (2,)}),
+    "MaxPool/dropped_window": ([("N", 2, 4)], [], _DROPPED),
     "ReduceMax": ([_IMAGE], [], {"axes": (1,)}),
     "ReduceMin": ([_IMAGE], [], {"axes": (2, 3), "keepdims": False}),
     "TopK": ([_MATRIX], [], {"k": 2}),

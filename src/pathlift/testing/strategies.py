@@ -18,8 +18,9 @@ from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array, TensorType, is_float
 from pathlift.testing import steps
-from pathlift.testing.growth import STEPS, Growth
+from pathlift.testing.growth import STEPS, Growth, Step, anywhere
 
+Draw = Callable[[st.SearchStrategy[Any]], Any]
 _BATCHES: list[int | str] = [1, "N"]
 
 __all__ = ["feeds", "graphs", "steps"]
@@ -27,14 +28,14 @@ __all__ = ["feeds", "graphs", "steps"]
 
 @st.composite
 def graphs(
-    draw: Callable[[st.SearchStrategy[Any]], Any],
+    draw: Draw,
     *,
     ops: Collection[str] | None = None,
-    max_nodes: int = 8,
+    max_nodes: int = 10,
     homogeneous: bool = False,
     tied: bool = True,
     batch: int | str | None = None,
-    capacity: int = 32,
+    capacity: int = 48,
 ) -> Graph:
     """Random networks: MLP-like and convolutional in one to three dimensions, with skips, splits and tied weights.
 
@@ -65,33 +66,44 @@ def graphs(
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
     g = Growth(draw, b, rng, tied, capacity)
     extent: int | str = g.choice(_BATCHES) if batch is None else batch
-    shape = g.choice([_dense, _line, _image, _volume])(g)
+    dense = [_dense] if any(s.fits is anywhere for s in choices) else []
+    shape = g.choice([*dense, _line, _image, _volume])(g)
     g.live.append(b.input("x", (extent, *shape)))
     if g.integer(0, 3) == 3:
         g.live.append(b.input("z", (extent, *shape)))
-    for _ in range(g.integer(1, max_nodes)):
-        x = g.live[-1 - min(g.integer(0, 4), len(g.live) - 1)]
-        fitting = [s for s in choices for _ in range(s.weight) if s.fits(g, x)]
-        if not fitting:
-            continue
-        result = g.choice(fitting).grow(g, x)
-        g.live.extend([result] if isinstance(result, Value) else result)
+    for i in range(max_nodes):
+        # Whether to stop is asked at each step, and a step is a strategy of its own: so Hypothesis can drop one.
+        if not g.integer(0, 3 * max_nodes) and i:
+            break
+        draw(_grown(g, choices))
     ends = [g.live[-1]]
-    if g.integer(0, 3) == 3 and g.live[-2] not in ends:
+    if len(g.live) > 1 and g.integer(0, 3) == 3:
         ends.append(g.live[-2])
     return b.finish(*ends)
 
 
+@st.composite
+def _grown(draw: Draw, g: Growth, choices: list[Step]) -> None:
+    """Take one step; the graph in the making changes in place."""
+    g.draw, outer = draw, g.draw
+    x = g.live[-1 - min(g.integer(0, 4), len(g.live) - 1)]
+    fitting = [s for s in choices for _ in range(s.weight) if s.fits(g, x)]
+    if fitting:
+        result = g.choice(fitting).grow(g, x)
+        g.live.extend([result] if isinstance(result, Value) else result)
+    g.draw = outer
+
+
 def _dense(g: Growth) -> tuple[int, ...]:
-    return (g.integer(1, 5),)
+    return (g.integer(1, 6),)
 
 
 def _line(g: Growth) -> tuple[int, ...]:
-    return g.integer(1, 3), g.integer(1, 7)
+    return g.integer(1, 4), g.integer(1, 8)
 
 
 def _image(g: Growth) -> tuple[int, ...]:
-    return g.integer(1, 3), g.integer(1, 4), g.integer(1, 3)
+    return g.integer(1, 3), g.integer(1, 5), g.integer(1, 4)
 
 
 def _volume(g: Growth) -> tuple[int, ...]:
@@ -99,7 +111,7 @@ def _volume(g: Growth) -> tuple[int, ...]:
 
 
 @st.composite
-def feeds(draw: Callable[[st.SearchStrategy[Any]], Any], graph: Graph, *, max_extent: int = 3) -> dict[str, Array]:
+def feeds(draw: Draw, graph: Graph, *, max_extent: int = 3) -> dict[str, Array]:
     """Inputs for a graph: short decimals in [−2, 2]; every symbol gets one extent, every unknown extent its own.
 
     Parameters

@@ -1,7 +1,5 @@
 """How each op unrolls into scalar neurons: loops and numpy index arrays, for `pathlift.testing.oracle`."""
 
-# ruff: noqa: ARG005 -- all rules share one signature
-
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -171,7 +169,6 @@ def _batch_normalization(
 
 
 def _scaled(net: Net, x: Signal, c: Array | float) -> Signal:
-    del net
     shape = np.broadcast_shapes(x.shape, np.shape(c))
     return Signal(np.broadcast_to(x.ids, shape), x.coef * c)
 
@@ -322,14 +319,12 @@ def _sliced(a: Array, axes: Ints, starts: Ints, ends: Ints, steps: Ints) -> Arra
 
 
 def _split(net: Net, x: Signal, *, axis: int = 0, parts: Ints) -> list[Signal]:
-    del net
     cuts = np.cumsum(parts)[:-1]
     pieces = zip(np.split(x.ids, cuts, axis), np.split(x.coef, cuts, axis), strict=True)
     return [Signal(ids, coef) for ids, coef in pieces]
 
 
 def _concat(net: Net, *xs: Signal, axis: int) -> Signal:
-    del net
     return Signal(np.concatenate([x.ids for x in xs], axis), np.concatenate([x.coef for x in xs], axis))
 
 

@@ -64,8 +64,10 @@ def open_model(
 
         from pathlift.frontend.export import export
 
-        model = onnx_ir.to_proto(export(model, example))
-    graph, read = load_with_report(model, memory_limit=memory_limit, assume_eval=assume_eval)
+        loadable: Any = onnx_ir.to_proto(export(model, example))
+    else:
+        loadable = model
+    graph, read = load_with_report(loadable, memory_limit=memory_limit, assume_eval=assume_eval)
     path = str(model) if isinstance(model, str | os.PathLike) else None
     return Opened(graph, Source(path, read.sha256 if path else None), tuple(read.warnings))
 
@@ -74,4 +76,4 @@ def shapes_of(shape: Sequence[int] | Sequence[Sequence[int]]) -> tuple[tuple[int
     """Normalize one shape, or one shape per input, to the latter."""
     if all(isinstance(n, int) for n in shape):
         return (tuple(shape),)  # type: ignore[arg-type]
-    return tuple(tuple(s) for s in shape)  # type: ignore[arg-type, union-attr]
+    return tuple(tuple(s) for s in shape)  # type: ignore[arg-type]

@@ -1,0 +1,234 @@
+"""The writer of ONNX nodes: names, constants, provenance, and the registry of emissions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from onnx import NodeProto, helper
+
+from pathlift.frontend.emit.versions import NEWEST, OLDEST, UNSET, NewerOpsetError
+from pathlift.frontend.protos import subgraphs
+from pathlift.frontend.provenance import annotate, separate
+from pathlift.ir.errors import UnsupportedError
+from pathlift.ir.graph import Graph, Node, Value
+from pathlift.ir.ops import OPS
+from pathlift.ir.types import Array, TensorType
+
+Emission = Callable[..., None]
+EMISSIONS: dict[str, Emission] = {}
+
+
+def emits(*ops: str) -> Callable[[Emission], Emission]:
+    """Register ``emission(site, *inputs, **attrs)``, whose signature is that of the op's program."""
+
+    def register(emission: Emission) -> Emission:
+        EMISSIONS.update(dict.fromkeys(ops, emission))
+        return emission
+
+    return register
+
+
+@dataclass
+class Emitted:
+    """What the ops of a graph turn into.
+
+    Parameters
+    ----------
+    opset
+        Version of the default opset that the nodes are written for.
+    nodes
+        In topological order.
+    constants
+        Attributes that ONNX wants as inputs, by name.
+    names
+        The ONNX name of every value.
+    """
+
+    opset: int
+    nodes: list[NodeProto] = field(default_factory=list)
+    constants: dict[str, Array] = field(default_factory=dict)
+    names: dict[Value, str] = field(default_factory=dict)
+
+
+def emit(graph: Graph) -> Emitted:
+    """Write the ops of a graph as ONNX nodes, at the lowest opset that the module docstring allows.
+
+    Raises
+    ------
+    UnsupportedError
+        If a node cannot be written; names it.
+    """
+    opset = max(OLDEST, graph.info.opsets.get("", UNSET), *(_version(node) for _, node in graph.nx.nodes(data="node")))
+    while True:
+        try:
+            return Writer(graph, opset).run()
+        except NewerOpsetError as needed:
+            opset = needed.opset
+
+
+def _version(node: Node) -> int:
+    return int(node.attrs.get("version", 0)) if node.op == "Opaque" and not node.attrs.get("domain") else 0  # type: ignore[arg-type]
+
+
+class Writer:
+    """One attempt to write a graph, at one opset."""
+
+    def __init__(self, graph: Graph, opset: int) -> None:
+        self.graph, self.emitted = graph, Emitted(opset)
+        self.values = {name for _, node in graph.nx.nodes(data="node") for name in node.names}
+        self.values.discard("")  # marks an input that is left out
+        self._taken = {"", *self.values, *_nested_names(graph)}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
+        self._transposed: dict[str, str] = {}
+        self._name_values()
+
+    def run(self) -> Emitted:
+        """Write every node."""
+        for key in self.graph.order:
+            node = self.graph[key]
+            if node.op not in ("Input", "Param"):
+                self._write(key, node)
+        separate(self.emitted.nodes)
+        return self.emitted
+
+    def _name_values(self) -> None:
+        for key in self.graph.order:
+            node = self.graph[key]
+            for port, name in enumerate(node.names):
+                # Nothing reads an unnamed value, but only a node that is ONNX's own is known not to need the name.
+                self.emitted.names[Value(key, port)] = name or ("" if node.op == "Opaque" else self.fresh("unused"))
+        # Two nodes that hold one Param are tied: they become one initializer, so that they are tied when read again.
+        first: dict[int, str] = {}
+        for key in self.graph.params:
+            name = self.emitted.names[Value(key)]
+            if name not in self.graph.info.overridable and Value(key) not in self.graph.outputs:
+                self.emitted.names[Value(key)] = first.setdefault(id(self.graph[key].value), name)
+
+    def _write(self, key: str, node: Node) -> None:
+        inputs = tuple("" if v is None else self.emitted.names[v] for v in self.graph.inputs_of(key))
+        outputs = tuple(self.emitted.names[Value(key, port)] for port in range(len(node.names)))
+        start = len(self.emitted.nodes)
+        attributes = {
+            name: float(value) if attribute.type is float else value
+            for name, attribute in OPS[node.op].attributes.items()
+            for value in (node.attrs.get(name, attribute.default),)
+        }
+        try:
+            EMISSIONS[node.op](Site(self, key, node, outputs), *inputs, **attributes)
+        except UnsupportedError as refusal:
+            raise refusal.at(node.label, str(node.attrs.get("op_type", node.op))) from None
+        annotate(self.emitted.nodes[start:], node.origin)
+
+    def fresh(self, hint: str) -> str:
+        """Return a name that no value has, neither here nor in a subgraph: `hint` itself, if it is free."""
+        name, suffix = hint, 0
+        while name in self._taken:
+            suffix += 1
+            name = f"{hint}_{suffix}"
+        self._taken.add(name)
+        return name
+
+    def constant(self, array: Array, hint: str) -> str:
+        """Return the name of an initializer with these values; equal ones are shared."""
+        key = (str(array.dtype), array.shape, array.tobytes())
+        if key not in self._constants:
+            self._constants[key] = self.fresh(hint)
+            self.emitted.constants[self._constants[key]] = array
+        return self._constants[key]
+
+    def transposed(self, weight: str) -> str:
+        """Return the transpose of a matrix, written once; the weights stay as the user has them."""
+        if weight not in self._transposed:
+            self._transposed[weight] = self.fresh(f"{weight}_transposed")
+            node = helper.make_node("Transpose", [weight], [self._transposed[weight]], perm=[1, 0])
+            self.emitted.nodes.append(node)
+        return self._transposed[weight]
+
+
+@dataclass(frozen=True)
+class Site:
+    """Where one IR node is written: its outputs, types, and the means to add ONNX nodes and constants."""
+
+    writer: Writer
+    key: str
+    node: Node
+    outputs: tuple[str, ...]
+
+    @property
+    def opset(self) -> int:
+        """Version of the default opset that is written."""
+        return self.writer.emitted.opset
+
+    def require(self, opset: int) -> None:
+        """Start over at `opset`, if the current one is older."""
+        if self.opset < opset:
+            if opset > NEWEST:
+                raise UnsupportedError("0371", f"needs opset {opset}, newer than the installed onnx knows")
+            raise NewerOpsetError(opset)
+
+    def emit(self, op_type: str, *inputs: str, outputs: Sequence[str] = (), **attributes: Any) -> None:
+        """Add an ONNX node that computes this IR node's outputs, or `outputs`; ``None`` leaves an attribute out."""
+        given = {k: _plain(v) for k, v in attributes.items() if v is not None and v != ()}
+        node = helper.make_node(op_type, without_trailing(inputs), list(outputs or self.outputs), **given)
+        self.writer.emitted.nodes.append(node)
+
+    def step(self, op_type: str, *inputs: str, hint: str, **attributes: Any) -> str:
+        """Add an ONNX node that computes an intermediate value, and return its name."""
+        name = self.writer.fresh(f"{self.outputs[0]}_{hint}")
+        self.emit(op_type, *inputs, outputs=[name], **attributes)
+        return name
+
+    def ints(self, values: Sequence[int], hint: str) -> str:
+        """Return the name of an int64 vector."""
+        return self.writer.constant(np.array(values, dtype=np.int64), f"{self.outputs[0]}_{hint}")
+
+    def scalar(self, value: float, hint: str, dtype: np.dtype[Any] | None = None) -> str:
+        """Return the name of a scalar, of the element type of this node's first output unless `dtype` is given."""
+        return self.writer.constant(np.array(value).astype(dtype or self.dtype), f"{self.outputs[0]}_{hint}")
+
+    def type(self, slot: int) -> TensorType:
+        """Return the type of an input; all unknown where it is left out or no tensor."""
+        sources = self.writer.graph.inputs_of(self.key)
+        source = sources[slot] if slot < len(sources) else None
+        found = None if source is None else self.writer.graph.type_of(source)
+        return found if isinstance(found, TensorType) else TensorType(None, None)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Element type of the first output. f32 where nobody knows it: ONNX Runtime then refuses what does not fit."""
+        first = self.node.types[0]
+        return first.dtype if isinstance(first, TensorType) and first.dtype is not None else np.dtype(np.float32)
+
+
+def without_trailing(names: Sequence[str]) -> list[str]:
+    """Return `names` without the inputs that are left out at the end."""
+    present = list(names)
+    while present and not present[-1]:
+        present.pop()
+    return present
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bool):
+        return int(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _nested_names(graph: Graph) -> Iterator[str]:
+    """Yield the names that the subgraphs of opaque nodes mention."""
+    for _, node in graph.nx.nodes(data="node"):
+        if node.op == "Opaque":
+            yield from mentioned(NodeProto.FromString(node.attrs["proto"]))
+
+
+def mentioned(node: NodeProto) -> Iterator[str]:
+    """Yield the value names in the subgraphs of a node, at any depth."""
+    for body in subgraphs(node.attribute):
+        for named in (*body.input, *body.output, *body.initializer):
+            yield named.name
+        for inner in body.node:
+            yield from (*inner.input, *inner.output)
+            yield from mentioned(inner)

@@ -1,0 +1,226 @@
+"""Constant folding: what nodes compute from constants alone, small results at once and weight-sized ones on demand.
+
+Every size is checked in Python integers before anything of that size exists; what only repeats a value
+(``ConstantOfShape``, ``Expand``) stays a zero-stride view. Types follow from ONNX's own type inference, and a value
+that is computed later must agree with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir
+
+from pathlift.frontend.protos import describe, foreign
+from pathlift.frontend.types import infer_types
+from pathlift.ir.errors import InvalidModelError, UnsafeModelError
+from pathlift.ir.graph import Origin
+from pathlift.ir.types import DTYPE_NAMES, Array, Param, TensorType
+
+SMALL = 1 << 16
+"""Results up to this many bytes, of operands no larger, are computed at once."""
+MAX_DEPTH = 64  # of results waiting for each other: bounds the recursion when the last one is asked for
+# Deterministic, without subgraphs, and of a size that type inference tells beforehand.
+FOLDABLE = frozenset(
+    """
+    Abs Add And ArgMax ArgMin Cast CastLike Ceil Clip Concat ConstantOfShape Cos CumSum DepthToSpace DequantizeLinear
+    Div Einsum Equal Erf Exp Expand EyeLike Flatten Floor Gather GatherElements GatherND Gemm Greater GreaterOrEqual
+    Identity IsInf IsNaN Less LessOrEqual Log MatMul Max Mean Min Mod Mul Neg Not OneHot Or Pad Pow QuantizeLinear Range
+    Reciprocal ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Reshape Round
+    ScatterElements ScatterND Shape Sigmoid Sign Sin Size Slice Softmax SpaceToDepth Split Sqrt Squeeze Sub Sum Tanh
+    Tile Transpose Trilu Unsqueeze Where Xor
+    """.split()  # noqa: SIM905
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A value known without running the model.
+
+    Parameters
+    ----------
+    name
+        The ONNX value's.
+    param
+        The tensor.
+    origin
+        Provenance of the initializer, or of the node that computes it.
+    transpose_of
+        The matrix that this one is the transpose of: a linear layer reads that one, and so stays tied to it.
+    depth
+        How many results wait for each other before this one can be computed.
+    """
+
+    name: str
+    param: Param
+    origin: Origin = Origin()
+    transpose_of: Constant | None = None
+    depth: int = 0
+
+    @property
+    def small(self) -> bool:
+        """Whether it is cheap to look at."""
+        return nbytes(self.param.type) <= SMALL
+
+    def numpy(self) -> Array:
+        """Return the values."""
+        return self.param.numpy()
+
+    def ints(self) -> list[int]:
+        """Return the values as Python integers."""
+        return [int(v) for v in self.numpy().reshape(-1)]
+
+
+def nbytes(type_: TensorType) -> int:
+    """Bytes of a tensor, unknown extents counted as one; of known extents a zero does not hide the others."""
+    itemsize = 4 if type_.dtype is None else type_.dtype.itemsize
+    return prod(max(d, 1) for d in type_.shape or () if isinstance(d, int)) * itemsize
+
+
+def check_size(type_: TensorType, where: str, memory_limit: int) -> None:
+    """Raise unless a tensor of this type fits the limit.
+
+    Raises
+    ------
+    UnsafeModelError
+        If it does not.
+    """
+    if (size := nbytes(type_)) > memory_limit:
+        raise UnsafeModelError(
+            "0221",
+            f"{where}: a result {type_} needs {size} bytes, above the limit of {memory_limit}",
+            hint="raise --memory-limit if this is meant",
+        )
+
+
+def computed(type_: TensorType, compute: Callable[[], Array], where: str) -> Param:
+    """Return a parameter whose values are computed when first asked for, and kept."""
+    assert type_.dtype is not None
+    assert type_.shape is not None
+    expected = type_
+    kept: list[Array] = []
+
+    def load() -> Array:
+        if not kept:
+            with foreign(f"compute {where}"), np.errstate(all="ignore"):
+                array = np.asarray(compute())
+            if array.dtype != expected.dtype or array.shape != expected.shape:
+                raise InvalidModelError(
+                    "0151", f"{where}: a constant {expected} turns out as {array.dtype}{array.shape}"
+                )
+            kept.append(array)
+        return kept[0]
+
+    return Param(type_.dtype, tuple(d for d in type_.shape if isinstance(d, int)), load)
+
+
+def fold(
+    proto: onnx.NodeProto, inputs: Sequence[Constant | None], version: int, origin: Origin, memory_limit: int
+) -> list[Constant] | None:
+    """Return what a node makes of constants, one per output; ``None`` if that is not known beforehand.
+
+    Parameters
+    ----------
+    proto
+        The node, of ONNX's default domain.
+    inputs
+        Its operands; ``None`` where one is left out.
+    version
+        Its opset.
+    origin
+        Its provenance.
+    memory_limit
+        Bytes that no result may exceed.
+
+    Raises
+    ------
+    UnsafeModelError
+        If a result would be larger.
+    """
+    if proto.op_type not in FOLDABLE:
+        return None
+    known = [c.param.type if c is not None else None for c in inputs]
+    data = {name: c.numpy() for name, c in zip(proto.input, inputs, strict=False) if c is not None and c.small}
+    types = infer_types(proto, known, version, data)
+    where = describe(proto)
+    if types is None or not all(_static(t) for t in types):
+        return None
+    for t in types:
+        check_size(t, where, memory_limit)
+    evaluation = _Evaluation(proto, [None if c is None else c.param for c in inputs], version, types)
+    eager = all(nbytes(t) <= SMALL for t in types) and all(c is None or c.small for c in inputs)
+    depth = 0 if eager else 1 + max((c.depth for c in inputs if c is not None), default=0)
+    base = inputs[0] if proto.op_type == "Transpose" and known[0] is not None and _reverses(proto, known[0]) else None
+    results = []
+    for i, (name, t) in enumerate(zip(proto.output, types, strict=True)):
+        param = computed(t, lambda i=i: evaluation.output(i), where)
+        if eager or depth > MAX_DEPTH:
+            param.numpy()
+        results.append(Constant(name, param, origin, base, 0 if depth > MAX_DEPTH else depth))
+    return results
+
+
+def _static(t: TensorType | None) -> bool:
+    return t is not None and t.dtype in DTYPE_NAMES and t.shape is not None and all(isinstance(d, int) for d in t.shape)
+
+
+def _reverses(proto: onnx.NodeProto, type_: TensorType) -> bool:
+    perm = next((list(a.ints) for a in proto.attribute if a.name == "perm"), [1, 0])
+    return type_.rank == 2 and perm == [1, 0]
+
+
+class _Evaluation:
+    """One node's outputs, computed together when the first of them is asked for."""
+
+    def __init__(
+        self, proto: onnx.NodeProto, params: Sequence[Param | None], version: int, types: Sequence[TensorType]
+    ) -> None:
+        self.proto, self.params, self.version, self.types = proto, params, version, types
+        self._outputs: list[Any] | None = None
+
+    def output(self, index: int) -> Array:
+        if self._outputs is None:
+            self._outputs = self._run()
+            self.params = ()
+        return np.asarray(self._outputs[index])
+
+    def _run(self) -> list[Any]:
+        shape = self.types[0].shape
+        arrays = [None if p is None else p.numpy() for p in self.params]
+        first = arrays[0]
+        match self.proto.op_type:
+            case "Identity":
+                return [first]
+            case "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten":
+                assert first is not None
+                return [first.reshape(shape)]  # type: ignore[arg-type]
+            case "Expand":
+                assert first is not None
+                return [np.broadcast_to(first, shape)]  # type: ignore[arg-type]
+            case "ConstantOfShape":
+                fill = next((onnx_ir.from_proto(a.t).numpy() for a in self.proto.attribute), np.zeros(1, np.float32))
+                return [np.broadcast_to(fill.reshape(-1)[:1].reshape(()), shape)]  # type: ignore[arg-type]
+        return reference(self.proto, arrays, self.version)
+
+
+def reference(proto: onnx.NodeProto, arrays: Sequence[Array | None], version: int) -> list[Any]:
+    """Execute one node by ONNX's reference evaluator."""
+    from onnx import helper
+    from onnx.reference import ReferenceEvaluator
+
+    if proto.op_type == "DequantizeLinear":
+        version = max(version, 19)  # the evaluator has no older one; it means the same there
+    feeds = {name: a for name, a in zip(proto.input, arrays, strict=False) if name and a is not None}
+    inputs = [
+        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in feeds.items()
+    ]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in proto.output if name]
+    graph = helper.make_graph([proto], "fold", inputs, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)], ir_version=10)
+    results = iter(ReferenceEvaluator(model).run(None, feeds))
+    return [next(results) if name else None for name in proto.output]

@@ -1,0 +1,65 @@
+"""Loading: an ONNX file becomes an IR graph."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pathlift.frontend.lower import lower
+from pathlift.frontend.read import DEFAULT_MEMORY_LIMIT, ReadModel, read_model
+from pathlift.ir.graph import Graph
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+def load(
+    source: str | os.PathLike[str] | bytes | ModelProto,
+    *,
+    base_dir: str | os.PathLike[str] | None = None,
+    memory_limit: int = DEFAULT_MEMORY_LIMIT,
+    assume_eval: bool = False,
+) -> Graph:
+    """Load an ONNX model.
+
+    Parameters
+    ----------
+    source
+        A path, the bytes of a file, or a parsed model.
+    base_dir
+        Where external data may lie, for bytes; files are looked for beside the model.
+    memory_limit
+        Bytes that no single tensor, stored or computed, may take.
+    assume_eval
+        Read training-mode batch normalization and dropout as in inference.
+
+    Returns
+    -------
+    Graph
+        Weights stay in the file until something asks for their values.
+
+    Raises
+    ------
+    InvalidModelError, UnsafeModelError
+        If the file is no valid model, or asks for more than it may.
+    UnsupportedError
+        If it holds values that the IR cannot represent.
+    """
+    return load_with_report(source, base_dir=base_dir, memory_limit=memory_limit, assume_eval=assume_eval)[0]
+
+
+def load_with_report(
+    source: str | os.PathLike[str] | bytes | ModelProto,
+    *,
+    base_dir: str | os.PathLike[str] | None = None,
+    memory_limit: int = DEFAULT_MEMORY_LIMIT,
+    assume_eval: bool = False,
+) -> tuple[Graph, ReadModel]:
+    """Load an ONNX model like `load`, and return with it what is to be said about the file."""
+    given = source if not isinstance(source, os.PathLike) else Path(source)
+    read = read_model(given, base_dir=None if base_dir is None else Path(base_dir), memory_limit=memory_limit)
+    warnings = list(read.warnings)
+    graph = lower(read.model, memory_limit=memory_limit, assume_eval=assume_eval, warnings=warnings)
+    return graph, dataclasses.replace(read, warnings=tuple(warnings))

@@ -1,0 +1,109 @@
+"""Sums and products: with a constant they are biases and scalings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pathlift.frontend.fold import Constant
+from pathlift.frontend.lower.node import OnnxNode, Operand
+from pathlift.frontend.lower.registry import Refusal, lowering
+
+
+def negated(node: OnnxNode, c: Constant) -> Constant:
+    """Return −c."""
+    return node.derive(c, "negated", np.negative, c.param.shape)
+
+
+@lowering("Add")
+def add(node: OnnxNode) -> Operand:
+    """A sum; a constant comes second."""
+    x, y = node.input(0), node.input(1)
+    return node.result("Add", y, x) if isinstance(x, Constant) else node.result("Add", x, y)
+
+
+@lowering("Sub")
+def sub(node: OnnxNode) -> Operand:
+    """A difference; with a constant on either side, the sum with a constant."""
+    x, y = node.input(0), node.input(1)
+    if isinstance(y, Constant):
+        return node.result("Add", x, negated(node, y))
+    if isinstance(x, Constant):
+        return node.result("Add", node.emit("Neg", y), x)
+    return node.result("Sub", x, y)
+
+
+@lowering("Mul")
+def mul(node: OnnxNode) -> Operand:
+    """A scaling by a constant, or a product of two activations."""
+    x, y = node.input(0), node.input(1)
+    if isinstance(x, Constant):
+        x, y = y, x
+    return node.result("Mul" if isinstance(y, Constant) else "Product", x, y)
+
+
+@lowering("Div")
+def div(node: OnnxNode) -> Operand:
+    """A scaling by the reciprocal of a constant."""
+    x, y = node.input(0), node.input(1)
+    if not isinstance(y, Constant):
+        raise Refusal("division by an activation")
+    return node.result("Div", x, y)
+
+
+@lowering("Sum")
+def sum_(node: OnnxNode) -> Operand:
+    """A sum of any number of tensors."""
+    operands = _variadic(node)
+    return operands[0] if len(operands) == 1 else node.result("Sum", *operands)
+
+
+@lowering("Mean")
+def mean(node: OnnxNode) -> Operand:
+    """An elementwise mean of any number of tensors."""
+    operands = _variadic(node)
+    if len(operands) == 1:
+        return operands[0]
+    total = node.emit("Sum", *operands)
+    return node.result("Div", total, node.lowerer.number(float(len(operands)), node.type(total).dtype))
+
+
+def _variadic(node: OnnxNode) -> list[Operand]:
+    """Return all operands, constants last."""
+    operands = [x for x in node.operands if x is not None]
+    return sorted(operands, key=lambda x: isinstance(x, Constant))
+
+
+@lowering("Neg")
+def neg(node: OnnxNode) -> Operand:
+    """−x."""
+    return node.result("Neg", node.input(0))
+
+
+@lowering("Pow")
+def power(node: OnnxNode) -> Operand:
+    """x·x, and x itself."""
+    x = node.input(0)
+    exponent = node.scalar(1, 0.0, "a power with an exponent that is computed, or is no scalar")
+    if len(node.constant(1, "").param.shape) > len(node.dims(x)):
+        raise Refusal("a power that broadcasts")
+    if exponent == 1:
+        return x
+    if exponent == 2:
+        return node.result("Product", x, x)
+    raise Refusal(f"no path-lifting semantics for the power {exponent:g}")
+
+
+@lowering("Max", "Min")
+def extremum(node: OnnxNode) -> Operand:
+    """An elementwise maximum or minimum; against one number it is a Clip, against zero a Relu."""
+    operands = _variadic(node)
+    if len(operands) == 1:
+        return operands[0]
+    x, bound = operands[:2]
+    if len(operands) == 2 and isinstance(bound, Constant) and bound.param.size == 1:
+        number = float(bound.numpy().reshape(-1)[0])
+        if len(bound.param.shape) <= len(node.dims(x)) and number == number:
+            if node.op_type == "Min":
+                return node.result("Clip", x, high=number)
+            return node.result("Relu", x) if number == 0 else node.result("Clip", x, low=number)
+    return node.result(node.op_type, *operands)

@@ -1,0 +1,95 @@
+"""Ops that pick elements at constant places: Slice, Split, Gather."""
+
+from __future__ import annotations
+
+from math import prod
+
+from pathlift.frontend.fold import Constant
+from pathlift.frontend.lower.node import Ints, OnnxNode, Operand
+from pathlift.frontend.lower.registry import Refusal, lowering, opaque
+from pathlift.frontend.lower.structure import reshape_target
+from pathlift.ir.graph import Value
+
+MAX_INDICES = 1_000_000
+"""Longer lists of constant indices stay with ONNX: as attributes they would be slow to handle."""
+END = 2**63 - 1
+
+opaque("data-dependent indices", "GatherElements", "GatherND", "ScatterElements", "ScatterND", "Scatter", "Compress")
+
+
+@lowering("Slice", takes="movable")
+def slice_(node: OnnxNode) -> Operand:
+    """Ranges along axes; an end that is the input's own unknown extent is no bound."""
+    x, reason = node.input(0), "its bounds are computed from data"
+    if node.version < 10:
+        starts, ends, steps = node.integers("starts"), node.integers("ends"), None
+        axes = node.axes(None)
+    else:
+        starts, axes = node.settled(1, reason), node.axes(3)
+        steps = node.settled(4, reason) if node.optional(4) is not None else None
+        ends = _ends(node, x, axes)
+    axes = tuple(range(len(starts))) if axes is None else axes
+    steps = (1,) * len(starts) if steps is None else steps
+    if not len(axes) == len(starts) == len(ends) == len(steps) or 0 in steps:
+        raise Refusal("its starts, ends, axes and steps do not fit each other")
+    if any(a < 0 for a in axes):
+        axes = tuple(a % len(node.dims(x)) for a in axes)
+    return node.result("Slice", x, axes=axes, starts=starts, ends=ends, steps=steps)
+
+
+def _ends(node: OnnxNode, x: Operand, axes: Ints | None) -> Ints:
+    reason = "its bounds are computed from data"
+    ends = node.extents(2)
+    if ends is None or all(isinstance(e, int) for e in ends):
+        return node.settled(2, reason)
+    dims = node.dims(x)
+    axes = tuple(range(len(ends))) if axes is None else axes
+    known = [
+        e if isinstance(e, int) else END if e is not None and dims[a] == e else None
+        for e, a in zip(ends, axes, strict=True)
+    ]
+    if None in known:
+        raise Refusal(reason)
+    return tuple(e for e in known if e is not None)
+
+
+@lowering("Split", takes="movable")
+def split(node: OnnxNode) -> tuple[Value, ...]:
+    """Consecutive parts, given as an attribute or an input, or equal ones."""
+    x, dims = node.input(0), node.dims(node.input(0))
+    axis = node.integer("axis") % max(len(dims), 1)
+    parts = node.axes(1, "split")
+    if parts is None:
+        size, count = dims[axis], node.integer("num_outputs", len(node.names))
+        if not isinstance(size, int):
+            raise Refusal("an unknown extent is split", "give the input's shape")
+        part = -(-size // count)
+        parts = (part,) * (count - 1) + (size - part * (count - 1),)
+    if len(parts) != len(node.names) or min(parts) < 0 or (isinstance(dims[axis], int) and sum(parts) != dims[axis]):
+        raise Refusal(f"parts {list(parts)} of an extent of {dims[axis]}")
+    return node.results("Split", x, axis=axis, parts=parts)
+
+
+@lowering("Gather", takes="movable")
+def gather(node: OnnxNode) -> Operand:
+    """Constant indices of any rank along one axis."""
+    x, indices = node.input(0), node.optional(1)
+    if not isinstance(indices, Constant):
+        embedding = "embedding lookup: " if isinstance(x, Constant) else ""
+        raise Refusal(f"{embedding}data-dependent indices")
+    dims, shape = node.dims(x), indices.param.shape
+    if prod(shape) > MAX_INDICES:
+        raise Refusal(f"more than {MAX_INDICES} indices")
+    axis = node.integer("axis") % max(len(dims), 1)
+    picked, size = indices.ints(), dims[axis]
+    if isinstance(size, int):
+        picked = [i + size if i < 0 else i for i in picked]
+    elif min(picked, default=0) < 0:
+        raise Refusal("a negative index into an unknown extent", "give the input's shape")
+    attrs = {"axis": axis, "indices": tuple(picked)}
+    if len(shape) == 1:
+        return node.result("Gather", x, **attrs)
+    if not shape:
+        return node.result("Squeeze", node.emit("Gather", x, **attrs), axes=(axis,))
+    target = reshape_target((*dims[:axis], *shape, *dims[axis + 1 :]), kept=axis)
+    return node.result("Reshape", node.emit("Gather", x, **attrs), shape=target)

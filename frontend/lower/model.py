@@ -1,0 +1,375 @@
+"""The lowering of a whole model: values, constants, names; node by node; then dead code goes."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import onnx_ir
+
+from pathlift.frontend import provenance
+from pathlift.frontend.fold import FOLDABLE, Constant, check_size, fold
+from pathlift.frontend.lower.node import OnnxNode, Operand
+from pathlift.frontend.lower.opaque import inputs_of, opaque_attributes, output_types
+from pathlift.frontend.lower.registry import LOWERINGS, REASONS, Refusal, Takes
+from pathlift.frontend.lower.shapes import Extents, propagate
+from pathlift.frontend.protos import foreign
+from pathlift.frontend.types import numpy_dtype, value_type
+from pathlift.ir.builder import Builder
+from pathlift.ir.dims import unify
+from pathlift.ir.errors import GraphError, InvalidModelError
+from pathlift.ir.graph import Graph, ModelInfo, Origin, Value
+from pathlift.ir.types import DTYPE_NAMES, UNKNOWN, Array, Dims, Param, TensorType, ValueType, is_float
+
+MOVABLE = frozenset(["i64", "i32", "i16", "i8", "u8", "bool"])
+"""Element types other than floats that rearranging ops carry; more exotic ones stay with ONNX."""
+
+
+def lower(
+    model: onnx_ir.Model, *, memory_limit: int = 8 * 2**30, assume_eval: bool = False, warnings: list[str] | None = None
+) -> Graph:
+    """Lower a checked model: names defined once, nodes sorted, functions inlined, types inferred.
+
+    Parameters
+    ----------
+    model
+        What `pathlift.frontend.read.read_model` returns; its tensors are referred to, not copied.
+    memory_limit
+        Bytes that no single value may take.
+    assume_eval
+        Read training-mode batch normalization and dropout as in inference.
+    warnings
+        Is appended to.
+
+    Raises
+    ------
+    InvalidModelError
+        If shapes contradict each other; names the node.
+    UnsafeModelError
+        If a value would not fit `memory_limit`.
+    UnsupportedError
+        If the model holds element types that the IR cannot represent.
+    """
+    lowerer = Lowerer(model, memory_limit, assume_eval, [] if warnings is None else warnings)
+    lowerer.inputs()
+    lowerer.nodes(model.graph)
+    return lowerer.finish()
+
+
+class Lowerer:
+    """The state of one lowering.
+
+    Attributes
+    ----------
+    builder
+        Holds the IR graph in the making.
+    operands
+        What each ONNX value became.
+    extents
+        Integer tensors computed from shapes, elementwise as far as they are known.
+    derived
+        Constants that lowerings computed from others, by what was asked for.
+    """
+
+    def __init__(self, model: onnx_ir.Model, memory_limit: int, assume_eval: bool, warnings: list[str]) -> None:
+        self.model, self.memory_limit, self.assume_eval, self.warnings = model, memory_limit, assume_eval, warnings
+        self.builder = Builder(_info(model))
+        self.operands: dict[onnx_ir.Value, Operand] = {}
+        self.extents: dict[Value, Extents] = {}
+        self.derived: dict[Hashable, Constant] = {}
+        self._folded: dict[Hashable, list[Constant] | None] = {}
+        self._params: dict[Param, Value] = {}
+        self._inlined: dict[onnx_ir.Value, str] = {}
+        self._symbols: set[str] = set()
+        self._count = itertools.count()
+        graph = model.graph
+        values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
+        self._taken = {v.name for v in values if v.name}
+
+    # Names.
+
+    def name_of(self, value: onnx_ir.Value) -> str:
+        """Return a value's name in the IR: its own, unless it comes from an inlined branch and that one is taken."""
+        return self._inlined.get(value, value.name or "")
+
+    def fresh(self, hint: str) -> str:
+        """Return a name that no value of the model has: `hint` itself, if it is free."""
+        name = hint
+        while name in self._taken:
+            name = f"{hint}_{next(self._count)}"
+        self._taken.add(name)
+        return name
+
+    # The parts of a graph.
+
+    def inputs(self) -> None:
+        """Add the inputs and initializers of the main graph."""
+        graph = self.model.graph
+        for value in graph.inputs:
+            if value.is_initializer():
+                continue
+            type_ = value_type(value)
+            self.operands[value] = self.builder.input_of(value.name or "", type_, _origin(value))
+            if isinstance(type_, TensorType) and type_.shape is not None:
+                self._symbols |= {d for d in type_.shape if isinstance(d, str)}
+        self.initializers(graph.initializers.values())
+
+    def initializers(self, values: Iterable[onnx_ir.Value]) -> None:
+        """Make constants of initializers; weights are read when something asks for them."""
+        for value in values:
+            tensor = value.const_value
+            assert tensor is not None
+            self.operands[value] = Constant(self.name_of(value), _param(tensor, self.name_of(value)), _origin(value))
+
+    def nodes(self, nodes: Iterable[onnx_ir.Node]) -> None:
+        """Lower nodes, in topological order."""
+        for node in nodes:
+            lowered = self.node(node)
+            for value, operand in zip(node.outputs, lowered, strict=False):
+                self.operands[value] = operand
+
+    def inline(self, graph: onnx_ir.Graph) -> list[Operand]:
+        """Lower a branch in place and return what it returns."""
+        own = [*graph.initializers.values(), *(v for node in graph for v in node.outputs)]
+        self._inlined |= {v: self.fresh(v.name) for v in own if v.name}
+        self.initializers(graph.initializers.values())
+        self.nodes(graph)
+        return [self.operands[v] for v in graph.outputs]
+
+    # One node.
+
+    def node(self, node: onnx_ir.Node) -> Sequence[Operand]:
+        """Lower one node."""
+        if node.op_type == "Constant" and not node.domain:
+            return [self._constant(node)]
+        view = OnnxNode(self, node, node.version or self.model.opset_imports.get(node.domain, 1))
+        known = propagate(view)
+        if known is not None and known.is_complete:
+            return [Constant(view.names[0], known.param(), node_origin(node))]
+        folded = self._fold(view)
+        if folded is not None:
+            return folded
+        try:
+            lowered = self._lower(view)
+        except Refusal as refusal:
+            lowered = self.opaque(view, refusal.reason, refusal.hint)
+        except GraphError as error:
+            where = f"node {node.name or view.names[0]!r} ({node.op_type})"
+            raise InvalidModelError("0152", f"{where}: {error.message}") from error
+        if known is not None and isinstance(lowered[0], Value):
+            self.extents[lowered[0]] = known
+        return lowered
+
+    def _lower(self, view: OnnxNode) -> tuple[Operand, ...]:
+        domain, op_type = view.node.domain, view.op_type
+        if domain:
+            raise Refusal(f"no path-lifting semantics for {op_type} of domain {domain}")
+        rule = LOWERINGS.get(op_type)
+        if rule is None:
+            raise Refusal(REASONS.get(op_type, f"no path-lifting semantics for {op_type}"))
+        _check_element_type(view, rule.takes)
+        lowered = rule.lower(view)
+        return (self._named(view, lowered),) if isinstance(lowered, Value | Constant) else lowered
+
+    def _named(self, view: OnnxNode, lowered: Operand) -> Operand:
+        # A lowering may find that the node passes a value on; the user's name for the result stays.
+        if isinstance(lowered, Constant) or self.builder[lowered].names[lowered.port] == view.names[0]:
+            return lowered
+        return view.result("Identity", lowered)
+
+    def _constant(self, node: onnx_ir.Node) -> Constant:
+        name, (attribute,) = self.name_of(node.outputs[0]), node.attributes.values()
+        if attribute.type == onnx_ir.AttributeType.TENSOR:
+            tensor = attribute.as_tensor()
+        else:
+            kinds = {"f": onnx_ir.DataType.FLOAT, "i": onnx_ir.DataType.INT64, "s": onnx_ir.DataType.STRING}
+            tensor = onnx_ir.tensor(attribute.value, kinds[attribute.name.removeprefix("value_")[0]])
+        return Constant(name, _param(tensor, name), node_origin(node))
+
+    def _fold(self, view: OnnxNode) -> list[Constant] | None:
+        operands = view.operands
+        constants = [x for x in operands if not isinstance(x, Value)]
+        if view.node.domain or view.op_type not in FOLDABLE or len(constants) < len(operands) or not any(operands):
+            return None
+        proto = onnx_ir.serde.serialize_node(view.node)
+        for i, name in enumerate(view.names):
+            proto.output[i] = name
+        attributes = tuple(a.SerializeToString(deterministic=True) for a in proto.attribute)
+        key = (view.op_type, attributes, tuple(c and c.param for c in constants), tuple(map(bool, view.names)))
+        if key not in self._folded:
+            where = node_origin(view.node)
+            self._folded[key] = fold(proto, constants, view.version, where, self.memory_limit)
+        return self._folded[key]
+
+    def opaque(self, view: OnnxNode, reason: str, hint: str = "") -> tuple[Value, ...]:
+        """Carry a node as it is."""
+        operands = [None if v is None else self.operands[v] for v in inputs_of(view.node)]
+        types = output_types(view)
+        attrs = opaque_attributes(view, reason, hint)
+        return self.emit(view.node, "Opaque", operands, view.names, attrs, last=True, types=types)
+
+    # Building.
+
+    def value(self, operand: Operand) -> Value:
+        """Return an operand as a value of the graph; a constant becomes a parameter the first time."""
+        if isinstance(operand, Value):
+            return operand
+        if operand.param not in self._params:
+            self._params[operand.param] = self.builder.param(operand.param, operand.name, operand.origin)
+        return self._params[operand.param]
+
+    def type_of(self, operand: Operand) -> ValueType:
+        """Return what is known of an operand's type."""
+        return operand.param.type if isinstance(operand, Constant) else self.builder.type_of(operand)
+
+    def number(self, value: float, dtype: np.dtype[Any] | None) -> Constant:
+        """Return one number as a constant; the same one for the same number."""
+        key = ("number", value, dtype)
+        if key not in self.derived:
+            self.derived[key] = Constant(self.fresh("number"), Param.of(np.asarray(value, dtype or np.float32)))
+        return self.derived[key]
+
+    def emit(
+        self,
+        node: onnx_ir.Node,
+        op: str,
+        operands: Sequence[Operand | None],
+        names: Sequence[str],
+        attrs: Mapping[str, Any],
+        *,
+        last: bool,
+        types: Sequence[ValueType] | None = None,
+    ) -> tuple[Value, ...]:
+        """Add an IR node for `node`; the `last` one stands for its outputs and carries all that the user said of it."""
+        refs = [None if x is None else self.value(x) for x in operands]
+        origin = node_origin(node) if last else Origin(node_origin(node).nodes)
+        values = self.builder.node(op, *refs, names=names, types=types, origin=origin, **attrs)
+        if last:
+            self._refine(values, node.outputs)
+        for value in values:
+            type_ = self.builder.type_of(value)
+            if isinstance(type_, TensorType):
+                check_size(type_, f"node {node.name or names[0]!r} ({node.op_type})", self.memory_limit)
+        return values
+
+    def _refine(self, values: Sequence[Value], declared: Sequence[onnx_ir.Value]) -> None:
+        """Add what the file says about types to what the IR infers; of two claims the IR's own stands."""
+        types = list(self.builder[values[0]].types)
+        refined = [self._merged(t, value) for t, value in zip(types, declared, strict=False)]
+        if refined != types[: len(refined)]:
+            self.builder.replace_node(values[0], types=(*refined, *types[len(refined) :]))
+
+    def _merged(self, inferred: ValueType, value: onnx_ir.Value) -> ValueType:
+        declared = value_type(value)
+        if (
+            declared in (inferred, UNKNOWN)
+            or not isinstance(inferred, TensorType)
+            or not isinstance(declared, TensorType)
+        ):
+            return inferred
+        dtype = inferred.dtype or declared.dtype
+        shape: Dims | None
+        if inferred.shape is None or declared.shape is None:
+            shape, agree = (inferred.shape if declared.shape is None else self._trusted(declared.shape)), True
+        else:
+            pairs = [unify(a, b) for a, b in zip(inferred.shape, self._trusted(declared.shape), strict=False)]
+            agree = len(inferred.shape) == len(declared.shape) and all(ok for ok, _ in pairs)
+            shape = tuple(d for _, d in pairs)
+        if not agree or (declared.dtype is not None and dtype != declared.dtype):
+            self.warnings.append(f"value {value.name!r} is declared as {declared}, but is {inferred}")
+            return inferred
+        return TensorType(dtype, shape)
+
+    def _trusted(self, shape: Dims) -> Dims:
+        # An extent's name means something only where it can be traced to an input.
+        return tuple(d if isinstance(d, int) or d in self._symbols else None for d in shape)
+
+    def finish(self) -> Graph:
+        """Return the graph without dead nodes; initializers that nothing ever read stay."""
+        graph, builder = self.model.graph, self.builder
+        outputs = [self._output(v) for v in graph.outputs]
+        kept = [v for v in graph.initializers.values() if not v.uses() and not v.is_graph_output()]
+        replaceable = [v for v in graph.inputs if v.is_initializer()]
+        if self.model.ir_version >= 4:  # before, every initializer had to be an input as well
+            kept += replaceable
+            for v in replaceable:
+                self.warnings.append(f"input {v.name!r} has a default value, and is read as that constant")
+        alive = {self.value(self.operands[v]).node for v in kept} | {value.node for value in outputs}
+        pending = list(alive)
+        while pending:
+            new = builder.nx.pred[pending.pop()].keys() - alive
+            alive |= new
+            pending += new
+        for key in reversed(list(builder.nx)):
+            if key not in alive and builder.nx.nodes[key]["node"].op != "Input":
+                builder.remove(key)
+        names = {node.names[0] for _, node in builder.nx.nodes(data="node") if node.op == "Param"}
+        overridable = tuple(str(v.name) for v in replaceable if v.name in names)
+        builder.info = dataclasses.replace(builder.info, overridable=overridable)
+        return builder.finish(*outputs)
+
+    def _output(self, output: onnx_ir.Value) -> Value:
+        value = self.value(self.operands[output])
+        name = output.name or ""
+        if self.builder[value].names[value.port] == name:
+            return value
+        return self.builder.op("Identity", value, name=name)
+
+
+def node_origin(node: onnx_ir.Node) -> Origin:
+    """Return what the user said about a node."""
+    return provenance.origin(node.name, node.doc_string, node.metadata_props)
+
+
+def _origin(value: onnx_ir.Value) -> Origin:
+    return Origin((), value.doc_string or "", tuple(value.metadata_props.items()))
+
+
+def _param(tensor: onnx_ir.TensorProtocol, name: str) -> Param:
+    where = f"tensor {name!r}"
+    dtype = numpy_dtype(tensor.dtype, where)
+
+    def load() -> Array:
+        with foreign(f"read {where}"):
+            return tensor.numpy()
+
+    return Param(dtype, tuple(d for d in tensor.shape if isinstance(d, int)), load)
+
+
+def _check_element_type(view: OnnxNode, takes: Takes) -> None:
+    if takes == "any" or not view.node.inputs:
+        return
+    dtype = view.type(view.input(0)).dtype
+    if dtype is None and isinstance(declared := value_type(view.node.outputs[0]), TensorType):
+        dtype = declared.dtype
+    if takes == "real" and dtype is None:
+        raise Refusal("the element type of its input is not known", "run ONNX shape inference first")
+    if dtype is None or is_float(dtype):
+        return
+    if takes == "real":
+        raise Refusal("integer arithmetic")
+    if DTYPE_NAMES[dtype] not in MOVABLE:
+        raise Refusal(f"elements of type {DTYPE_NAMES[dtype]}")
+
+
+def _info(model: onnx_ir.Model) -> ModelInfo:
+    properties = {
+        "producer_name": model.producer_name,
+        "producer_version": model.producer_version,
+        "domain": model.domain,
+        "model_version": model.model_version,
+        "doc_string": model.doc_string,
+    }
+    return ModelInfo(
+        name=model.graph.name or "graph",
+        doc=model.graph.doc_string or "",
+        ir_version=model.ir_version,
+        opsets=MappingProxyType(dict(model.opset_imports)),
+        properties=MappingProxyType({k: str(v) for k, v in properties.items() if v}),
+        metadata=MappingProxyType(dict(model.metadata_props)),
+        graph_metadata=MappingProxyType(dict(model.graph.metadata_props)),
+    )

@@ -1,0 +1,220 @@
+"""An ONNX node as its lowering sees it: attributes, operands that are lowered already, and ways to build IR nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir
+
+from pathlift.frontend.fold import Constant, computed
+from pathlift.frontend.lower.registry import Refusal
+from pathlift.frontend.types import value_type
+from pathlift.ir.graph import Value
+from pathlift.ir.types import Array, Dim, Dims, TensorType, is_float
+
+if TYPE_CHECKING:
+    from pathlift.frontend.lower.model import Lowerer
+
+Operand = Value | Constant
+Ints = tuple[int, ...]
+
+
+class OnnxNode:
+    """One ONNX node in the making of its IR nodes.
+
+    Parameters
+    ----------
+    lowerer
+        The lowering of the whole model.
+    node
+        The ONNX node.
+    version
+        The opset of its domain.
+    """
+
+    def __init__(self, lowerer: Lowerer, node: onnx_ir.Node, version: int) -> None:
+        self.lowerer, self.node, self.version = lowerer, node, version
+        self.op_type = node.op_type
+        self.names = tuple(lowerer.name_of(v) for v in node.outputs)
+
+    # Attributes.
+
+    def has(self, name: str) -> bool:
+        """Whether the file spells this attribute out."""
+        return name in self.node.attributes
+
+    def integer(self, name: str, default: int = 0) -> int:
+        """Return an integer attribute."""
+        value = self.node.attributes.get_int(name, default)
+        assert value is not None
+        return value
+
+    def integers(self, name: str, default: Sequence[int] = ()) -> Ints:
+        """Return an attribute that is a list of integers."""
+        value = self.node.attributes.get_ints(name, default)
+        assert value is not None
+        return tuple(value)
+
+    def real(self, name: str, default: float) -> float:
+        """Return a floating-point attribute."""
+        value = self.node.attributes.get_float(name, default)
+        assert value is not None
+        return float(value)
+
+    def text(self, name: str, default: str) -> str:
+        """Return a string attribute."""
+        value = self.node.attributes.get_string(name, default)
+        assert value is not None
+        return value
+
+    # Operands.
+
+    @property
+    def operands(self) -> tuple[Operand | None, ...]:
+        """All operands; ``None`` where one is left out."""
+        return tuple(None if v is None else self.lowerer.operands[v] for v in self.node.inputs)
+
+    def optional(self, slot: int) -> Operand | None:
+        """Return an operand, ``None`` if it is left out."""
+        value = self.node.inputs[slot] if slot < len(self.node.inputs) else None
+        return None if value is None else self.lowerer.operands[value]
+
+    def input(self, slot: int) -> Operand:
+        """Return an operand that must be there."""
+        operand = self.optional(slot)
+        if operand is None:
+            raise Refusal(f"its input {slot} is left out")
+        return operand
+
+    def constant(self, slot: int, reason: str) -> Constant:
+        """Return an operand that must be known; `reason` says what is wrong if it isn't."""
+        operand = self.input(slot)
+        if not isinstance(operand, Constant):
+            raise Refusal(reason)
+        return operand
+
+    def scalar(self, slot: int, default: float, reason: str) -> float:
+        """Return the one value of a constant operand, `default` if it is left out."""
+        if self.optional(slot) is None:
+            return default
+        constant = self.constant(slot, reason)
+        if constant.param.size != 1:
+            raise Refusal(reason)
+        return float(constant.numpy().reshape(-1)[0])
+
+    def extents(self, slot: int) -> list[Dim] | None:
+        """Return the elements of an integer operand as far as they are known, else ``None``."""
+        operand = self.input(slot)
+        if isinstance(operand, Constant):
+            return list(operand.ints())
+        known = self.lowerer.extents.get(operand)
+        return None if known is None else list(known.values)
+
+    def settled(self, slot: int, reason: str) -> Ints:
+        """Return the elements of an integer operand that must all be known."""
+        extents = self.extents(slot)
+        if extents is None or not all(isinstance(d, int) for d in extents):
+            raise Refusal(reason)
+        return tuple(d for d in extents if isinstance(d, int))
+
+    def axes(self, slot: int | None, name: str = "axes") -> Ints | None:
+        """Return axes given as an attribute, or as input `slot`; ``None`` if they are left out."""
+        if self.has(name):
+            return self.integers(name)
+        if slot is None or self.optional(slot) is None:
+            return None
+        return self.settled(slot, f"its {name} are computed from data")
+
+    def producer(self, slot: int) -> OnnxNode | None:
+        """Return the ONNX node that computes an operand; ``None`` if it is an input or a constant."""
+        value = self.node.inputs[slot]
+        node = None if value is None or isinstance(self.input(slot), Constant) else value.producer()
+        return None if node is None else OnnxNode(self.lowerer, node, self.version)
+
+    # Types.
+
+    def type(self, operand: Operand) -> TensorType:
+        """Return what is known of an operand's type."""
+        type_ = self.lowerer.type_of(operand)
+        if not isinstance(type_, TensorType):
+            raise Refusal(f"its input is no tensor but {type_}")
+        return type_
+
+    def dims(self, operand: Operand) -> Dims:
+        """Return the shape of an operand whose rank must be known."""
+        shape = self.type(operand).shape
+        if shape is None:
+            raise Refusal("the rank of its input is not known", "run ONNX shape inference first")
+        return shape
+
+    def declared(self) -> Dims | None:
+        """Return the shape that the file declares for the first output."""
+        type_ = value_type(self.node.outputs[0])
+        return type_.shape if isinstance(type_, TensorType) else None
+
+    def used(self, index: int) -> bool:
+        """Whether anything reads an output."""
+        if index >= len(self.node.outputs):
+            return False
+        value = self.node.outputs[index]
+        return bool(value.uses()) or value.is_graph_output()
+
+    def first_output_only(self, reason: str) -> None:
+        """Refuse the node if an output other than the first is used."""
+        if any(self.used(i) for i in range(1, len(self.node.outputs))):
+            raise Refusal(reason)
+
+    def all_real(self, *operands: Operand) -> None:
+        """Refuse the node unless every operand holds real numbers."""
+        if not all(is_float(self.type(x).dtype) for x in operands):
+            raise Refusal("integer arithmetic")
+
+    # Building.
+
+    def emit(self, op: str, *operands: Operand | None, **attrs: Any) -> Value:
+        """Add an IR node on the way to the result."""
+        return self.lowerer.emit(self.node, op, operands, (self.fresh(op.lower()),), attrs, last=False)[0]
+
+    def result(self, op: str, *operands: Operand | None, **attrs: Any) -> Value:
+        """Add the IR node whose value is the ONNX node's first output."""
+        return self.lowerer.emit(self.node, op, operands, self.names[:1], attrs, last=True)[0]
+
+    def results(self, op: str, *operands: Operand | None, **attrs: Any) -> tuple[Value, ...]:
+        """Add the IR node whose values are all the ONNX node's outputs."""
+        return self.lowerer.emit(self.node, op, operands, self.names, attrs, last=True)
+
+    def renamed(self, index: int, operand: Operand) -> Operand:
+        """Return an operand under the name of an output; a constant goes by its own."""
+        if isinstance(operand, Constant) or not self.names[index]:
+            return operand
+        return self.lowerer.emit(self.node, "Identity", (operand,), (self.names[index],), {}, last=False)[0]
+
+    def fresh(self, hint: str) -> str:
+        """Return a name that no value of the model has."""
+        return self.lowerer.fresh(f"{next(filter(None, self.names), self.op_type)}_{hint}")
+
+    def derive(
+        self, base: Constant, what: str, f: Callable[[Array], Array], shape: Sequence[int], *key: Hashable
+    ) -> Constant:
+        """Return the constant ``f(base)``, of the same dtype and this shape; the same one for the same request.
+
+        Two layers that share a weight thereby share what is derived from it.
+        """
+        memo = (base.param, what, tuple(shape), *key)
+        if memo not in self.lowerer.derived:
+            dtype = base.param.dtype
+            param = computed(
+                TensorType(dtype, tuple(shape)),
+                lambda: f(base.numpy()).astype(dtype, copy=False),
+                f"tensor {base.name!r}",
+            )
+            name = self.lowerer.fresh(f"{base.name}_{what}")
+            self.lowerer.derived[memo] = Constant(name, param, base.origin, depth=base.depth + 1)
+        return self.lowerer.derived[memo]
+
+    def reshaped(self, base: Constant, shape: Sequence[int]) -> Constant:
+        """Return a constant in another shape; itself if it has it already."""
+        if base.param.shape == tuple(shape):
+            return base
+        return self.derive(base, "reshaped", lambda a: a.reshape(tuple(shape)), shape)

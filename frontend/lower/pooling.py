@@ -1,0 +1,81 @@
+"""Pools, reductions and order statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pathlift.frontend.lower.convolution import extent, padding, spatial, window
+from pathlift.frontend.lower.node import Ints, OnnxNode, Operand
+from pathlift.frontend.lower.registry import Refusal, lowering
+from pathlift.ir.types import Dim
+
+INDICES = "its indices are used"
+
+
+@lowering("MaxPool", "AveragePool")
+def pool(node: OnnxNode) -> Operand:
+    """A pool with windows; `auto_pad` is resolved."""
+    node.first_output_only(INDICES)
+    x, kernel = node.input(0), node.integers("kernel_shape")
+    dims = spatial(node, x, kernel)
+    strides, dilations = window(node, kernel)
+    reach = [extent(k, d) for k, d in zip(kernel, dilations, strict=True)]
+    # SAME says itself how many windows there are.
+    ceil_mode = bool(node.integer("ceil_mode")) and not node.text("auto_pad", "NOTSET").startswith("SAME")
+    if _ends_only(node, dims, reach, strides):
+        pads, ceil_mode = (0,) * (2 * len(kernel)), True
+    else:
+        pads = padding(node, dims, kernel, strides, dilations)
+    if any(p >= r for p, r in zip(pads, reach + reach, strict=True)):
+        raise Refusal("a window lies in the padding")
+    attrs = {"kernel": kernel, "strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": ceil_mode}
+    if node.op_type == "AveragePool":
+        attrs["count_include_pad"] = bool(node.integer("count_include_pad"))
+    return node.result(node.op_type, x, **attrs)
+
+
+def _ends_only(node: OnnxNode, dims: Sequence[Dim], reach: Sequence[int], strides: Ints) -> bool:
+    """Whether SAME_UPPER pads nothing but a last window, whatever the size: it is `ceil_mode`, then."""
+    if node.text("auto_pad", "NOTSET") != "SAME_UPPER" or node.integer("count_include_pad"):
+        return False
+    small = all(r <= min(s, 2) for r, s in zip(reach, strides, strict=True))
+    return small and not all(isinstance(d, int) for d in dims[2:])
+
+
+@lowering("GlobalAveragePool", "GlobalMaxPool")
+def global_pool(node: OnnxNode) -> Operand:
+    """A reduction over all spatial axes."""
+    x = node.input(0)
+    axes = tuple(range(2, len(node.dims(x))))
+    if not axes:
+        raise Refusal("an input without spatial axes")
+    return node.result("ReduceMean" if node.op_type == "GlobalAveragePool" else "ReduceMax", x, axes=axes)
+
+
+@lowering("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")
+def reduce(node: OnnxNode) -> Operand:
+    """A reduction over axes given as an attribute or an input, or over all of them."""
+    x, axes = node.input(0), node.axes(1) or ()
+    if not axes and node.integer("noop_with_empty_axes"):
+        return x
+    if any(a < 0 for a in axes):
+        axes = tuple(sorted(a % max(len(node.dims(x)), 1) for a in axes))
+    return node.result(node.op_type, x, axes=axes, keepdims=bool(node.integer("keepdims", 1)))
+
+
+@lowering("TopK")
+def top_k(node: OnnxNode) -> tuple[Operand, ...]:
+    """The values of the k largest or smallest; where the order is left open, they come sorted."""
+    node.first_output_only(INDICES)
+    x = node.input(0)
+    (k,) = (node.integer("k"),) if node.version < 10 else _one(node.settled(1, "k is computed from data"))
+    axis = node.integer("axis", -1) % max(len(node.dims(x)), 1)
+    return (node.result("TopK", x, axis=axis, k=k, largest=bool(node.integer("largest", 1))),)
+
+
+def _one(values: Ints) -> Ints:
+    if np.size(values) != 1:
+        raise Refusal("k is not one number")
+    return values

@@ -1,0 +1,200 @@
+"""Reading a model: from a path or bytes nobody vouches for to a checked, self-consistent `onnx_ir.Model`.
+
+A file passes every check before a library gets to interpret it. What is wrong with it is one of these causes:
+
+====== ================================================================================================
+PL0101 not protobuf, or truncated
+PL0102 IR version, graph or operator-set import missing
+PL0103 IR version too old or too new
+PL0104 operator-set version too old or too new
+PL0105 text that is not UTF-8
+PL0106 refused by the library that interprets it
+PL0107 two versions of one operator set
+PL0111 a value is defined twice
+PL0112 a node reads an undefined value
+PL0113 an undefined graph or function output
+PL0114 a cycle
+PL0115 an input, initializer or function without a name
+PL0116 a node without an operator type
+PL0117 a malformed attribute
+PL0118 a malformed type declaration
+PL0119 a tensor that contradicts its declaration
+PL0121 unknown element type of a tensor
+PL0122 impossible dimensions of a tensor
+PL0123 a tensor with more or less data than its shape and type need
+PL0124 data of a tensor in the wrong field
+PL0125 a malformed sparse tensor
+PL0131 external data that cannot be read
+PL0132 external data outside its file
+PL0133 external data of another size than shape and type need
+PL0134 a malformed external data entry
+PL0141 a function is defined twice
+PL0142 recursive functions
+PL0143 a call with more arguments or results than the function has
+PL0201 external data outside the model's folder
+PL0202 external data through a symbolic link
+PL0203 external data with several hard links
+PL0204 external data of a model without a folder
+PL0211 a tensor above the memory limit
+PL0212 a file above the memory limit
+PL0213 functions that expand beyond measure
+PL0214 out of memory
+PL0391 a sparse attribute of an operator other than Constant
+PL0392 a value of map or opaque type
+PL0470 no such file
+PL0471 not a regular file
+PL0472 a file that may not be read
+PL0473 `base_dir` is not a folder
+====== ================================================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx_ir
+
+from pathlift.frontend.attributes import check_types
+from pathlift.frontend.checks import check_structure
+from pathlift.frontend.external import ExternalData
+from pathlift.frontend.functions import check_functions, inline, prepare_inlining
+from pathlift.frontend.header import parse, settle_domains
+from pathlift.frontend.infer import infer_shapes
+from pathlift.frontend.protos import foreign, quoted
+from pathlift.frontend.scopes import separate_scopes
+from pathlift.frontend.tensors import check_tensors, densify
+from pathlift.ir.errors import UnsafeModelError, UsageError
+
+UNSORTED = "nodes were not in the order of their data: sorted"
+DEFAULT_MEMORY_LIMIT = 8 * 2**30
+
+
+@dataclass(frozen=True)
+class ReadModel:
+    """A model that passed every check.
+
+    Attributes
+    ----------
+    model
+        Nodes sorted, functions inlined, types and shapes inferred where possible; external weights stay on disk.
+    path
+        The file it was read from, as given; None for bytes.
+    sha256
+        Hex digest of the main file's bytes.
+    warnings
+        What was repaired or could not be determined, one sentence each.
+    """
+
+    model: onnx_ir.Model
+    path: Path | None
+    sha256: str
+    warnings: tuple[str, ...]
+
+
+def read_model(
+    source: str | Path | bytes | onnx.ModelProto,
+    *,
+    base_dir: Path | None = None,
+    memory_limit: int = DEFAULT_MEMORY_LIMIT,
+) -> ReadModel:
+    """Read and check an ONNX model.
+
+    Parameters
+    ----------
+    source
+        A path, the bytes of a file, or a parsed model, which is left unchanged.
+    base_dir
+        The folder that external data may come from. Defaults to the folder of the file; without a file there is no
+        default, and external data is refused.
+    memory_limit
+        The most bytes that the file, or any one tensor, may take.
+
+    Raises
+    ------
+    InvalidModelError
+        If the file is not a valid model.
+    UnsafeModelError
+        If it reaches outside its folder or asks for more than `memory_limit`.
+    UnsupportedError
+        If a value cannot be represented.
+    UsageError
+        If there is no such file, or it cannot be read.
+    """
+    path = Path(source) if isinstance(source, str | Path) else None
+    data = _bytes(source, memory_limit)
+    folder = _folder(path, base_dir)
+    digest = hashlib.sha256(data).hexdigest()
+    proto = parse(data)
+    del data
+    warnings = _settle(proto, folder, memory_limit)
+    kept = prepare_inlining(proto)
+    model = _interpret(proto, folder)
+    warnings += inline(model, kept)
+    separate_scopes(model)
+    warnings += infer_shapes(model)
+    return ReadModel(model, path, digest, tuple(warnings))
+
+
+def _settle(proto: onnx.ModelProto, folder: Path | None, memory_limit: int) -> list[str]:
+    """Check all of a parsed model, repair what is harmless in place, and return warnings about it."""
+    warnings = []
+    if proto.training_info:
+        proto.ClearField("training_info")
+        warnings.append("training information is ignored")
+    warnings += settle_domains(proto)
+    if check_types(proto):
+        warnings.append("negative dimensions in declared shapes are read as unknown")
+    if check_structure(proto):
+        warnings.append(UNSORTED)
+    check_functions(proto)
+    check_tensors(proto, ExternalData(folder), memory_limit)
+    densify(proto, folder, memory_limit)
+    return warnings
+
+
+def _interpret(proto: onnx.ModelProto, folder: Path | None) -> onnx_ir.Model:
+    with foreign("interpret the model"):
+        model = onnx_ir.from_proto(proto)
+        for graph in (model.graph, *(function.graph for function in model.functions.values())):
+            onnx_ir.external_data.set_base_dir(graph, folder or "")
+            graph.sort()
+    return model
+
+
+def _bytes(source: str | Path | bytes | onnx.ModelProto, memory_limit: int) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    if isinstance(source, onnx.ModelProto):
+        with foreign("serialize the model"):
+            return bytes(source.SerializeToString(deterministic=True))
+    shown = quoted(os.fspath(source))
+    try:
+        status = os.stat(source)
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+            raise UsageError("0471", f"{shown} is {kind}", hint="name an .onnx file")
+        if status.st_size > memory_limit:
+            raise UnsafeModelError(
+                "0212",
+                f"{shown} has {status.st_size} bytes, above the limit of {memory_limit}",
+                hint="raise --memory-limit if this is meant",
+            )
+        with open(source, "rb") as file:
+            return file.read(status.st_size)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UsageError("0470", f"there is no file {shown}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL byte in the name
+        raise UsageError("0472", f"cannot read {shown}: {getattr(error, 'strerror', error)}") from error
+
+
+def _folder(path: Path | None, base_dir: Path | None) -> Path | None:
+    if base_dir is None:
+        return Path(os.path.abspath(path)).parent if path else None
+    if not base_dir.is_dir():
+        raise UsageError("0473", f"base_dir {quoted(str(base_dir))} is not a folder")
+    return Path(os.path.abspath(base_dir))

@@ -1,0 +1,119 @@
+"""ONNX's value types as those of the IR, and ONNX's type inference of a single node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir
+from onnx import TypeProto, helper
+from onnx.onnx_cpp2py_export.shape_inference import InferenceError
+
+from pathlift.ir.errors import UnsupportedError
+from pathlift.ir.types import DTYPE_NAMES, UNKNOWN, Array, Dim, Dims, OtherType, TensorType, ValueType
+
+
+def numpy_dtype(dtype: onnx_ir.DataType, where: str) -> np.dtype[Any]:
+    """Return the numpy dtype of an ONNX element type.
+
+    Raises
+    ------
+    UnsupportedError
+        If the IR has none (6-bit floats).
+    """
+    if dtype == onnx_ir.DataType.STRING:
+        return np.dtype(np.object_)
+    try:
+        found = dtype.numpy()
+    except (TypeError, KeyError):
+        found = None
+    if found not in DTYPE_NAMES:
+        raise UnsupportedError("0393", f"{where}: elements of type {dtype.name} cannot be represented")
+    return found
+
+
+def value_type(value: onnx_ir.Value) -> ValueType:
+    """Return what the file, or shape inference, says about a value."""
+    if value.type is None:
+        return UNKNOWN
+    if not isinstance(value.type, onnx_ir.TensorType):
+        return OtherType(_text(value.type))
+    if value.type.dtype == onnx_ir.DataType.UNDEFINED:
+        return TensorType(None, dims(value.shape))
+    return TensorType(numpy_dtype(value.type.dtype, f"value {value.name!r}"), dims(value.shape))
+
+
+def dims(shape: onnx_ir.Shape | None) -> Dims | None:
+    """Return a shape; an unnamed extent is ``None``."""
+    if shape is None:
+        return None
+    return tuple(d if isinstance(d, int) else _symbol(d.value) for d in shape)
+
+
+def _symbol(name: str | None) -> str | None:
+    # Shape inference numbers the extents it cannot know; such names say nothing.
+    return None if not name or name.startswith("unk__") else name
+
+
+def _text(type_: Any) -> str:
+    """Spell a type as ONNX's operator schemas do: ``seq(tensor(float))``."""
+    if isinstance(type_, onnx_ir.SequenceType):
+        return f"seq({_text(type_.elem_type)})"
+    if isinstance(type_, onnx_ir.OptionalType):
+        return f"optional({_text(type_.elem_type)})"
+    kind = "sparse_tensor" if isinstance(type_, onnx_ir.SparseTensorType) else "tensor"
+    return f"{kind}({type_.dtype.name.lower()})"
+
+
+def infer_types(
+    proto: onnx.NodeProto, inputs: Sequence[ValueType | None], version: int, data: Mapping[str, Array]
+) -> list[TensorType] | None:
+    """Infer the types of a node's outputs; ``None`` if its schema, or an operand's type, is not known.
+
+    Parameters
+    ----------
+    proto
+        The node.
+    inputs
+        What is known of its operands.
+    version
+        Of its domain's opset.
+    data
+        Values of small operands, by name; they decide shapes.
+    """
+    types = {}
+    for name, t in zip(proto.input, inputs, strict=False):
+        if name:
+            if not isinstance(t, TensorType) or t.dtype is None:
+                return None
+            types[name] = _tensor_proto(t)
+    try:
+        schema = onnx.defs.get_schema(proto.op_type, version, proto.domain)
+        tensors = {name: onnx.numpy_helper.from_array(np.array(a)) for name, a in data.items() if a.dtype != np.object_}
+        imports = [helper.make_opsetid(proto.domain, version)]
+        found = onnx.shape_inference.infer_node_outputs(schema, proto, types, tensors, opset_imports=imports)
+    except (onnx.defs.SchemaError, onnx.checker.ValidationError, InferenceError, TypeError, ValueError, RuntimeError):
+        return None
+    return [_tensor_type(found.get(name)) for name in proto.output]
+
+
+def _tensor_proto(t: TensorType) -> TypeProto:
+    assert t.dtype is not None
+    element = onnx.TensorProto.STRING if t.dtype == np.object_ else helper.np_dtype_to_tensor_dtype(t.dtype)
+    return helper.make_tensor_type_proto(element, t.shape)
+
+
+def _tensor_type(proto: TypeProto | None) -> TensorType:
+    if proto is None or not proto.HasField("tensor_type") or not proto.tensor_type.elem_type:
+        return UNKNOWN
+    tensor = proto.tensor_type
+    dtype = numpy_dtype(onnx_ir.DataType(tensor.elem_type), "an inferred type")
+    if not tensor.HasField("shape"):
+        return TensorType(dtype, None)
+    return TensorType(dtype, tuple(_dim(d) for d in tensor.shape.dim))
+
+
+def _dim(proto: onnx.TensorShapeProto.Dimension) -> Dim:
+    return proto.dim_value if proto.HasField("dim_value") else _symbol(proto.dim_param)

@@ -1,0 +1,167 @@
+"""Results as text."""
+
+from __future__ import annotations
+
+import copy
+from decimal import ROUND_CEILING
+from typing import Any
+
+import pytest
+
+from pathlift.cli import render
+from pathlift.verbs.result import Result
+
+NORM: dict[str, Any] = {
+    "norms": [
+        {"q": 1.0, "log10": 30.798157, "value": 6.28e30, "upper_log10": 30.7981571, "pooling": "sum",
+         "is_path_norm": True, "zero": False, "outputs": {}},
+        {"q": "inf", "log10": 400.25, "value": None, "upper_log10": 400.25, "pooling": "max",
+         "is_path_norm": False, "zero": False, "outputs": {}},
+        {"q": 2.0, "log10": None, "value": 0.0, "upper_log10": None, "pooling": "sum",
+         "is_path_norm": True, "zero": True, "outputs": {}},
+    ],
+    "layers": [
+        {"node": "conv1[bold]", "share": 1.0, "log10_gain": 2.5},
+        {"node": "fc\x1b[31m\nforged", "share": 0.5, "log10_gain": -0.25},
+        {"node": "dead", "share": None, "log10_gain": None},
+    ],
+}  # fmt: skip
+INSPECT: dict[str, Any] = {
+    "ops": {"Relu": 1, "Conv": 2},
+    "inputs": [{"name": "x", "dtype": "float32", "shape": ["N", 3, None]}],
+    "outputs": [{"name": "y", "dtype": "float32", "shape": None}],
+    "parameters": {"count": 12345, "bytes": 49380},
+    "opset": 20,
+    "ir_version": 10,
+    "producer": "",
+    "analyses": {
+        "path-norm": {
+            "applies": False,
+            "refusals": [{"code": "PL0304", "node": "conv3", "op": "Conv", "reason": "dynamic weight"}],
+        },
+        "other": {"applies": True, "refusals": []},
+    },
+}
+PASSES: dict[str, Any] = {
+    "passes": [
+        {"name": "canonicalize", "kind": "transform", "help": "Rescale.",
+         "options": [{"name": "norm", "type": "str", "default": "l1", "help": "Which norm."}]},
+    ],
+}  # fmt: skip
+EXPORT: dict[str, Any] = {
+    "output": "m[1].onnx",
+    "bytes": 1234567,
+    "opset": 20,
+    "inputs": INSPECT["inputs"],
+    "outputs": INSPECT["outputs"],
+}
+OPT: dict[str, Any] = {"output": "o.onnx", "ir": [], "passes": [{"name": "fold-batchnorm", "changed": True}]}
+
+
+class Fixed(Result):
+    def __init__(self, payload: dict[str, Any], assumptions: tuple[str, ...] = ()) -> None:
+        object.__setattr__(self, "payload", payload)
+        object.__setattr__(self, "assumptions", assumptions)
+
+    def to_json(self) -> dict[str, Any]:
+        payload: dict[str, Any] = vars(self)["payload"]
+        return payload
+
+
+def lines(renderer: render.Renderer, payload: dict[str, Any], *assumptions: str) -> list[str]:
+    return render.to_text(renderer, Fixed(payload, assumptions)).splitlines()
+
+
+def test_norm() -> None:
+    full, half = render.bar(1.0), render.bar(0.5)
+    assert lines(render.norm, NORM, "eval mode") == [
+        "  q       log10          value        at most",
+        "  1   30.798157       6.28e+30   10^30.798158  sum pooling",
+        "inf  400.250000  10^400.250000  10^400.250000  max pooling, not a path-norm",
+        "  2           -              0              0  sum pooling",
+        "",
+        "layer        log10 gain    share",
+        f"conv1[bold]    2.500000  100.0 %  {full}",
+        f"fc forged     -0.250000   50.0 %  {half}",
+        "dead                  -        -",
+        "assumes: eval mode",
+    ]
+
+
+def test_norm_without_layers() -> None:
+    payload = copy.deepcopy(NORM)
+    del payload["layers"]
+    assert len(lines(render.norm, payload)) == 4
+
+
+def test_inspect() -> None:
+    assert lines(render.inspect, INSPECT) == [
+        "model",
+        "parameters  12,345 (49.4 kB)",
+        "opset       20",
+        "IR version  10",
+        "producer    -",
+        "",
+        "value     dtype    shape",
+        "input x   float32  [N, 3, ?]",
+        "output y  float32  ?",
+        "",
+        "op    count",
+        "Conv      2",
+        "Relu      1",
+        "",
+        "analysis",
+        "path-norm  does not apply",
+        "                           PL0304 node 'conv3' (Conv): dynamic weight",
+        "other      applies",
+    ]
+
+
+def test_passes() -> None:
+    assert lines(render.passes, PASSES) == [
+        "pass          kind",
+        "canonicalize  transform  Rescale.",
+        "  norm=l1     str        Which norm.",
+    ]
+
+
+def test_export() -> None:
+    assert lines(render.export, EXPORT)[0] == "wrote m[1].onnx (1.23 MB, opset 20)"
+
+
+def test_opt_with_output() -> None:
+    assert lines(render.opt, OPT) == ["pass", "fold-batchnorm  changed", "wrote o.onnx"]
+
+
+def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\x1b" in lines(render.norm, NORM)[0]
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in "".join(lines(render.norm, NORM))
+
+
+def test_long_names_are_never_cut() -> None:
+    payload = copy.deepcopy(NORM)
+    payload["layers"][0]["node"] = name = "block." * 100
+    assert any(name in line for line in lines(render.norm, payload))
+
+
+def test_long_ir_lines_are_never_wrapped() -> None:
+    line = "%x = Conv(" + "1, " * 9000 + ")"
+    assert lines(render.opt, {"output": None, "ir": [line], "passes": []}) == [line]
+
+
+@pytest.mark.parametrize(
+    ("number", "rounded"), [(1.0000001, "1.000001"), (1.0, "1.000000"), (-1.0000001, "-1.000000"), (None, "-")]
+)
+def test_upper_bounds_round_up(number: float | None, rounded: str) -> None:
+    assert render.fixed(number, ROUND_CEILING) == rounded
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (45_600_000, "45.6 MB"), (3_000_000_000_000, "3 TB")],
+)
+def test_byte_size(count: int, text: str) -> None:
+    assert render.byte_size(count) == text

@@ -1,0 +1,110 @@
+"""Pools, reductions and order statistics, in every spelling, against ONNX Runtime."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+Rng = np.random.Generator
+
+
+def f32(rng: Rng, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize("seed", range(80))
+def test_pool(check: Any, dyn: Any, op_type: str, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 4))
+    kernel = rng.integers(1, 4, n)
+    opset = int(rng.choice([8, 11, 13, 19, 21] if op_type == "MaxPool" else [7, 11, 19, 21]))
+    attrs: dict[str, Any] = {"kernel_shape": kernel.tolist()}
+    if rng.integers(2):
+        attrs["strides"] = rng.integers(1, 4, n).tolist()
+    dilations = np.ones(n, np.int64)
+    mode = rng.choice(["NOTSET", "", "VALID", "SAME_UPPER", "SAME_LOWER"])
+    if opset >= (10 if op_type == "MaxPool" else 19) and rng.integers(2) and not mode.startswith("SAME"):
+        dilations = rng.integers(1, 3, n)
+        attrs["dilations"] = dilations.tolist()
+    if mode.startswith("SAME") and np.any(kernel < attrs.get("strides", 1)):
+        mode = "NOTSET"  # ONNX Runtime finds negative padding then
+    if mode == "NOTSET":
+        attrs["pads"] = np.minimum(rng.integers(0, 3, 2 * n), np.tile(kernel - 1, 2)).tolist()
+    if mode:
+        attrs["auto_pad"] = str(mode)
+    if opset >= 10 and rng.integers(2) and not mode.startswith("SAME"):
+        attrs["ceil_mode"] = 1
+    if op_type == "AveragePool" and rng.integers(2):
+        attrs["count_include_pad"] = 1
+    check(op_type, dyn(f32(rng, 2, 3, *rng.integers(5, 10, n))), opset=opset, expect=op_type, **attrs)
+
+
+@pytest.mark.parametrize("size", range(2, 9))
+@pytest.mark.parametrize("stride", [2])
+def test_pool_same_with_unknown_size(check: Any, dyn: Any, rng: Rng, size: int, stride: int) -> None:
+    x = dyn(f32(rng, 1, 2, size, size + 1), ("N", 2, None, None))
+    attrs: Any = {"kernel_shape": [2, 2], "strides": [stride, stride]}
+    check("MaxPool", x, auto_pad="SAME_UPPER", expect="MaxPool", **attrs)
+    check("AveragePool", x, auto_pad="SAME_UPPER", expect="AveragePool", **attrs)
+    check("MaxPool", x, auto_pad="SAME_LOWER", expect="Opaque", **attrs)
+    check("MaxPool", x, auto_pad="SAME_UPPER", expect="Opaque", kernel_shape=[3, 3], strides=[2, 2])
+
+
+def test_indices_are_opaque(check: Any, dyn: Any, rng: Rng) -> None:
+    check("MaxPool", dyn(f32(rng, 1, 2, 5, 5)), kernel_shape=[2, 2], outputs=2, expect="Opaque")
+    check("MaxPool", dyn(f32(rng, 1, 2, 5, 5)), kernel_shape=[2, 2], outputs=["y", ""], expect="MaxPool")
+    check("TopK", dyn(f32(rng, 2, 5)), np.array([3]), outputs=2, expect="Opaque")
+
+
+def test_pool_of_integers_is_opaque(check: Any, dyn: Any) -> None:
+    check("MaxPool", dyn(np.arange(25, dtype=np.int8).reshape(1, 1, 5, 5)), kernel_shape=[2, 2], expect="Opaque")
+
+
+@pytest.mark.parametrize("op_type,op", [("GlobalAveragePool", "ReduceMean"), ("GlobalMaxPool", "ReduceMax")])
+@pytest.mark.parametrize("shape", [(2, 3, 4), (2, 3, 4, 5), (2, 3, 4, 5, 2)])
+def test_global_pool(check: Any, dyn: Any, rng: Rng, op_type: str, op: str, shape: Any) -> None:
+    check(op_type, dyn(f32(rng, *shape)), expect=op)
+    check(op_type, dyn(f32(rng, *shape), ("N", 3, *[None] * (len(shape) - 2))), expect=op)
+
+
+@pytest.mark.parametrize("op_type", ["ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"])
+@pytest.mark.parametrize("axes", [None, [0], [1, 2], [-1], [-1, 0], [2, 1]])
+@pytest.mark.parametrize("keepdims", [None, 0, 1])
+@pytest.mark.parametrize("opset", [7, 12, 13, 18, 20])
+def test_reduce(check: Any, dyn: Any, rng: Rng, op_type: str, axes: Any, keepdims: Any, opset: int) -> None:
+    if opset < 11 and axes and min(axes) < 0:
+        return
+    attrs = {} if keepdims is None else {"keepdims": keepdims}
+    operands = [dyn(f32(rng, 2, 3, 4))]
+    if axes is not None and opset >= (13 if op_type == "ReduceSum" else 18):
+        operands.append(np.array(axes))
+    elif axes is not None:
+        attrs["axes"] = axes
+    check(op_type, *operands, opset=opset, expect=op_type, **attrs)
+
+
+def test_reduce_without_axes(check: Any, dyn: Any, rng: Rng) -> None:
+    x = dyn(f32(rng, 2, 3, 4))
+    empty = np.zeros(0, np.int64)
+    check("ReduceMean", x, empty, expect="ReduceMean")
+    check("ReduceMean", x, empty, noop_with_empty_axes=1, expect="Identity")
+    check("ReduceMax", x, noop_with_empty_axes=1, expect="Identity")
+    check("ReduceSum", x, dyn(np.array([1])), expect="Opaque")
+    check("ReduceL2", x, np.array([1]), expect="Opaque")
+    check("ReduceMax", dyn(np.arange(6, dtype=np.int32).reshape(2, 3)), np.array([1]), expect="Opaque")
+
+
+@pytest.mark.parametrize("largest", [0, 1])
+@pytest.mark.parametrize("axis", [None, 0, 1, -1])
+def test_top_k(check: Any, dyn: Any, rng: Rng, largest: int, axis: Any) -> None:
+    attrs = {} if axis is None else {"axis": axis}
+    check("TopK", dyn(f32(rng, 3, 3)), np.array([2]), largest=largest, outputs=["y", "unused"], expect="TopK", **attrs)
+    if axis != -1 and largest:
+        check("TopK", dyn(f32(rng, 3, 3)), k=2, outputs=["y", "unused"], opset=9, expect="TopK", **attrs)
+
+
+def test_top_k_of_computed_size_is_opaque(check: Any, dyn: Any, rng: Rng) -> None:
+    check("TopK", dyn(f32(rng, 3, 3)), dyn(np.array([2])), outputs=["y", "unused"], expect="Opaque")

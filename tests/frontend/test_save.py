@@ -1,0 +1,228 @@
+"""The saved file: what the graph says about itself is in it, weights are where they should be, nothing is lost."""
+
+from __future__ import annotations
+
+import os
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from pathlift.frontend.save import save, to_onnx
+from pathlift.ir.builder import Builder
+from pathlift.ir.errors import OutputError, UnsupportedError
+from pathlift.ir.graph import Graph, ModelInfo
+from pathlift.ir.types import DTYPES, Param, TensorType
+from pathlift.testing import assert_same_as_onnxruntime, onnxruntime_session, sample
+
+
+def network(width: int = 64) -> Graph:
+    rng, b = np.random.default_rng(0), Builder()
+    x = b.input("x", ("N", 8))
+    w1 = b.param(rng.standard_normal((8, width)).astype(np.float32), "w1")
+    w2 = b.param(rng.standard_normal((width, width)).astype(np.float32), "w2")
+    h = b.op("Relu", b.op("Gemm", x, w1, b.param(np.ones(width, np.float32), "b1"), name="a"), name="h")
+    return b.finish(b.op("Gemm", h, w2, name="y"))
+
+
+def run(source: str | bytes, graph: Graph) -> list[np.ndarray]:
+    feeds = {name: np.linspace(-1, 1, 24, dtype=np.float32).reshape(3, 8) for name in graph.inputs}
+    results: list[np.ndarray] = onnxruntime_session(source).run(None, feeds)
+    return results
+
+
+# The model.
+
+
+def test_model_and_graph_fields() -> None:
+    info = ModelInfo(
+        name="net",
+        doc="of the graph",
+        ir_version=8,
+        opsets={"": 17, "ai.onnx.ml": 3},
+        properties={
+            "producer_name": "torch",
+            "producer_version": "2",
+            "domain": "d",
+            "model_version": "7",
+            "doc_string": "m",
+        },
+        metadata={"author": "me"},
+        graph_metadata={"split": "train"},
+    )
+    b = Builder(info)
+    model = to_onnx(b.finish(b.op("Relu", b.input("x", ("N", 3)))))
+    assert (model.graph.name, model.graph.doc_string, model.ir_version) == ("net", "of the graph", 8)
+    assert (model.producer_name, model.producer_version, model.domain) == ("torch", "2", "d")
+    assert (model.model_version, model.doc_string) == (7, "m")
+    assert {e.domain: e.version for e in model.opset_import} == {"": 17, "ai.onnx.ml": 3}
+    assert [(e.key, e.value) for e in model.metadata_props] == [("author", "me")]
+    assert [(e.key, e.value) for e in model.graph.metadata_props] == [("split", "train")]
+
+
+@pytest.mark.parametrize(
+    ("opset", "ir_version", "saved"), [(9, 3, 7), (13, 3, 7), (13, 6, 7), (13, 10, 10), (21, 4, 10)]
+)
+def test_ir_version_suits_the_opset(opset: int, ir_version: int, saved: int) -> None:
+    b = Builder(ModelInfo(opsets={"": opset}, ir_version=ir_version))
+    assert to_onnx(b.finish(b.op("Relu", b.input("x", (3,))))).ir_version == saved
+
+
+def test_shapes_with_symbols() -> None:
+    b = Builder()
+    b.op("Relu", b.input("x", ("N", None, 3)), name="h")
+    model = to_onnx(b.finish(b.op("Tanh", "h", name="y")))
+    for info in (model.graph.input[0], model.graph.value_info[0], model.graph.output[0]):
+        dims = info.type.tensor_type.shape.dim
+        assert [d.WhichOneof("value") for d in dims] == ["dim_param", None, "dim_value"]
+        assert (dims[0].dim_param, dims[2].dim_value) == ("N", 3)
+    assert [info.name for info in model.graph.value_info] == ["h"]
+
+
+def test_overridable_and_unused_parameters() -> None:
+    b = Builder(ModelInfo(overridable=("w",)))
+    b.param([1.0, 2.0], "w")
+    b.param([3.0], "unused")
+    model = to_onnx(b.finish(b.op("Add", b.input("x", (2,)), "w", name="y")))
+    assert [info.name for info in model.graph.input] == ["x", "w"]
+    assert [tensor.name for tensor in model.graph.initializer] == ["w", "unused"]
+    onnx.checker.check_model(model, full_check=True)
+    session = onnxruntime_session(model.SerializeToString())
+    one = np.ones(2, np.float32)
+    np.testing.assert_array_equal(session.run(None, {"x": one})[0], [2, 3])
+    np.testing.assert_array_equal(session.run(None, {"x": one, "w": one})[0], [2, 2])
+
+
+def test_outputs_that_no_node_computes() -> None:
+    b = Builder()
+    x, w = b.input("x", (2,)), b.param([1.0, 2.0], "w")
+    graph = b.finish(x, w, b.op("Relu", x, name="y"), "y")
+    model = to_onnx(graph)
+    onnx.checker.check_model(model, full_check=True)
+    feed = np.float32([-1, 1])
+    results = onnxruntime_session(model.SerializeToString()).run(None, {"x": feed})
+    assert [info.name for info in model.graph.output] == ["x", "w", "y", "y"]
+    for got, want in zip(results, [feed, [1, 2], [0, 1], [0, 1]], strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("name", [name for name in DTYPES if name not in {"str", "f4e2m1", "f8e8m0"}])
+def test_parameters_keep_their_type(name: str) -> None:
+    values = np.array([[1, 0, 1]]).astype(DTYPES[name])
+    b = Builder()
+    b.param(values, "p")
+    (tensor,) = to_onnx(b.finish(b.op("Relu", b.input("x", (2,))))).graph.initializer
+    read = numpy_helper.to_array(tensor)
+    assert read.dtype == values.dtype
+    np.testing.assert_array_equal(read, values)
+
+
+def test_strings() -> None:
+    b = Builder()
+    b.param(np.array(["a", "é"], dtype=object), "s")
+    (tensor,) = to_onnx(b.finish("s")).graph.initializer
+    assert list(tensor.string_data) == [b"a", "é".encode()]
+
+
+# The file.
+
+
+def test_saved_file(tmp_path: Path) -> None:
+    graph = network()
+    save(graph, tmp_path / "m.onnx")
+    assert os.listdir(tmp_path) == ["m.onnx"]
+    onnx.checker.check_model(str(tmp_path / "m.onnx"), full_check=True)
+    np.testing.assert_array_equal(run(str(tmp_path / "m.onnx"), graph), run(to_onnx(graph).SerializeToString(), graph))
+
+
+def test_external_data(tmp_path: Path) -> None:
+    graph, path = network(), tmp_path / "m.onnx"
+    save(graph, path, external_threshold=1000)
+    assert sorted(os.listdir(tmp_path)) == ["m.onnx", "m.onnx.data"]
+    onnx.checker.check_model(str(path), full_check=True)
+    np.testing.assert_array_equal(run(str(path), graph), run(to_onnx(graph).SerializeToString(), graph))
+    model = onnx.load(path, load_external_data=False)
+    inside = {t.name: t.data_location != TensorProto.EXTERNAL for t in model.graph.initializer}
+    assert inside == {"w1": False, "w2": False, "b1": True}
+    entries = {t.name: {e.key: e.value for e in t.external_data} for t in model.graph.initializer if t.external_data}
+    assert entries["w1"] == {"location": "m.onnx.data", "offset": "0", "length": "2048"}
+    assert entries["w2"] == {"location": "m.onnx.data", "offset": "65536", "length": "16384"}
+    assert (tmp_path / "m.onnx.data").stat().st_size == 65536 + 16384
+
+
+@pytest.mark.parametrize("threshold", [0, 2**30])
+def test_nothing_is_overwritten(tmp_path: Path, threshold: int) -> None:
+    (tmp_path / "m.onnx").write_text("mine")
+    with pytest.raises(OutputError, match="PL0703"):
+        save(network(), tmp_path / "m.onnx", external_threshold=threshold)
+    assert os.listdir(tmp_path) == ["m.onnx"]
+    assert (tmp_path / "m.onnx").read_text() == "mine"
+
+
+def test_a_data_file_is_not_overwritten_either(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx.data").write_text("mine")
+    with pytest.raises(OutputError, match="PL0703"):
+        save(network(), tmp_path / "m.onnx", external_threshold=0)
+    assert os.listdir(tmp_path) == ["m.onnx.data"]
+    assert (tmp_path / "m.onnx.data").read_text() == "mine"
+
+
+def test_data_is_never_appended(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    save(network(), path, external_threshold=0)
+    size = (tmp_path / "m.onnx.data").stat().st_size
+    save(network(), path, external_threshold=0, force=True)
+    assert (tmp_path / "m.onnx.data").stat().st_size == size
+    np.testing.assert_array_equal(run(str(path), network()), run(to_onnx(network()).SerializeToString(), network()))
+
+
+@pytest.mark.parametrize("threshold", [0, 2**30])
+def test_a_refusal_leaves_nothing_behind(tmp_path: Path, threshold: int) -> None:
+    b = Builder()
+    attrs = {"op_type": "Upsample", "version": 9, "reason": "it is old", "proto": UPSAMPLE.SerializeToString()}
+    types = [TensorType(DTYPES["f32"], None)]
+    b.input("x", (1, 1, 2, 2))
+    b.node("Opaque", "x", b.param(np.ones(4, np.float32), "s"), names=["y"], types=types, **attrs)
+    with pytest.raises(UnsupportedError, match="PL0372"):
+        save(b.finish("y"), tmp_path / "m.onnx", external_threshold=threshold)
+    assert os.listdir(tmp_path) == []
+
+
+UPSAMPLE = onnx.helper.make_node("Upsample", ["x", "s"], ["y"])
+
+
+def lazy(shape: tuple[int, ...], loads: list[int]) -> Param:
+    def load() -> np.ndarray:
+        loads.append(1)
+        return np.ones(shape, np.float32)
+
+    return Param(DTYPES["f32"], shape, load)
+
+
+def test_weights_are_streamed(tmp_path: Path) -> None:
+    b, loads = Builder(), []
+    h = b.input("x", ("N", 512))
+    for i in range(12):
+        h = b.op("Gemm", h, b.param(lazy((512, 512), loads), f"w{i}"))
+    graph = b.finish(h)
+    peak = peak_memory(lambda: save(graph, tmp_path / "m.onnx", external_threshold=0))
+    assert len(loads) == 12
+    assert peak < 5 * 2**20, "at most a few of the twelve weights of 1 MiB are in memory at once"
+
+
+def peak_memory(task: Callable[[], None]) -> int:
+    tracemalloc.start()
+    try:
+        task()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_newest_opset_that_onnxruntime_runs() -> None:
+    graph = sample("Conv")
+    assert_same_as_onnxruntime(Graph(graph.nx, graph.outputs, ModelInfo(opsets={"": 23})))

@@ -1,0 +1,93 @@
+"""Every op has a sample and is drawn; every pair of an op and an algebra works, or is refused with a reason."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterator
+from math import inf
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, find, settings
+
+import pathlift.ir
+import pathlift.passes
+from pathlift.ir.algebra import Algebra
+from pathlift.ir.errors import UnsupportedError
+from pathlift.ir.graph import Graph
+from pathlift.ir.numeric import Numeric
+from pathlift.ir.ops import OPS
+from pathlift.ir.shape import Shape
+from pathlift.passes.path_norm import PathNorm
+from pathlift.passes.path_norm_algebra import PathNormAlgebra
+from pathlift.testing import execute, random_feeds, samples
+from pathlift.testing.growth import STEPS
+from pathlift.testing.strategies import graphs
+
+# How each algebra runs on a graph. A sample is built by Shape.
+ALGEBRAS: dict[type[Algebra], Callable[[Graph], object]] = {
+    Shape: lambda graph: graph.edit().finish(),
+    Numeric: lambda graph: execute(graph, random_feeds(graph, np.random.default_rng(0))),
+    PathNormAlgebra: lambda graph: PathNorm(q=(0.5, 1.0, 2.0)).run(graph),
+}
+
+
+def test_every_op_has_a_sample() -> None:
+    assert {name.split("/")[0] for name in samples()} == set(OPS)
+
+
+def test_a_sample_is_of_its_op() -> None:
+    for name, graph in samples().items():
+        assert [graph[key].op for key in graph.order if graph[key].op not in ("Input", "Param")] == [name.split("/")[0]]
+
+
+@pytest.mark.parametrize("op", OPS)
+def test_every_op_is_drawn(op: str) -> None:
+    ops = min((s.ops for s in STEPS if op in s.ops), key=len)
+    profile = settings(max_examples=200, derandomize=True, database=None, phases=[Phase.generate])
+    profile = settings(profile, suppress_health_check=list(HealthCheck))
+    assert find(graphs(ops=ops), lambda g: any(g[key].op == op for key in g.order), settings=profile)
+
+
+def algebras() -> Iterator[type[Algebra]]:
+    for package in (pathlift.ir, pathlift.passes):
+        for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+            importlib.import_module(module.name)
+    pending = Algebra.__subclasses__()
+    while pending:
+        found = pending.pop()
+        pending.extend(found.__subclasses__())
+        if found.__module__.startswith(("pathlift.ir", "pathlift.passes")) and not found.__name__.startswith("_"):
+            yield found
+
+
+def test_every_algebra_is_tried() -> None:
+    assert set(algebras()) == set(ALGEBRAS)
+
+
+@pytest.mark.parametrize("algebra", ALGEBRAS, ids=lambda a: a.__name__)
+@pytest.mark.parametrize("name", samples())
+def test_works_or_is_refused(name: str, algebra: type[Algebra]) -> None:
+    try:
+        ALGEBRAS[algebra](samples()[name])
+    except UnsupportedError as refusal:
+        assert_names_the_node(refusal, samples()[name])
+
+
+def test_path_norm_works_or_is_refused(check_law: Callable[..., None]) -> None:
+    def law(graph: Graph) -> None:
+        try:
+            (norm,) = PathNorm().run(graph).norms
+        except UnsupportedError as refusal:
+            assert_names_the_node(refusal, graph)
+        else:
+            assert norm.zero or -inf < norm.log10 < inf
+
+    check_law(law, graphs(), examples=2)
+
+
+def assert_names_the_node(refusal: UnsupportedError, graph: Graph) -> None:
+    assert refusal.node in {graph[key].label for key in graph.order}
+    assert refusal.op in str(refusal)
+    assert len(refusal.message.split("): ", 1)[1]) > 10, "a reason"
