@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from onnx import NodeProto
+from onnx import NodeProto, helper
 
 from pathlift.ir.graph import Origin
 
@@ -18,7 +18,7 @@ NAMES = "pathlift.nodes"
 
 
 def origin(name: str | None, doc: str | None, metadata: Mapping[str, str]) -> Origin:
-    """Return what a node of a file says about where it came from."""
+    """Return what a node or value of a file says about where it came from."""
     names = _names(metadata.get(NAMES, ""))
     rest = metadata if names is None else {k: v for k, v in metadata.items() if k != NAMES}
     return Origin(((name,) if name else ()) if names is None else names, doc or "", tuple(rest.items()))
@@ -34,18 +34,22 @@ def _names(text: str) -> tuple[str, ...] | None:
 
 
 def annotate(nodes: Sequence[NodeProto], source: Origin) -> None:
-    """Give the ONNX nodes that one IR node became, in place, the names, doc string and metadata it came with."""
+    """Give the ONNX nodes that one IR node became, in place, the names, doc string and metadata it came with.
+
+    The last node has the result, and so the last name and the rest; what only prepares an operand comes first.
+    """
     if not nodes or source == Origin():
         return
-    for node, name in zip(nodes, source.nodes, strict=False):
+    for node, name in zip(reversed(nodes), reversed(source.nodes[: len(nodes)]), strict=False):
         node.name = name
-    first, metadata = nodes[0], dict(source.metadata)
-    if len(source.nodes) > len(nodes):
-        metadata[NAMES] = json.dumps(source.nodes)
-    first.doc_string = source.doc
-    del first.metadata_props[:]
-    for key, value in metadata.items():
-        first.metadata_props.add(key=key, value=value)
+    nodes[-1].doc_string = source.doc
+    helper.set_model_props(nodes[-1], metadata(source, named=len(nodes)))
+
+
+def metadata(source: Origin, *, named: int = 0) -> dict[str, str]:
+    """Return metadata that tell an origin, whose first `named` nodes are told otherwise."""
+    names = {NAMES: json.dumps(source.nodes)} if len(source.nodes) > named else {}
+    return dict(source.metadata) | names
 
 
 def separate(nodes: Sequence[NodeProto]) -> None:

@@ -80,7 +80,7 @@ def save(graph: Graph, path: str | os.PathLike[str], *, force: bool = False, ext
         try:
             data = model.SerializeToString()
         except ValueError as error:
-            raise OutputError("0707", "the model without its weights exceeds protobuf's limit of 2 GB") from error
+            raise OutputError("0708", "the model without its weights exceeds protobuf's limit of 2 GB") from error
         staged.write_bytes(data)
 
 
@@ -117,7 +117,7 @@ def _model(graph: Graph, store: Store) -> ModelProto:
     proto = helper.make_graph(
         emitted.nodes,
         info.name or "graph",  # ONNX insists on a name
-        list(_inputs(graph)),
+        list(_inputs(graph, emitted)),
         [value_info(emitted.names[v], graph.type_of(v)) for v in graph.outputs],
         list(_initializers(graph, emitted, store)),
         doc_string=info.doc,
@@ -134,11 +134,11 @@ def _model(graph: Graph, store: Store) -> ModelProto:
     return model
 
 
-def _inputs(graph: Graph) -> Iterator[ValueInfoProto]:
+def _inputs(graph: Graph, emitted: Emitted) -> Iterator[ValueInfoProto]:
     for key in graph.inputs:
         yield value_info(graph.name_of(Value(key)), graph[key].types[0], graph[key].origin)
     for key in graph.params:
-        if graph.name_of(Value(key)) in graph.info.overridable:
+        if graph.name_of(Value(key)) in emitted.overridable:
             yield value_info(graph.name_of(Value(key)), graph[key].types[0], graph[key].origin)
 
 
@@ -158,7 +158,7 @@ def _initializers(graph: Graph, emitted: Emitted, store: Store) -> Iterator[Tens
 def _intermediates(graph: Graph, emitted: Emitted) -> Iterator[ValueInfoProto]:
     for key in graph.order:
         node = graph[key]
-        if node.op == "Param" and node.origin != Origin() and graph.name_of(Value(key)) not in graph.info.overridable:
+        if node.op == "Param" and node.origin != Origin() and graph.name_of(Value(key)) not in emitted.overridable:
             yield value_info(emitted.names[Value(key)], node.types[0], node.origin)
         for port, type_ in enumerate(node.types):
             value = Value(key, port)

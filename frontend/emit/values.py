@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, TypeProto, ValueInfoProto, helper
 
+from pathlift.frontend.provenance import metadata
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Origin
 from pathlift.ir.types import TensorType, ValueType
@@ -28,7 +29,7 @@ def value_info(name: str, type_: ValueType, origin: Origin = Origin()) -> ValueI
         info.type.CopyFrom(helper.make_tensor_type_proto(dtype, type_.shape))
     else:
         info.type.CopyFrom(_other(type_.text))
-    helper.set_model_props(info, dict(origin.metadata))
+    helper.set_model_props(info, metadata(origin))
     return info
 
 

@@ -45,12 +45,15 @@ class Emitted:
         Attributes that ONNX wants as inputs, by name.
     names
         The ONNX name of every value.
+    overridable
+        Names of the parameters that are graph inputs too.
     """
 
     opset: int
     nodes: list[NodeProto] = field(default_factory=list)
     constants: dict[str, Array] = field(default_factory=dict)
     names: dict[Value, str] = field(default_factory=dict)
+    overridable: frozenset[str] = frozenset()
 
 
 def emit(graph: Graph) -> Emitted:
@@ -77,7 +80,9 @@ class Writer:
     """One attempt to write a graph, at one opset."""
 
     def __init__(self, graph: Graph, opset: int) -> None:
-        self.graph, self.emitted = graph, Emitted(opset)
+        # IR version 3 made every initializer an input, meant or not; today that keeps runtimes from optimizing them.
+        overridable = frozenset() if graph.info.ir_version == 3 else frozenset(graph.info.overridable)
+        self.graph, self.emitted = graph, Emitted(opset, overridable=overridable)
         self.values = {name for _, node in graph.nx.nodes(data="node") for name in node.names}
         self.values.discard("")  # marks an input that is left out
         self._taken = {"", *self.values, *_nested_names(graph)}
@@ -104,7 +109,7 @@ class Writer:
         first: dict[int, str] = {}
         for key in self.graph.params:
             name = self.emitted.names[Value(key)]
-            if name not in self.graph.info.overridable and Value(key) not in self.graph.outputs:
+            if name not in self.emitted.overridable and Value(key) not in self.graph.outputs:
                 self.emitted.names[Value(key)] = first.setdefault(id(self.graph[key].value), name)
 
     def _write(self, key: str, node: Node) -> None:

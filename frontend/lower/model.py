@@ -158,8 +158,7 @@ class Lowerer:
         except Refusal as refusal:
             lowered = self.opaque(view, refusal.reason, refusal.hint)
         except GraphError as error:
-            where = f"node {node.name or view.names[0]!r} ({node.op_type})"
-            raise InvalidModelError("0152", f"{where}: {error.message}") from error
+            raise InvalidModelError("0152", error.message) from error
         if known is not None and isinstance(lowered[0], Value):
             self.extents[lowered[0]] = known
         return lowered
@@ -326,7 +325,7 @@ def node_origin(node: onnx_ir.Node) -> Origin:
 
 
 def _origin(value: onnx_ir.Value) -> Origin:
-    return Origin((), value.doc_string or "", tuple(value.metadata_props.items()))
+    return provenance.origin(None, value.doc_string, value.metadata_props)
 
 
 def _param(tensor: onnx_ir.TensorProtocol, name: str) -> Param:

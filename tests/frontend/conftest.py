@@ -26,12 +26,12 @@ class Dynamic:
     shape: tuple[Any, ...] | None = None
 
 
-def model_of(
+def make_model(
     nodes: Sequence[onnx.NodeProto],
     inputs: dict[str, Dynamic],
     constants: dict[str, np.ndarray],
     outputs: Sequence[str],
-    opset: int,
+    opset: int = 20,
 ) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
@@ -94,7 +94,7 @@ def check_fixture() -> Check:
         node = helper.make_node(op_type, names, made, name="node", **attrs)
         inputs = {n: x for n, x in zip(names, operands, strict=True) if isinstance(x, Dynamic)}
         constants = {n: x for n, x in zip(names, operands, strict=True) if isinstance(x, np.ndarray | np.generic)}
-        model = model_of([node], inputs, constants, [n for n in made if n.startswith("y")], opset)
+        model = make_model([node], inputs, constants, [n for n in made if n.startswith("y")], opset)
         graph = agree(model, inputs, rtol) if run else load(model.SerializeToString())
         if expect is not None:
             assert ops(graph) == ([expect] if isinstance(expect, str) else list(expect))
@@ -103,20 +103,21 @@ def check_fixture() -> Check:
     return check
 
 
+def given(inputs: dict[str, Any]) -> dict[str, Dynamic]:
+    return {name: x if isinstance(x, Dynamic) else Dynamic(x) for name, x in inputs.items()}
+
+
+@pytest.fixture
+def model_of() -> Callable[..., onnx.ModelProto]:
+    return lambda nodes, inputs, *rest: make_model(nodes, given(inputs), *rest)
+
+
 @pytest.fixture
 def compare() -> Check:
     """Load a model given by its nodes, and compare its execution here with ONNX Runtime's."""
 
-    def compare(
-        nodes: Sequence[onnx.NodeProto],
-        inputs: dict[str, Any],
-        constants: dict[str, np.ndarray],
-        outputs: Sequence[str],
-        opset: int = 20,
-        **options: Any,
-    ) -> Graph:
-        given = {name: x if isinstance(x, Dynamic) else Dynamic(x) for name, x in inputs.items()}
-        return agree(model_of(nodes, given, constants, outputs, opset), given, **options)
+    def compare(nodes: Any, inputs: dict[str, Any], constants: Any, outputs: Any, opset: int = 20) -> Graph:
+        return agree(make_model(nodes, given(inputs), constants, outputs, opset), given(inputs))
 
     return compare
 

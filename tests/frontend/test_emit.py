@@ -266,23 +266,35 @@ def test_constants_have_readable_names_and_are_shared() -> None:
 def test_provenance() -> None:
     b = Builder()
     x = b.input("x", ("N", 2, 4), origin=Origin(doc="an image", metadata=(("k", "v"),)))
-    w = b.param(np.ones((4, 3), np.float32), "w", Origin(doc="weights", metadata=(("unit", "m"),)))
+    w = b.param(np.ones((4, 3), np.float32), "w", Origin(("fold",), "weights", (("unit", "m"),)))
     y = b.op("Gemm", x, w, b.param([1.0, 2, 3]), name="y", origin=Origin(("mm", "bias"), "a layer", (("ns", "fc"),)))
     b.op("Relu", y, name="z", origin=Origin(("r1", "r2", "r3")))
     model = to_onnx(b.finish("z"))
     assert [node.name for node in model.graph.node] == ["mm", "bias", "r1"]
-    assert model.graph.node[0].doc_string == "a layer"
-    assert props(model.graph.node[0]) == {"ns": "fc"}
-    assert props(model.graph.node[1]) == {}
+    assert [node.doc_string for node in model.graph.node] == ["", "a layer", ""]
+    assert props(model.graph.node[0]) == {}
+    assert props(model.graph.node[1]) == {"ns": "fc"}
     assert props(model.graph.node[2]) == {"pathlift.nodes": '["r1", "r2", "r3"]'}
     assert (model.graph.input[0].doc_string, props(model.graph.input[0])) == ("an image", {"k": "v"})
     assert [(info.name, info.doc_string, props(info)) for info in model.graph.value_info][:1] == [
-        ("w", "weights", {"unit": "m"})
+        ("w", "weights", {"unit": "m", "pathlift.nodes": '["fold"]'})
     ]
 
 
+def test_what_prepares_an_operand_has_no_name() -> None:
+    b = Builder(ModelInfo(opsets={"": 9}))
+    w = b.param(np.arange(12, dtype=np.float32).reshape(3, 4), "w")
+    y = b.op("Gemm", b.input("x", ("N", 2, 4)), w, trans_w=True, name="y", origin=Origin(("fc",)))
+    opaque(b, helper.make_node("ReduceL2", ["y"], ["z"], axes=[1]), y, version=9, origin=Origin(("norm",), "doc"))
+    b.node("Gelu", "z", names=["g"])  # so that the axes become an input
+    nodes = to_onnx(b.finish("g")).graph.node
+    names = [("Transpose", ""), ("MatMul", "fc"), ("Constant", ""), ("ReduceL2", "norm"), ("Gelu", "")]
+    assert [(node.op_type, node.name) for node in nodes] == names
+    assert nodes[3].doc_string == "doc"
+
+
 def test_names_of_nodes_are_unique() -> None:
-    b = Builder()
+    b = Builder(ModelInfo(opsets={"": 18}))
     b.input("x", ("N", 3))
     for source, name, layer in [("x", "a", "act"), ("a", "b", "act"), ("b", "c", "act_Relu"), ("c", "y", "act")]:
         b.op("Relu", source, name=name, origin=Origin((layer,)))

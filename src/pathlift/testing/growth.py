@@ -18,7 +18,7 @@ T = TypeVar("T")
 Shape = tuple[int, ...]
 
 
-@dataclass
+@dataclass(repr=False)  # Hypothesis would print it at every draw
 class Growth:
     """A builder, the values that later steps may read, and a source of choices that shrink to the first.
 
@@ -28,8 +28,10 @@ class Growth:
     draw: Callable[[st.SearchStrategy[Any]], Any]
     b: Builder
     rng: np.random.Generator
+    steps: Sequence[Step]
     tied: bool
     capacity: int
+    octaves: int = 0
     live: list[Value] = field(default_factory=list)
     drawn: dict[Shape, list[Value]] = field(default_factory=dict)
 
@@ -73,13 +75,14 @@ class Growth:
         return tuple(sorted(picked))
 
     def weights(self, *shape: int) -> Value:
-        """A parameter in [−1, 1]; with `tied`, perhaps one that is in use already."""
+        """A parameter in [−1, 1], times a power of two; with `tied`, perhaps one that is in use already."""
         earlier = self.drawn.setdefault(shape, [])
         if self.tied and earlier:
             index = self.integer(0, len(earlier))
             if index:
                 return earlier[index - 1]
-        value = self.param(self.rng.integers(-4, 5, shape) / 4)
+        exponent = self.integer(-self.octaves, self.octaves) if self.octaves else 0
+        value = self.param(self.rng.integers(-4, 5, shape) / 4 * 2.0**exponent)
         earlier.append(value)
         return value
 

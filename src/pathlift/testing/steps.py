@@ -225,6 +225,20 @@ def _resize(g: Growth, x: Value) -> Value:
     return g.op("Resize", x, **attrs)
 
 
+def _branches(join: str) -> None:
+    """Two layers on one value, and what joins them: a residual block, an inception block."""
+
+    @step("Gemm", join, fits=can_double, weight=2)
+    def two_layers(g: Growth, x: Value) -> Value:
+        inside, outside = g.shape(x)[-1], g.integer(1, min(4, g.room(x)))
+        a, b = (g.op("Gemm", x, g.weights(inside, outside)) for _ in range(2))
+        return g.op(join, a, b, **({"axis": -1} if join == "Concat" else {}))
+
+
+for _name in ("Concat", "Add", "Max"):
+    _branches(_name)
+
+
 # order statistics -----------------------------------------------------------------------------------------------------
 
 

@@ -18,7 +18,7 @@ from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array, TensorType, is_float
 from pathlift.testing import steps
-from pathlift.testing.growth import STEPS, Growth, Step, anywhere
+from pathlift.testing.growth import STEPS, Growth, anywhere
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 _BATCHES: list[int | str] = [1, "N"]
@@ -36,6 +36,7 @@ def graphs(
     tied: bool = True,
     batch: int | str | None = None,
     capacity: int = 48,
+    octaves: int = 0,
 ) -> Graph:
     """Random networks: MLP-like and convolutional in one to three dimensions, with skips, splits and tied weights.
 
@@ -55,6 +56,8 @@ def graphs(
         Extent of the batch axis of the inputs, perhaps symbolic; by default 1 or ``"N"``.
     capacity
         The most elements of a value, per example of the batch, roughly.
+    octaves
+        Weights differ in magnitude by up to 2**±octaves; by default they are in [−1, 1].
 
     Returns
     -------
@@ -64,7 +67,7 @@ def graphs(
     choices = [s for s in STEPS if (s.exact or not homogeneous) and (ops is None or s.ops <= frozenset(ops))]
     b = Builder()
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
-    g = Growth(draw, b, rng, tied, capacity)
+    g = Growth(draw, b, rng, choices, tied, capacity, octaves)
     extent: int | str = g.choice(_BATCHES) if batch is None else batch
     dense = [_dense] if any(s.fits is anywhere for s in choices) else []
     shape = g.choice([*dense, _line, _image, _volume])(g)
@@ -75,7 +78,7 @@ def graphs(
         # Whether to stop is asked at each step, and a step is a strategy of its own: so Hypothesis can drop one.
         if not g.integer(0, 3 * max_nodes) and i:
             break
-        draw(_grown(g, choices))
+        draw(_grown(g))
     ends = [g.live[-1]]
     if len(g.live) > 1 and g.integer(0, 3) == 3:
         ends.append(g.live[-2])
@@ -83,11 +86,11 @@ def graphs(
 
 
 @st.composite
-def _grown(draw: Draw, g: Growth, choices: list[Step]) -> None:
+def _grown(draw: Draw, g: Growth) -> None:
     """Take one step; the graph in the making changes in place."""
     g.draw, outer = draw, g.draw
     x = g.live[-1 - min(g.integer(0, 4), len(g.live) - 1)]
-    fitting = [s for s in choices for _ in range(s.weight) if s.fits(g, x)]
+    fitting = [s for s in g.steps for _ in range(s.weight) if s.fits(g, x)]
     if fitting:
         result = g.choice(fitting).grow(g, x)
         g.live.extend([result] if isinstance(result, Value) else result)

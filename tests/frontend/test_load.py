@@ -1,0 +1,66 @@
+"""Loading as a whole: sources, laziness, speed, and no torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import helper
+
+from pathlift.frontend.load import load, load_with_report
+from pathlift.ir.errors import InvalidModelError, UsageError
+
+
+@pytest.fixture
+def model(model_of: Any) -> onnx.ModelProto:
+    nodes = [helper.make_node("Gemm", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
+    return model_of(nodes, {"x": np.ones((2, 3), np.float32)}, {"w": np.ones((3, 4), np.float32)}, ["y"])
+
+
+def test_sources(model: onnx.ModelProto, tmp_path: Path) -> None:
+    onnx.save(model, tmp_path / "m.onnx")
+    graphs = [load(s) for s in (tmp_path / "m.onnx", str(tmp_path / "m.onnx"), model.SerializeToString(), model)]
+    assert {tuple(graph) for graph in graphs} == {("x", "w", "h", "y")}
+    _, read = load_with_report(tmp_path / "m.onnx")
+    assert read.path == tmp_path / "m.onnx"
+    assert len(read.sha256) == 64
+
+
+def test_errors(tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        load(tmp_path / "missing.onnx")
+    with pytest.raises(InvalidModelError):
+        load(b"")
+
+
+def test_weights_are_not_read(model: onnx.ModelProto, tmp_path: Path) -> None:
+    onnx.save(model, tmp_path / "m.onnx", save_as_external_data=True, location="m.data", size_threshold=0)
+    graph = load(tmp_path / "m.onnx")
+    (tmp_path / "m.data").unlink()  # it was not even opened
+    with pytest.raises(InvalidModelError, match="cannot read tensor 'w'"):
+        graph["w"].value.numpy()
+
+
+def test_torch_is_not_imported(model: onnx.ModelProto, tmp_path: Path) -> None:
+    onnx.save(model, tmp_path / "m.onnx")
+    code = f"import sys; from pathlift.frontend.load import load; load({str(tmp_path / 'm.onnx')!r}); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow
+def test_ten_thousand_nodes(model_of: Any) -> None:
+    nodes, constants = [], {}
+    for i in range(5000):
+        constants[f"w{i}"] = np.ones((4, 4), np.float32)
+        nodes.append(helper.make_node("MatMul", [f"x{2 * i}", f"w{i}"], [f"x{2 * i + 1}"]))
+        nodes.append(helper.make_node("Relu", [f"x{2 * i + 1}"], [f"x{2 * i + 2}"]))
+    data = model_of(nodes, {"x0": np.ones((2, 4), np.float32)}, constants, ["x10000"]).SerializeToString()
+    start = time.perf_counter()
+    assert len(load(data)) == 15001
+    assert time.perf_counter() - start < 10

@@ -1,0 +1,171 @@
+"""Control flow, carried nodes, and what the graph says about the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from pathlift.frontend.load import load, load_with_report
+from pathlift.ir.errors import InvalidModelError, UnsupportedError
+from pathlift.ir.interpret import run
+from pathlift.ir.shape import Shape
+
+Rng = np.random.Generator
+
+
+def f32(rng: Rng, *shape: int) -> np.ndarray:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def node(op_type: str, inputs: str, outputs: str, **attrs: Any) -> Any:
+    return helper.make_node(op_type, inputs.split(" ") if inputs else [], outputs.split(" "), **attrs)
+
+
+def ops(graph: Any) -> list[str]:
+    return [graph[key].op for key in graph.order if graph[key].op not in ("Input", "Param")]
+
+
+def branch(nodes: list[Any], output: str, constants: Any = ()) -> onnx.GraphProto:
+    return helper.make_graph(nodes, "branch", [], [helper.make_empty_tensor_value_info(output)], list(constants))
+
+
+@pytest.mark.parametrize("condition", [True, False])
+def test_if_with_a_constant_condition_is_its_branch(compare: Any, rng: Rng, condition: bool) -> None:
+    w = onnx.numpy_helper.from_array(f32(rng, 3), "w")
+    nodes = [
+        node("If", "c", "y", then_branch=branch([node("Add", "x w", "t")], "t", [w]), else_branch=branch([node("Relu", "x", "t")], "t")),
+        node("If", "c", "z", then_branch=branch([node("Neg", "y", "t")], "t"), else_branch=branch([node("Abs", "y", "t")], "t")),
+        node("Relu", "z", "t"),
+    ]  # fmt: skip
+    graph = compare(nodes, {"x": f32(rng, 2, 3)}, {"c": np.array(condition)}, ["t", "y"])
+    kept = ["Add", "Identity", "Neg", "Identity", "Relu"] if condition else ["Relu", "Identity", "Abs", "Identity", "Relu"]
+    assert ops(graph) == kept
+
+
+def test_if_on_data_is_opaque(compare: Any, rng: Rng) -> None:
+    nodes = [
+        node("Relu", "x", "r"),
+        node("If", "c", "y", then_branch=branch([node("Add", "r w", "t")], "t"), else_branch=branch([node("Identity", "x", "u")], "u")),
+    ]  # fmt: skip
+    graph = compare(nodes, {"x": f32(rng, 2, 3), "c": np.array(True)}, {"w": f32(rng, 3)}, ["y"])
+    attrs = graph["y"].attrs
+    assert (attrs["reason"], attrs["captures"]) == ("data-dependent control flow", ("x", "r", "w"))
+    assert [v.node for v in graph.inputs_of("y")] == ["c", "x", "r", "w"]
+
+
+def test_loop_is_opaque(compare: Any, rng: Rng) -> None:
+    body = helper.make_graph(
+        [node("Identity", "go", "go2"), node("Add", "acc w", "acc2")],
+        "body",
+        [helper.make_tensor_value_info("i", 7, []), helper.make_tensor_value_info("go", 9, []), helper.make_tensor_value_info("acc", 1, [2, 3])],
+        [helper.make_tensor_value_info("go2", 9, []), helper.make_tensor_value_info("acc2", 1, [2, 3])],
+    )  # fmt: skip
+    nodes = [node("Loop", "n  x", "l", body=body), node("Relu", "l", "y")]
+    graph = compare(nodes, {"x": f32(rng, 2, 3)}, {"n": np.array(3), "w": f32(rng, 3)}, ["y"])
+    assert graph["l"].attrs["captures"] == ("w",)
+    assert ops(graph) == ["Opaque", "Relu"]
+
+
+def test_opaque_is_refused_by_name(compare: Any, rng: Rng) -> None:
+    lrn = helper.make_node("LRN", ["x"], ["y"], name="norm1", size=3, doc_string="local", bias=1.0)
+    graph = compare([lrn], {"x": f32(rng, 1, 4, 3, 3)}, {}, ["y"])
+    made = graph["y"]
+    assert (made.attrs["op_type"], made.attrs["version"], made.origin.nodes, made.origin.doc) == ("LRN", 20, ("norm1",), "local")
+    assert onnx.NodeProto.FromString(made.attrs["proto"]) == lrn
+    assert run(graph, Shape(), {"x": graph["x"].types[0]})["y"].shape == (1, 4, 3, 3)
+
+    class Nothing(Shape):
+        def apply(self, f: Any, xs: Any, types: Any) -> Any:
+            raise UnsupportedError("0304", f.reason, hint=f.hint)
+
+    with pytest.raises(UnsupportedError, match=r"node 'norm1' \(LRN\): no path-lifting semantics for LRN"):
+        run(graph, Nothing(), {"x": graph["x"].types[0]})
+
+
+def test_custom_domain_is_opaque(model_of: Any) -> None:
+    model = model_of([helper.make_node("Mystery", ["x", "w"], ["y"], domain="acme", name="m")], {"x": np.ones(2, np.float32)}, {"w": np.ones(2, np.float32)}, ["y"])
+    model.opset_import.append(helper.make_opsetid("acme", 3))
+    graph = load(model.SerializeToString())
+    attrs = graph["y"].attrs
+    assert (attrs["domain"], attrs["version"], attrs["reason"]) == ("acme", 3, "no path-lifting semantics for Mystery of domain acme")
+
+
+def test_model_info(model_of: Any) -> None:
+    model = model_of([helper.make_node("Add", ["x", "w"], ["y"], name="add", doc_string="d")], {"x": np.ones(2, np.float32)}, {"w": np.ones(2, np.float32)}, ["y"])
+    model.producer_name, model.model_version, model.doc_string = "me", 7, "about"
+    model.graph.doc_string, model.graph.name = "the graph", "net"
+    model.metadata_props.add(key="a", value="b")
+    model.graph.metadata_props.add(key="c", value="d")
+    model.graph.node[0].metadata_props.add(key="scope", value="layer1")
+    model.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [2]))
+    graph, report = load_with_report(model.SerializeToString())
+    info = graph.info
+    assert (info.name, info.doc, info.ir_version, dict(info.opsets)) == ("net", "the graph", 10, {"": 20})
+    assert dict(info.properties) == {"producer_name": "me", "model_version": "7", "doc_string": "about"}
+    assert (dict(info.metadata), dict(info.graph_metadata), info.overridable) == ({"a": "b"}, {"c": "d"}, ("w",))
+    assert (graph["y"].origin.nodes, graph["y"].origin.doc, graph["y"].origin.metadata) == (("add",), "d", (("scope", "layer1"),))
+    assert report.warnings == ("input 'w' has a default value, and is read as that constant",)
+    assert graph.inputs == ("x",)
+
+
+def test_old_files_declare_initializers_as_inputs(model_of: Any) -> None:
+    constants = {"w": np.ones(2, np.float32), "s": np.array([1, 2])}
+    model = model_of([node("Add", "x w", "a"), node("Reshape", "a s", "y")], {"x": np.ones(2, np.float32)}, constants, ["y"], 9)
+    model.ir_version = 3
+    model.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [2]))
+    model.graph.input.append(helper.make_tensor_value_info("s", TensorProto.INT64, [2]))
+    graph, report = load_with_report(model.SerializeToString())
+    assert (graph.params, graph.info.overridable, report.warnings) == (("w",), ("w",), ())
+
+
+@pytest.mark.parametrize("opset", [9, 14, 15])
+def test_training_mode(check: Any, dyn: Any, rng: Rng, opset: int) -> None:
+    operands = [f32(rng, 3), f32(rng, 3), f32(rng, 3), np.abs(f32(rng, 3))]
+    attrs = {"training_mode": 1} if opset >= 14 else {}
+    outputs = ["y", "mean", "var"] if opset >= 14 else ["y"]
+    graph = check("BatchNormalization", dyn(f32(rng, 2, 3, 4)), *operands, opset=opset, run=False, outputs=outputs, **attrs)
+    assert ops(graph) == ["Opaque" if opset >= 14 else "BatchNormalization"]
+    if opset >= 14:
+        assert graph["y"].attrs["hint"] == "pass --assume-eval to read it as in inference"
+
+
+def test_assume_eval(model_of: Any, rng: Rng) -> None:
+    nodes = [
+        node("BatchNormalization", "x g b m v", "n m1 v1", training_mode=1),
+        node("Dropout", "n ratio mode", "y"),
+    ]
+    constants = {name: f32(rng, 3) for name in "gbmv"} | {"ratio": np.float32(0.5).reshape(()), "mode": np.array(True)}
+    model = model_of(nodes, {"x": f32(rng, 2, 3)}, constants, ["y"]).SerializeToString()
+    assert ops(load(model)) == ["Opaque", "Opaque"]
+    assert ops(load(model, assume_eval=True)) == ["BatchNormalization", "Identity"]
+
+
+def test_sequences_are_carried(model_of: Any) -> None:
+    nodes = [node("SplitToSequence", "x", "s", axis=0), node("ConcatFromSequence", "s", "y", axis=0)]
+    graph = load(model_of(nodes, {"x": np.ones((2, 3), np.float32)}, {}, ["y"]).SerializeToString())
+    assert ops(graph) == ["Opaque", "Opaque"]
+    assert str(graph["s"].types[0]) == "<seq(tensor(float))>"
+
+
+def test_contradicting_shapes_are_named(model_of: Any, rng: Rng) -> None:
+    model = model_of([helper.make_node("Conv", ["x", "w"], ["y"], name="c1")], {"x": f32(rng, 1, 3, 5, 5)}, {"w": f32(rng, 2, 4, 3, 3)}, ["y"])
+    with pytest.raises(InvalidModelError, match=r"PL0152 node 'c1' \(Conv\): weights"):
+        load(model.SerializeToString())
+
+
+def test_declared_shapes_are_checked(model_of: Any, rng: Rng) -> None:
+    model = model_of([node("Relu", "x", "r"), node("Relu", "r", "y")], {"x": f32(rng, 2, 3)}, {}, ["y"])
+    model.graph.value_info.append(helper.make_tensor_value_info("r", TensorProto.FLOAT, [2, 4]))
+    graph, report = load_with_report(model.SerializeToString())
+    assert graph["y"].types[0].shape == (2, 3)
+    assert any("'r'" in warning or "inference" in warning for warning in report.warnings)
+
+
+def test_names_that_fresh_ones_could_take(compare: Any, rng: Rng) -> None:
+    nodes = [node("Sub", "c x", "y"), node("Relu", "y", "y_neg"), node("Mean", "y_neg y", "z")]
+    graph = compare(nodes, {"x": f32(rng, 2, 3)}, {"c": f32(rng, 3)}, ["z"])
+    assert ops(graph) == ["Neg", "Add", "Relu", "Sum", "Div"]
