@@ -66,11 +66,15 @@ def agree(model: onnx.ModelProto, inputs: dict[str, Dynamic], rtol: float = 1e-5
     assert list(found) == [o.name for o in model.graph.output]
     for y, wanted in zip(found.values(), expected, strict=True):
         assert tuple(y.shape) == wanted.shape
-        scale = max(1.0, float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0))) if wanted.dtype.kind == "f" else 1.0
+        scale = (
+            max(1.0, float(np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0))) if wanted.dtype.kind == "f" else 1.0
+        )
         np.testing.assert_allclose(y.numpy(), wanted, rtol=rtol, atol=rtol * scale)
     for (key, port), wanted in zip(graph.outputs, expected, strict=True):
         declared = graph[key].types[port].shape
-        assert declared is None or all(not isinstance(d, int) or d == n for d, n in zip(declared, wanted.shape, strict=True))
+        assert declared is None or all(
+            not isinstance(d, int) or d == n for d, n in zip(declared, wanted.shape, strict=True)
+        )
     return graph
 
 

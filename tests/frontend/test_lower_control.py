@@ -42,7 +42,9 @@ def test_if_with_a_constant_condition_is_its_branch(compare: Any, rng: Rng, cond
         node("Relu", "z", "t"),
     ]  # fmt: skip
     graph = compare(nodes, {"x": f32(rng, 2, 3)}, {"c": np.array(condition)}, ["t", "y"])
-    kept = ["Add", "Identity", "Neg", "Identity", "Relu"] if condition else ["Relu", "Identity", "Abs", "Identity", "Relu"]
+    kept = (
+        ["Add", "Identity", "Neg", "Identity", "Relu"] if condition else ["Relu", "Identity", "Abs", "Identity", "Relu"]
+    )
     assert ops(graph) == kept
 
 
@@ -74,7 +76,12 @@ def test_opaque_is_refused_by_name(compare: Any, rng: Rng) -> None:
     lrn = helper.make_node("LRN", ["x"], ["y"], name="norm1", size=3, doc_string="local", bias=1.0)
     graph = compare([lrn], {"x": f32(rng, 1, 4, 3, 3)}, {}, ["y"])
     made = graph["y"]
-    assert (made.attrs["op_type"], made.attrs["version"], made.origin.nodes, made.origin.doc) == ("LRN", 20, ("norm1",), "local")
+    assert (made.attrs["op_type"], made.attrs["version"], made.origin.nodes, made.origin.doc) == (
+        "LRN",
+        20,
+        ("norm1",),
+        "local",
+    )
     assert onnx.NodeProto.FromString(made.attrs["proto"]) == lrn
     assert run(graph, Shape(), {"x": graph["x"].types[0]})["y"].shape == (1, 4, 3, 3)
 
@@ -87,15 +94,29 @@ def test_opaque_is_refused_by_name(compare: Any, rng: Rng) -> None:
 
 
 def test_custom_domain_is_opaque(model_of: Any) -> None:
-    model = model_of([helper.make_node("Mystery", ["x", "w"], ["y"], domain="acme", name="m")], {"x": np.ones(2, np.float32)}, {"w": np.ones(2, np.float32)}, ["y"])
+    model = model_of(
+        [helper.make_node("Mystery", ["x", "w"], ["y"], domain="acme", name="m")],
+        {"x": np.ones(2, np.float32)},
+        {"w": np.ones(2, np.float32)},
+        ["y"],
+    )
     model.opset_import.append(helper.make_opsetid("acme", 3))
     graph = load(model.SerializeToString())
     attrs = graph["y"].attrs
-    assert (attrs["domain"], attrs["version"], attrs["reason"]) == ("acme", 3, "no path-lifting semantics for Mystery of domain acme")
+    assert (attrs["domain"], attrs["version"], attrs["reason"]) == (
+        "acme",
+        3,
+        "no path-lifting semantics for Mystery of domain acme",
+    )
 
 
 def test_model_info(model_of: Any) -> None:
-    model = model_of([helper.make_node("Add", ["x", "w"], ["y"], name="add", doc_string="d")], {"x": np.ones(2, np.float32)}, {"w": np.ones(2, np.float32)}, ["y"])
+    model = model_of(
+        [helper.make_node("Add", ["x", "w"], ["y"], name="add", doc_string="d")],
+        {"x": np.ones(2, np.float32)},
+        {"w": np.ones(2, np.float32)},
+        ["y"],
+    )
     model.producer_name, model.model_version, model.doc_string = "me", 7, "about"
     model.graph.doc_string, model.graph.name = "the graph", "net"
     model.metadata_props.add(key="a", value="b")
@@ -107,14 +128,20 @@ def test_model_info(model_of: Any) -> None:
     assert (info.name, info.doc, info.ir_version, dict(info.opsets)) == ("net", "the graph", 10, {"": 20})
     assert dict(info.properties) == {"producer_name": "me", "model_version": "7", "doc_string": "about"}
     assert (dict(info.metadata), dict(info.graph_metadata), info.overridable) == ({"a": "b"}, {"c": "d"}, ("w",))
-    assert (graph["y"].origin.nodes, graph["y"].origin.doc, graph["y"].origin.metadata) == (("add",), "d", (("scope", "layer1"),))
+    assert (graph["y"].origin.nodes, graph["y"].origin.doc, graph["y"].origin.metadata) == (
+        ("add",),
+        "d",
+        (("scope", "layer1"),),
+    )
     assert report.warnings == ("input 'w' has a default value, and is read as that constant",)
     assert graph.inputs == ("x",)
 
 
 def test_old_files_declare_initializers_as_inputs(model_of: Any) -> None:
     constants = {"w": np.ones(2, np.float32), "s": np.array([1, 2])}
-    model = model_of([node("Add", "x w", "a"), node("Reshape", "a s", "y")], {"x": np.ones(2, np.float32)}, constants, ["y"], 9)
+    model = model_of(
+        [node("Add", "x w", "a"), node("Reshape", "a s", "y")], {"x": np.ones(2, np.float32)}, constants, ["y"], 9
+    )
     model.ir_version = 3
     model.graph.input.append(helper.make_tensor_value_info("w", TensorProto.FLOAT, [2]))
     model.graph.input.append(helper.make_tensor_value_info("s", TensorProto.INT64, [2]))
@@ -127,7 +154,9 @@ def test_training_mode(check: Any, dyn: Any, rng: Rng, opset: int) -> None:
     operands = [f32(rng, 3), f32(rng, 3), f32(rng, 3), np.abs(f32(rng, 3))]
     attrs = {"training_mode": 1} if opset >= 14 else {}
     outputs = ["y", "mean", "var"] if opset >= 14 else ["y"]
-    graph = check("BatchNormalization", dyn(f32(rng, 2, 3, 4)), *operands, opset=opset, run=False, outputs=outputs, **attrs)
+    graph = check(
+        "BatchNormalization", dyn(f32(rng, 2, 3, 4)), *operands, opset=opset, run=False, outputs=outputs, **attrs
+    )
     assert ops(graph) == ["Opaque" if opset >= 14 else "BatchNormalization"]
     if opset >= 14:
         assert graph["y"].attrs["hint"] == "pass --assume-eval to read it as in inference"
@@ -152,7 +181,12 @@ def test_sequences_are_carried(model_of: Any) -> None:
 
 
 def test_contradicting_shapes_are_named(model_of: Any, rng: Rng) -> None:
-    model = model_of([helper.make_node("Conv", ["x", "w"], ["y"], name="c1")], {"x": f32(rng, 1, 3, 5, 5)}, {"w": f32(rng, 2, 4, 3, 3)}, ["y"])
+    model = model_of(
+        [helper.make_node("Conv", ["x", "w"], ["y"], name="c1")],
+        {"x": f32(rng, 1, 3, 5, 5)},
+        {"w": f32(rng, 2, 4, 3, 3)},
+        ["y"],
+    )
     with pytest.raises(InvalidModelError, match=r"PL0152 node 'c1' \(Conv\): weights"):
         load(model.SerializeToString())
 

@@ -19,7 +19,9 @@ def f32(rng: Rng, *shape: int) -> np.ndarray:
 @pytest.mark.parametrize("alpha,beta", [(1.0, 1.0), (0.5, 2.0), (1.0, 0.0), (-0.3, 1.0)])
 @pytest.mark.parametrize("bias", [None, (), (1,), (5,), (1, 5), (1, 1), (3, 1), (3, 5)])
 @pytest.mark.parametrize("dynamic", ["a", "b", "ac", "bc"])
-def test_gemm(check: Any, dyn: Any, rng: Rng, trans_a: int, trans_b: int, alpha: float, beta: float, bias: Any, dynamic: str) -> None:
+def test_gemm(
+    check: Any, dyn: Any, rng: Rng, trans_a: int, trans_b: int, alpha: float, beta: float, bias: Any, dynamic: str
+) -> None:
     a = f32(rng, *((4, 3) if trans_a else (3, 4)))
     b = f32(rng, *((5, 4) if trans_b else (4, 5)))
     c = None if bias is None else f32(rng, *bias)

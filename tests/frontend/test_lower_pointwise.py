@@ -14,7 +14,14 @@ def f32(rng: Rng, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float32)
 
 
-SHAPES = [((2, 3, 4), (2, 3, 4)), ((2, 3, 4), (4,)), ((2, 3, 4), ()), ((2, 1, 4), (3, 1)), ((4,), (2, 3, 4)), ((), (3,))]
+SHAPES = [
+    ((2, 3, 4), (2, 3, 4)),
+    ((2, 3, 4), (4,)),
+    ((2, 3, 4), ()),
+    ((2, 1, 4), (3, 1)),
+    ((4,), (2, 3, 4)),
+    ((), (3,)),
+]
 
 
 @pytest.mark.parametrize("shapes", SHAPES)
@@ -29,7 +36,9 @@ SHAPES = [((2, 3, 4), (2, 3, 4)), ((2, 3, 4), (4,)), ((2, 3, 4), ()), ((2, 1, 4)
         ("Mean", ["Sum", "Div"], ["Sum", "Div"], ["Sum", "Div"]),
     ],
 )
-def test_arithmetic(check: Any, dyn: Any, rng: Rng, op_type: str, both: Any, right: Any, left: Any, shapes: Any) -> None:
+def test_arithmetic(
+    check: Any, dyn: Any, rng: Rng, op_type: str, both: Any, right: Any, left: Any, shapes: Any
+) -> None:
     x, y = f32(rng, *shapes[0]), f32(rng, *shapes[1])
     check(op_type, dyn(x), dyn(y), expect=both)
     check(op_type, dyn(x), y, expect=right)

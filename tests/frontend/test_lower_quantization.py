@@ -61,7 +61,11 @@ def test_other_pairs_are_opaque(compare: Any, rng: Rng, scale: Any, zero: Any, s
 def test_constant_weight(compare: Any, rng: Rng, dtype: Any, axis: Any) -> None:
     w = rng.integers(0, 100, (4, 3)).astype(dtype)
     count = () if axis is None else (w.shape[axis],)
-    constants = {"w": w, "s": np.abs(f32(rng, *count)), "z": np.zeros(count, dtype) if dtype == np.int32 else np.full(count, 5, dtype)}
+    constants = {
+        "w": w,
+        "s": np.abs(f32(rng, *count)),
+        "z": np.zeros(count, dtype) if dtype == np.int32 else np.full(count, 5, dtype),
+    }
     nodes = [
         helper.make_node("DequantizeLinear", ["w", "s", "z"], ["v"], **({} if axis is None else {"axis": axis})),
         helper.make_node("MatMul", ["x", "v"], ["y"]),

@@ -24,7 +24,15 @@ def test_legacy(check: Any, dyn: Any, rng: Rng, mode: str, scales: Any, opset: i
         check("Upsample", x, scales=[float(s) for s in scales], mode=mode, opset=7, expect=expect, run=min(scales) >= 1)
     else:
         op_type = "Upsample" if opset == 9 else "Resize"
-        check(op_type, x, np.array(scales, np.float32), mode=mode, opset=opset, expect=expect, run=opset > 9 or min(scales) >= 1)
+        check(
+            op_type,
+            x,
+            np.array(scales, np.float32),
+            mode=mode,
+            opset=opset,
+            expect=expect,
+            run=opset > 9 or min(scales) >= 1,
+        )
 
 
 def test_legacy_nearest_left_open(check: Any, dyn: Any, rng: Rng) -> None:
@@ -45,7 +53,9 @@ def test_linear(check: Any, dyn: Any, rng: Rng, coordinates: str, opset: int) ->
 @pytest.mark.parametrize("coordinates", COORDINATES)
 @pytest.mark.parametrize("nearest", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
 def test_nearest(check: Any, dyn: Any, rng: Rng, coordinates: str, nearest: str) -> None:
-    _all_targets(check, dyn(f32(rng, 2, 3, 4, 6), ("N", 3, 4, 6)), 19, coordinates, mode="nearest", nearest_mode=nearest)
+    _all_targets(
+        check, dyn(f32(rng, 2, 3, 4, 6), ("N", 3, 4, 6)), 19, coordinates, mode="nearest", nearest_mode=nearest
+    )
 
 
 @pytest.mark.parametrize("coordinates", COORDINATES)
@@ -69,12 +79,25 @@ def _all_targets(check: Any, x: Any, opset: int, coordinates: str, **attrs: Any)
         graph = check("Resize", type(x)(x.value), roi, roi, np.array(sizes), **attrs)
         assert ("Resize" in [graph[k].op for k in graph]) != same
         if opset >= 18:
-            check("Resize", x, None, None, np.array(sizes[2:]), axes=[2, 3], expect="Identity" if same else "Resize", **attrs)
+            check(
+                "Resize",
+                x,
+                None,
+                None,
+                np.array(sizes[2:]),
+                axes=[2, 3],
+                expect="Identity" if same else "Resize",
+                **attrs,
+            )
 
 
 @pytest.mark.parametrize(
     "attrs",
-    [{"coordinate_transformation_mode": "tf_crop_and_resize"}, {"antialias": 1}, {"keep_aspect_ratio_policy": "not_larger"}],
+    [
+        {"coordinate_transformation_mode": "tf_crop_and_resize"},
+        {"antialias": 1},
+        {"keep_aspect_ratio_policy": "not_larger"},
+    ],
 )
 def test_refusals(check: Any, dyn: Any, rng: Rng, attrs: Any) -> None:
     x, roi = dyn(f32(rng, 1, 1, 4, 6)), np.array([0, 0, 0.1, 0.1, 1, 1, 0.9, 0.9], np.float32)

@@ -66,7 +66,12 @@ def test_concat(check: Any, dyn: Any, rng: Rng, axis: int) -> None:
 
 @pytest.mark.parametrize("target", [(2, 3, 4), (3, 1), (1,), (5, 1, 1, 4)])
 def test_expand(check: Any, dyn: Any, rng: Rng, target: Any) -> None:
-    check("Expand", dyn(f32(rng, 3, 4)[:, :1] if target != (5, 1, 1, 4) else f32(rng, 2, 3, 1)), ints(*target), expect="Expand")
+    check(
+        "Expand",
+        dyn(f32(rng, 3, 4)[:, :1] if target != (5, 1, 1, 4) else f32(rng, 2, 3, 1)),
+        ints(*target),
+        expect="Expand",
+    )
     check("Expand", dyn(f32(rng, 3, 1)), dyn(ints(3, 4)), expect="Opaque")
 
 
@@ -146,7 +151,11 @@ def test_pad(check: Any, dyn: Any, rng: Rng, mode: Any, pads: Any, opset: int) -
         return
     x = dyn(f32(rng, 2, 3, 4))
     constant = mode in (None, "constant")
-    expect = "Pad" if constant else ["Gather"] * sum(bool(a or b) for a, b in zip(pads[:3], pads[3:], strict=True)) or "Identity"
+    expect = (
+        "Pad"
+        if constant
+        else ["Gather"] * sum(bool(a or b) for a, b in zip(pads[:3], pads[3:], strict=True)) or "Identity"
+    )
     if opset < 11:
         check("Pad", x, pads=pads, value=1.5, opset=opset, expect=expect, **attrs)
     else:

@@ -1,0 +1,165 @@
+"""Linear ops, edge by edge."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from pathlift.ir.types import Array
+from pathlift.testing.unroll.linear import reduced
+from pathlift.testing.unroll.net import Ints, Net, Signal
+from pathlift.testing.unroll.windows import window_counts, windows_of
+
+
+def biased(net: Net, y: Signal, b: Signal | None, axis: int) -> Signal:
+    if b is not None:
+        values = net.weights(b)
+        for i in np.ndindex(*y.shape):
+            net.graph.add_edge(net.ONE, int(y.ids[i]), weight=float(values[i[axis] if values.size > 1 else 0]))
+    return y
+
+
+def gemm(net: Net, x: Signal, w: Signal, b: Signal | None = None, *, trans_w: bool = False) -> Signal:
+    weights = net.weights(w).T if trans_w else net.weights(w)
+    y = net.create((*x.shape[:-1], weights.shape[1]))
+    for *lead, o in np.ndindex(*y.shape):
+        for i in range(weights.shape[0]):
+            net.edge(x, (*lead, i), y, (*lead, o), weights[i, o])
+    return biased(net, y, b, -1)
+
+
+def einsum(net: Net, x: Signal, w: Signal, *, equation: str) -> Signal:
+    weights, spare = net.weights(w), "ABCDEFGH"
+    operands, out = equation.replace(" ", "").split("->")
+    xs, ws = operands.split(",")
+    lead = spare[: len(x.shape) - len(xs.replace("...", ""))]
+    xs, out = xs.replace("...", lead), out.replace("...", lead)
+    extent = dict(zip(xs, x.shape, strict=True)) | dict(zip(ws, weights.shape, strict=True))
+    y = net.create(tuple(extent[c] for c in out))
+    letters = list(extent)
+    for point in np.ndindex(*extent.values()):
+        at = dict(zip(letters, point, strict=True))
+        i, j, k = (tuple(at[c] for c in term) for term in (xs, ws, out))
+        net.edge(x, i, y, k, weights[j])
+    return y
+
+
+def conv(
+    net: Net,
+    x: Signal,
+    w: Signal,
+    b: Signal | None = None,
+    *,
+    strides: Ints,
+    pads: Ints,
+    dilations: Ints,
+    groups: int = 1,
+) -> Signal:
+    weights, n = net.weights(w), len(strides)
+    kernel = weights.shape[2:]
+    sizes = window_counts(x.shape[2:], kernel, strides, pads, dilations, ceil_mode=False)
+    y = net.create((x.shape[0], weights.shape[0], *sizes))
+    per_group = weights.shape[0] // groups
+    for batch, o, *place in np.ndindex(*y.shape):
+        for c, *tap in np.ndindex(*weights.shape[1:]):
+            at = [place[d] * strides[d] - pads[d] + tap[d] * dilations[d] for d in range(n)]
+            if all(0 <= at[d] < x.shape[d + 2] for d in range(n)):
+                source = (batch, o // per_group * weights.shape[1] + c, *at)
+                net.edge(x, source, y, (batch, o, *place), weights[(o, c, *tap)])
+    return biased(net, y, b, 1)
+
+
+def conv_transpose(
+    net: Net, x: Signal, w: Signal, b: Signal | None = None,
+    *, strides: Ints, pads: Ints, dilations: Ints, output_padding: Ints, groups: int = 1,
+) -> Signal:  # fmt: skip
+    weights, n = net.weights(w), len(strides)
+    reach = [d * (k - 1) + 1 for d, k in zip(dilations, weights.shape[2:], strict=True)]
+    full = [(x.shape[d + 2] - 1) * strides[d] + reach[d] + output_padding[d] for d in range(n)]
+    sizes = [full[d] - pads[d] - pads[d + n] for d in range(n)]
+    y = net.create((x.shape[0], weights.shape[1] * groups, *sizes))
+    per_group = x.shape[1] // groups
+    for batch, c, *place in np.ndindex(*x.shape):
+        for o, *tap in np.ndindex(*weights.shape[1:]):
+            at = [place[d] * strides[d] + tap[d] * dilations[d] - pads[d] for d in range(n)]
+            if all(0 <= at[d] < sizes[d] for d in range(n)):
+                target = (batch, c // per_group * weights.shape[1] + o, *at)
+                net.edge(x, (batch, c, *place), y, target, weights[(c, o, *tap)])
+    return biased(net, y, b, 1)
+
+
+def batch_normalization(
+    net: Net, x: Signal, gamma: Signal, beta: Signal, mean: Signal, var: Signal, *, epsilon: float = 1e-5
+) -> Signal:
+    s = net.weights(gamma) / np.sqrt(net.weights(var) + epsilon)
+    column = (-1, *[1] * (len(x.shape) - 2))
+    shift = net.constant((net.weights(beta) - s * net.weights(mean)).reshape(column))
+    return net.total(Signal(x.ids, x.coef * s.reshape(column)), shift)
+
+
+def scaled(net: Net, x: Signal, c: Array | float) -> Signal:
+    shape = np.broadcast_shapes(x.shape, np.shape(c))
+    return Signal(np.broadcast_to(x.ids, shape), x.coef * c)
+
+
+def average_pool(net: Net, x: Signal, *, kernel: Ints, count_include_pad: bool = False, **window: Any) -> Signal:
+    spatial = x.shape[2:]
+    y = net.create((*x.shape[:2], *window_counts(spatial, kernel, **({"ceil_mode": False} | window))))
+    for place, inside, padded in windows_of(spatial, kernel, **window):
+        for lead in np.ndindex(*x.shape[:2]):
+            for at in inside:
+                net.edge(x, (*lead, *at), y, (*lead, *place), 1 / (padded if count_include_pad else len(inside)))
+    return y
+
+
+def reduced(net: Net, x: Signal, axes: Ints, keepdims: bool, kind: str = "identity", mean: bool = False) -> Signal:
+    gone = {a % len(x.shape) for a in axes} or set(range(len(x.shape)))
+    y = net.create(tuple(1 if d in gone else n for d, n in enumerate(x.shape)), kind)
+    count = prod(x.shape[d] for d in gone)
+    for i in np.ndindex(*x.shape):
+        net.edge(x, i, y, tuple(0 if d in gone else p for d, p in enumerate(i)), 1 / count if mean else 1.0)
+    return y if keepdims else y.view(lambda a: np.squeeze(a, tuple(gone)))
+
+
+def resize(net: Net, x: Signal, **attrs: Any) -> Signal:
+    responses = [resize_in_onnxruntime(impulse, **attrs) for impulse in np.eye(x.ids.size).reshape(-1, *x.shape)]
+    y = net.create(responses[0].shape)
+    for i, response in zip(np.ndindex(*x.shape), responses, strict=True):
+        for j in np.argwhere(np.abs(response) > 1e-6).tolist():  # less is single-precision noise about 0
+            net.edge(x, i, y, tuple(j), response[tuple(j)])
+    return y
+
+
+def resize_in_onnxruntime(
+    x: Array,
+    *,
+    axes: Ints,
+    scales: tuple[float, ...] = (),
+    sizes: Ints = (),
+    mode: str = "nearest",
+    coordinates: str = "half_pixel",
+    nearest_mode: str = "round_prefer_floor",
+    cubic_coeff_a: float = -0.75,
+    exclude_outside: bool = False,
+) -> Array:
+    """Resize an array by ONNX Runtime."""
+    import onnxruntime
+    from onnx import TensorProto, helper
+
+    full: list[float] = list(x.shape) if sizes else [1.0] * x.ndim
+    for axis, extent in zip(axes, sizes or scales, strict=True):
+        full[axis] = extent
+    node = helper.make_node(
+        "Resize", ["x", "", "", "e"] if sizes else ["x", "", "e"], ["y"], mode=mode,
+        coordinate_transformation_mode=coordinates, nearest_mode=nearest_mode, cubic_coeff_a=cubic_coeff_a,
+        exclude_outside=int(exclude_outside),
+    )  # fmt: skip
+    extents = helper.make_tensor("e", TensorProto.INT64 if sizes else TensorProto.FLOAT, [x.ndim], full)
+    io = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * x.ndim) for name in "xy"]
+    graph = helper.make_graph([node], "resize", io[:1], io[1:], [extents])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    result: Array = session.run(None, {"x": x.astype(np.float32)})[0]
+    return result.astype(np.float64)
