@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from pathlift.ir.types import Array
-from pathlift.testing.unroll.linear import reduced
 from pathlift.testing.unroll.net import Ints, Net, Signal
 from pathlift.testing.unroll.windows import window_counts, windows_of
 
 
-def biased(net: Net, y: Signal, b: Signal | None, axis: int) -> Signal:
+def _biased(net: Net, y: Signal, b: Signal | None, axis: int) -> Signal:
     if b is not None:
         values = net.weights(b)
         for i in np.ndindex(*y.shape):
@@ -21,16 +21,16 @@ def biased(net: Net, y: Signal, b: Signal | None, axis: int) -> Signal:
     return y
 
 
-def gemm(net: Net, x: Signal, w: Signal, b: Signal | None = None, *, trans_w: bool = False) -> Signal:
+def _gemm(net: Net, x: Signal, w: Signal, b: Signal | None = None, *, trans_w: bool = False) -> Signal:
     weights = net.weights(w).T if trans_w else net.weights(w)
     y = net.create((*x.shape[:-1], weights.shape[1]))
     for *lead, o in np.ndindex(*y.shape):
         for i in range(weights.shape[0]):
             net.edge(x, (*lead, i), y, (*lead, o), weights[i, o])
-    return biased(net, y, b, -1)
+    return _biased(net, y, b, -1)
 
 
-def einsum(net: Net, x: Signal, w: Signal, *, equation: str) -> Signal:
+def _einsum(net: Net, x: Signal, w: Signal, *, equation: str) -> Signal:
     weights, spare = net.weights(w), "ABCDEFGH"
     operands, out = equation.replace(" ", "").split("->")
     xs, ws = operands.split(",")
@@ -46,7 +46,7 @@ def einsum(net: Net, x: Signal, w: Signal, *, equation: str) -> Signal:
     return y
 
 
-def conv(
+def _conv(
     net: Net,
     x: Signal,
     w: Signal,
@@ -68,10 +68,10 @@ def conv(
             if all(0 <= at[d] < x.shape[d + 2] for d in range(n)):
                 source = (batch, o // per_group * weights.shape[1] + c, *at)
                 net.edge(x, source, y, (batch, o, *place), weights[(o, c, *tap)])
-    return biased(net, y, b, 1)
+    return _biased(net, y, b, 1)
 
 
-def conv_transpose(
+def _conv_transpose(
     net: Net, x: Signal, w: Signal, b: Signal | None = None,
     *, strides: Ints, pads: Ints, dilations: Ints, output_padding: Ints, groups: int = 1,
 ) -> Signal:  # fmt: skip
@@ -87,10 +87,10 @@ def conv_transpose(
             if all(0 <= at[d] < sizes[d] for d in range(n)):
                 target = (batch, c // per_group * weights.shape[1] + o, *at)
                 net.edge(x, (batch, c, *place), y, target, weights[(c, o, *tap)])
-    return biased(net, y, b, 1)
+    return _biased(net, y, b, 1)
 
 
-def batch_normalization(
+def _batch_normalization(
     net: Net, x: Signal, gamma: Signal, beta: Signal, mean: Signal, var: Signal, *, epsilon: float = 1e-5
 ) -> Signal:
     s = net.weights(gamma) / np.sqrt(net.weights(var) + epsilon)
@@ -99,12 +99,12 @@ def batch_normalization(
     return net.total(Signal(x.ids, x.coef * s.reshape(column)), shift)
 
 
-def scaled(net: Net, x: Signal, c: Array | float) -> Signal:
+def _scaled(net: Net, x: Signal, c: Array | float) -> Signal:
     shape = np.broadcast_shapes(x.shape, np.shape(c))
     return Signal(np.broadcast_to(x.ids, shape), x.coef * c)
 
 
-def average_pool(net: Net, x: Signal, *, kernel: Ints, count_include_pad: bool = False, **window: Any) -> Signal:
+def _average_pool(net: Net, x: Signal, *, kernel: Ints, count_include_pad: bool = False, **window: Any) -> Signal:
     spatial = x.shape[2:]
     y = net.create((*x.shape[:2], *window_counts(spatial, kernel, **({"ceil_mode": False} | window))))
     for place, inside, padded in windows_of(spatial, kernel, **window):
@@ -115,6 +115,7 @@ def average_pool(net: Net, x: Signal, *, kernel: Ints, count_include_pad: bool =
 
 
 def reduced(net: Net, x: Signal, axes: Ints, keepdims: bool, kind: str = "identity", mean: bool = False) -> Signal:
+    """New neurons that sum (average, pool) over `axes`; over all, if empty."""
     gone = {a % len(x.shape) for a in axes} or set(range(len(x.shape)))
     y = net.create(tuple(1 if d in gone else n for d, n in enumerate(x.shape)), kind)
     count = prod(x.shape[d] for d in gone)
@@ -123,7 +124,7 @@ def reduced(net: Net, x: Signal, axes: Ints, keepdims: bool, kind: str = "identi
     return y if keepdims else y.view(lambda a: np.squeeze(a, tuple(gone)))
 
 
-def resize(net: Net, x: Signal, **attrs: Any) -> Signal:
+def _resize(net: Net, x: Signal, **attrs: Any) -> Signal:
     responses = [resize_in_onnxruntime(impulse, **attrs) for impulse in np.eye(x.ids.size).reshape(-1, *x.shape)]
     y = net.create(responses[0].shape)
     for i, response in zip(np.ndindex(*x.shape), responses, strict=True):
@@ -163,3 +164,22 @@ def resize_in_onnxruntime(
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     result: Array = session.run(None, {"x": x.astype(np.float32)})[0]
     return result.astype(np.float64)
+
+
+RULES: dict[str, Callable[..., Any]] = {
+    "Gemm": _gemm,
+    "Einsum": _einsum,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "BatchNormalization": _batch_normalization,
+    "Add": Net.total,
+    "Sum": Net.total,
+    "Sub": lambda net, x, y: net.total(x, _scaled(net, y, -1.0)),
+    "Neg": lambda net, x: _scaled(net, x, -1.0),
+    "Mul": lambda net, x, c: _scaled(net, x, net.weights(c)),
+    "Div": lambda net, x, c: _scaled(net, x, 1 / net.weights(c)),
+    "AveragePool": _average_pool,
+    "ReduceMean": lambda net, x, *, axes=(), keepdims=True: reduced(net, x, axes, keepdims, mean=True),
+    "ReduceSum": lambda net, x, *, axes=(), keepdims=True: reduced(net, x, axes, keepdims),
+    "Resize": _resize,
+}

@@ -8,10 +8,10 @@ from math import ceil, floor
 import numpy as np
 
 from pathlift.testing.unroll.net import Ints
-from pathlift.testing.unroll.windows import window_counts, windows_of
 
 
 def window_counts(sizes: Ints, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil_mode: bool) -> Ints:
+    """Number of windows per spatial axis; `pads`: all begins, then all ends."""
     counts = []
     for d, size in enumerate(sizes):
         span = (size + pads[d] + pads[d + len(sizes)] - dilations[d] * (kernel[d] - 1) - 1) / strides[d]
