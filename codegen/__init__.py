@@ -1,1 +1,1 @@
-"""TODO."""
+"""Generated kernels: schedules, templates, and the sources rendered from them."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -158,7 +159,7 @@ def fold(
     base = inputs[0] if proto.op_type == "Transpose" and known[0] is not None and _reverses(proto, known[0]) else None
     results = []
     for i, (name, t) in enumerate(zip(proto.output, types, strict=True)):
-        param = computed(t, lambda i=i: evaluation.output(i), where)
+        param = computed(t, partial(evaluation.output, i), where)
         if eager or depth > MAX_DEPTH:
             param.numpy()
         results.append(Constant(name, param, origin, base, 0 if depth > MAX_DEPTH else depth))
@@ -190,7 +191,7 @@ class _Evaluation:
         return np.asarray(self._outputs[index])
 
     def _run(self) -> list[Any]:
-        shape = self.types[0].shape
+        shape = tuple(d for d in self.types[0].shape or () if isinstance(d, int))
         arrays = [None if p is None else p.numpy() for p in self.params]
         first = arrays[0]
         match self.proto.op_type:
@@ -198,13 +199,13 @@ class _Evaluation:
                 return [first]
             case "Reshape" | "Squeeze" | "Unsqueeze" | "Flatten":
                 assert first is not None
-                return [first.reshape(shape)]  # type: ignore[arg-type]
+                return [first.reshape(shape)]
             case "Expand":
                 assert first is not None
-                return [np.broadcast_to(first, shape)]  # type: ignore[arg-type]
+                return [np.broadcast_to(first, shape)]
             case "ConstantOfShape":
                 fill = next((onnx_ir.from_proto(a.t).numpy() for a in self.proto.attribute), np.zeros(1, np.float32))
-                return [np.broadcast_to(fill.reshape(-1)[:1].reshape(()), shape)]  # type: ignore[arg-type]
+                return [np.broadcast_to(fill.reshape(-1)[:1].reshape(()), shape)]
         return reference(self.proto, arrays, self.version)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import onnx_ir
 from onnx import TypeProto, helper
 from onnx.onnx_cpp2py_export.shape_inference import InferenceError
 
+from pathlift.ir.dims import unify
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.types import DTYPE_NAMES, UNKNOWN, Array, Dim, Dims, OtherType, TensorType, ValueType
 
@@ -65,6 +66,35 @@ def _text(type_: Any) -> str:
         return f"optional({_text(type_.elem_type)})"
     kind = "sparse_tensor" if isinstance(type_, onnx_ir.SparseTensorType) else "tensor"
     return f"{kind}({type_.dtype.name.lower()})"
+
+
+def agreement(inferred: ValueType, declared: ValueType, symbols: Collection[str]) -> ValueType | None:
+    """Return what an inferred and a declared type say together; ``None`` if they contradict each other.
+
+    Parameters
+    ----------
+    inferred
+        From the operands.
+    declared
+        By the file.
+    symbols
+        Names of extents that the declaration may use: one means something only where it can be traced to an input.
+    """
+    if declared in (inferred, UNKNOWN) or not isinstance(inferred, TensorType) or not isinstance(declared, TensorType):
+        return inferred
+    dtype = inferred.dtype or declared.dtype
+    if declared.dtype not in (None, dtype):
+        return None
+    if declared.shape is None:
+        return TensorType(dtype, inferred.shape)
+    claimed = tuple(d if isinstance(d, int) or d in symbols else None for d in declared.shape)
+    if inferred.shape is None:
+        return TensorType(dtype, claimed)
+    pairs = [unify(a, b) for a, b in zip(inferred.shape, claimed, strict=False)]
+    if len(inferred.shape) != len(claimed) or not all(agree for agree, _ in pairs):
+        return None
+    # A file may declare one batch size where its inputs leave it open: the declaration only fills gaps.
+    return TensorType(dtype, tuple(b if a is None else a for a, b in zip(inferred.shape, claimed, strict=True)))
 
 
 def infer_types(

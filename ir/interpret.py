@@ -43,9 +43,10 @@ def run(
     UsageError
         If an input is not fed.
     """
-    missing = [name for name in graph.inputs if name not in feeds]
+    names = [graph[key].names[0] for key in graph.inputs]
+    missing = [name for name in names if name not in feeds]
     if missing:
-        raise UsageError("0401", f"input {missing[0]!r} is not fed", hint=f"inputs: {', '.join(graph.inputs)}")
+        raise UsageError("0405", f"input {missing[0]!r} is not fed", hint=f"inputs: {', '.join(names)}")
     live = graph.live  # dead code has no say in a result
     pending = Counter(producer for producer, consumer in graph.nx.edges() if consumer in live)
     pending.update(value.node for value in graph.outputs)
@@ -53,7 +54,7 @@ def run(
     for key in graph.order:
         node = graph[key]
         if node.op == "Input":
-            outputs: tuple[T, ...] = (feeds[key],)
+            outputs: tuple[T, ...] = (feeds[node.names[0]],)
         elif key not in live:
             continue
         else:

@@ -24,9 +24,17 @@ COORDINATES: dict[str, Callable[[Array, Any, Any, Any], Array]] = {
     "align_corners": lambda i, scale, n, m: i * (n - 1) / (m - 1) if m > 1 else i * 0.0,  # noqa: ARG005
     "asymmetric": lambda i, scale, n, m: i / scale,  # noqa: ARG005
 }
+
+
+def _halves(x: Array) -> Array:
+    """Make positions that rounding moved a little off the middle of two values ties again, as ONNX Runtime does."""
+    half = np.round(2 * x) / 2
+    return np.where(np.abs(x - half) <= 1e-6 * np.maximum(1, np.abs(x)), half, x)
+
+
 _NEAREST: dict[str, Callable[[Array], Array]] = {
-    "round_prefer_floor": lambda x: np.ceil(x - 0.5),
-    "round_prefer_ceil": lambda x: np.floor(x + 0.5),
+    "round_prefer_floor": lambda x: np.ceil(_halves(x) - 0.5),
+    "round_prefer_ceil": lambda x: np.floor(_halves(x) + 0.5),
     "floor": np.floor,
     "ceil": np.ceil,
 }

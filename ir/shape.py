@@ -25,8 +25,10 @@ class Shape(Algebra[ValueType]):
         return params[:2]
 
     def linear(self, f: LinearMap, x: ValueType, w: ValueType | None = None) -> ValueType:
-        if w is not None and _shape(w) is None:
-            return UNKNOWN
+        if w is not None:
+            _agree(x, w)
+            if _shape(w) is None:
+                return UNKNOWN
         return _lift(lambda s: f.shape(s, None if w is None else _shape(w)), x)
 
     def add(self, x: ValueType, y: ValueType, axis: int | None = None) -> ValueType:
@@ -71,6 +73,7 @@ def _lift(f: Callable[..., Dims], *xs: ValueType | None) -> ValueType:
     """Apply a shape rule to tensors whose ranks are known; the first operand's dtype is the result's."""
     if any(isinstance(x, OtherType) for x in xs):
         raise GraphError("0535", f"expects tensors, got {', '.join(map(str, xs))}")
+    _agree(*xs)
     first = xs[0]
     assert isinstance(first, TensorType)
     shapes = [None if x is None else _shape(x) for x in xs]
@@ -80,6 +83,12 @@ def _lift(f: Callable[..., Dims], *xs: ValueType | None) -> ValueType:
         return TensorType(first.dtype, f(*shapes))
     except IndexError:
         raise GraphError("0536", f"an axis is out of range for {', '.join(map(str, xs))}") from None
+
+
+def _agree(*xs: ValueType | None) -> None:
+    """Check that operands whose element types are known have one and the same."""
+    if len({x.dtype for x in xs if isinstance(x, TensorType) and x.dtype is not None}) > 1:
+        raise GraphError("0543", f"operands differ in element type: {', '.join(map(str, xs))}")
 
 
 def _fits_into(small: Dims, large: Dims) -> bool:

@@ -184,7 +184,8 @@ class _Evaluation:
 
     def run(self, graph: Graph, inputs: Mapping[str, Extents]) -> None:
         feeds: dict[str, Operand] = {
-            name: Scaled.ones(inputs.get(name, ()), self.algebra.dtype) for name in graph.inputs
+            name: Scaled.ones(inputs.get(name, ()), self.algebra.dtype)
+            for name in (graph[key].names[0] for key in graph.inputs)
         }
         with torch.set_grad_enabled(self.attribute):
             results = run(graph, self.algebra, feeds, observe=self._observe if self.attribute else None)

@@ -64,5 +64,5 @@ def refusals(graph: Graph) -> list[UnsupportedError]:
     """Return every refusal that stands between a graph and its path-norm, in topological order."""
     stripped = StripHead().run(graph).graph
     support = _Support()
-    run(stripped, support, {key: stripped[key].types[0] for key in stripped.inputs})
+    run(stripped, support, {stripped[key].names[0]: stripped[key].types[0] for key in stripped.inputs})
     return support.refusals

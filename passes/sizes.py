@@ -34,14 +34,14 @@ def resolve_inputs(graph: Graph, sizes: Mapping[str, int]) -> dict[str, Extents]
     missing: list[str] = []
     used: set[str] = set()
     for key in graph.inputs:
-        type_ = graph[key].types[0]
+        name, type_ = graph[key].names[0], graph[key].types[0]
         if not isinstance(type_, TensorType):
             continue
         if type_.shape is None:
-            raise UsageError("0410", f"the rank of input {key!r} is not known")
+            raise UsageError("0410", f"the rank of input {name!r} is not known")
         extents: list[int] = []
         for axis, dim in enumerate(type_.shape):
-            names = [f"{key}.{axis}", *([dim] if isinstance(dim, str) else [])]
+            names = [f"{name}.{axis}", *([dim] if isinstance(dim, str) else [])]
             given = next((n for n in names if n in sizes), None)
             used.update(n for n in names if n in sizes)
             if isinstance(dim, int):
@@ -52,7 +52,7 @@ def resolve_inputs(graph: Graph, sizes: Mapping[str, int]) -> dict[str, Extents]
                 extents.append(1)
             else:
                 missing.append(names[-1])
-        resolved[key] = tuple(extents)
+        resolved[name] = tuple(extents)
     if missing:
         names = list(dict.fromkeys(missing))
         hint = f"--shape {','.join(f'{n}=…' for n in names)}"
@@ -87,11 +87,11 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Extents], limit: int) -> None
                 )  # fmt: skip
 
     types = {
-        key: TensorType(type_.dtype, inputs[key]) if isinstance(type_ := graph[key].types[0], TensorType) else type_
-        for key in graph.inputs
+        node.names[0]: TensorType(t.dtype, inputs[node.names[0]]) if isinstance(t := node.types[0], TensorType) else t
+        for node in map(graph.__getitem__, graph.inputs)
     }
     try:
         run(graph, Shape(), types, observe=check)
     except GraphError as error:
-        shapes = ", ".join(f"{key} {list(shape)}" for key, shape in inputs.items())
+        shapes = ", ".join(f"{name} {list(shape)}" for name, shape in inputs.items())
         raise UsageError("0415", f"the model cannot run on inputs of shape {shapes}: {error.message}") from None

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Execution: plans, executors and sessions."""

@@ -18,7 +18,6 @@ for _family in (
     "indexing",
     "linear",
     "normalization",
-    "padding",
     "pointwise",
     "pooling",
     "quantization",

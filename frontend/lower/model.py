@@ -5,28 +5,23 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import onnx_ir
 
-from pathlift.frontend import provenance
 from pathlift.frontend.fold import FOLDABLE, Constant, check_size, fold
+from pathlift.frontend.functions import KEPT_DOMAIN
 from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.opaque import inputs_of, opaque_attributes, output_types
-from pathlift.frontend.lower.registry import LOWERINGS, REASONS, Refusal, Takes
+from pathlift.frontend.lower.registry import LOWERINGS, REASONS, Refusal
 from pathlift.frontend.lower.shapes import Extents, propagate
-from pathlift.frontend.protos import foreign
-from pathlift.frontend.types import numpy_dtype, value_type
+from pathlift.frontend.lower.source import info_of, node_origin, param_of, value_origin
+from pathlift.frontend.types import agreement, value_type
 from pathlift.ir.builder import Builder
-from pathlift.ir.dims import unify
-from pathlift.ir.errors import GraphError, InvalidModelError
-from pathlift.ir.graph import Graph, ModelInfo, Origin, Value
-from pathlift.ir.types import DTYPE_NAMES, UNKNOWN, Array, Dims, Param, TensorType, ValueType, is_float
-
-MOVABLE = frozenset(["i64", "i32", "i16", "i8", "u8", "bool"])
-"""Element types other than floats that rearranging ops carry; more exotic ones stay with ONNX."""
+from pathlift.ir.errors import GraphError, InvalidModelError, UnsupportedError
+from pathlift.ir.graph import Graph, Origin, Value
+from pathlift.ir.types import Param, TensorType, ValueType
 
 
 def lower(
@@ -52,8 +47,12 @@ def lower(
     UnsafeModelError
         If a value would not fit `memory_limit`.
     UnsupportedError
-        If the model holds element types that the IR cannot represent.
+        If the model holds element types that the IR cannot represent, or calls functions that cannot be inlined.
     """
+    for node in model.graph.all_nodes():
+        if node.op_identifier() in model.functions and node.domain != KEPT_DOMAIN:
+            message = f"node {node.name or node.outputs[0].name!r}: function {node.op_type!r} cannot be inlined"
+            raise UnsupportedError("0394", message)
     lowerer = Lowerer(model, memory_limit, assume_eval, [] if warnings is None else warnings)
     lowerer.inputs()
     lowerer.nodes(model.graph)
@@ -77,7 +76,7 @@ class Lowerer:
 
     def __init__(self, model: onnx_ir.Model, memory_limit: int, assume_eval: bool, warnings: list[str]) -> None:
         self.model, self.memory_limit, self.assume_eval, self.warnings = model, memory_limit, assume_eval, warnings
-        self.builder = Builder(_info(model))
+        self.builder = Builder(info_of(model))
         self.operands: dict[onnx_ir.Value, Operand] = {}
         self.extents: dict[Value, Extents] = {}
         self.derived: dict[Hashable, Constant] = {}
@@ -113,7 +112,7 @@ class Lowerer:
             if value.is_initializer():
                 continue
             type_ = value_type(value)
-            self.operands[value] = self.builder.input_of(value.name or "", type_, _origin(value))
+            self.operands[value] = self.builder.input_of(value.name or "", type_, value_origin(value))
             if isinstance(type_, TensorType) and type_.shape is not None:
                 self._symbols |= {d for d in type_.shape if isinstance(d, str)}
         self.initializers(graph.initializers.values())
@@ -123,7 +122,9 @@ class Lowerer:
         for value in values:
             tensor = value.const_value
             assert tensor is not None
-            self.operands[value] = Constant(self.name_of(value), _param(tensor, self.name_of(value)), _origin(value))
+            self.operands[value] = Constant(
+                self.name_of(value), param_of(tensor, self.name_of(value)), value_origin(value)
+            )
 
     def nodes(self, nodes: Iterable[onnx_ir.Node]) -> None:
         """Lower nodes, in topological order."""
@@ -170,7 +171,7 @@ class Lowerer:
         rule = LOWERINGS.get(op_type)
         if rule is None:
             raise Refusal(REASONS.get(op_type, f"no path-lifting semantics for {op_type}"))
-        _check_element_type(view, rule.takes)
+        view.require(rule.takes)
         lowered = rule.lower(view)
         return (self._named(view, lowered),) if isinstance(lowered, Value | Constant) else lowered
 
@@ -187,7 +188,7 @@ class Lowerer:
         else:
             kinds = {"f": onnx_ir.DataType.FLOAT, "i": onnx_ir.DataType.INT64, "s": onnx_ir.DataType.STRING}
             tensor = onnx_ir.tensor(attribute.value, kinds[attribute.name.removeprefix("value_")[0]])
-        return Constant(name, _param(tensor, name), node_origin(node))
+        return Constant(name, param_of(tensor, name), node_origin(node))
 
     def _fold(self, view: OnnxNode) -> list[Constant] | None:
         operands = view.operands
@@ -258,34 +259,16 @@ class Lowerer:
     def _refine(self, values: Sequence[Value], declared: Sequence[onnx_ir.Value]) -> None:
         """Add what the file says about types to what the IR infers; of two claims the IR's own stands."""
         types = list(self.builder[values[0]].types)
-        refined = [self._merged(t, value) for t, value in zip(types, declared, strict=False)]
-        if refined != types[: len(refined)]:
-            self.builder.replace_node(values[0], types=(*refined, *types[len(refined) :]))
-
-    def _merged(self, inferred: ValueType, value: onnx_ir.Value) -> ValueType:
-        declared = value_type(value)
-        if (
-            declared in (inferred, UNKNOWN)
-            or not isinstance(inferred, TensorType)
-            or not isinstance(declared, TensorType)
-        ):
-            return inferred
-        dtype = inferred.dtype or declared.dtype
-        shape: Dims | None
-        if inferred.shape is None or declared.shape is None:
-            shape, agree = (inferred.shape if declared.shape is None else self._trusted(declared.shape)), True
-        else:
-            pairs = [unify(a, b) for a, b in zip(inferred.shape, self._trusted(declared.shape), strict=False)]
-            agree = len(inferred.shape) == len(declared.shape) and all(ok for ok, _ in pairs)
-            shape = tuple(d for _, d in pairs)
-        if not agree or (declared.dtype is not None and dtype != declared.dtype):
-            self.warnings.append(f"value {value.name!r} is declared as {declared}, but is {inferred}")
-            return inferred
-        return TensorType(dtype, shape)
-
-    def _trusted(self, shape: Dims) -> Dims:
-        # An extent's name means something only where it can be traced to an input.
-        return tuple(d if isinstance(d, int) or d in self._symbols else None for d in shape)
+        refined = list(types)
+        for i, (inferred, value) in enumerate(zip(types, declared, strict=False)):
+            claim = value_type(value)
+            agreed = agreement(inferred, claim, self._symbols)
+            if agreed is None:
+                self.warnings.append(f"value {value.name!r} is declared as {claim}, but is {inferred}")
+            else:
+                refined[i] = agreed
+        if refined != types:
+            self.builder.replace_node(values[0], types=tuple(refined))
 
     def finish(self) -> Graph:
         """Return the graph without dead nodes; initializers that nothing ever read stay."""
@@ -317,58 +300,3 @@ class Lowerer:
         if self.builder[value].names[value.port] == name:
             return value
         return self.builder.op("Identity", value, name=name)
-
-
-def node_origin(node: onnx_ir.Node) -> Origin:
-    """Return what the user said about a node."""
-    return provenance.origin(node.name, node.doc_string, node.metadata_props)
-
-
-def _origin(value: onnx_ir.Value) -> Origin:
-    return provenance.origin(None, value.doc_string, value.metadata_props)
-
-
-def _param(tensor: onnx_ir.TensorProtocol, name: str) -> Param:
-    where = f"tensor {name!r}"
-    dtype = numpy_dtype(tensor.dtype, where)
-
-    def load() -> Array:
-        with foreign(f"read {where}"):
-            return tensor.numpy()
-
-    return Param(dtype, tuple(d for d in tensor.shape if isinstance(d, int)), load)
-
-
-def _check_element_type(view: OnnxNode, takes: Takes) -> None:
-    if takes == "any" or not view.node.inputs:
-        return
-    dtype = view.type(view.input(0)).dtype
-    if dtype is None and isinstance(declared := value_type(view.node.outputs[0]), TensorType):
-        dtype = declared.dtype
-    if takes == "real" and dtype is None:
-        raise Refusal("the element type of its input is not known", "run ONNX shape inference first")
-    if dtype is None or is_float(dtype):
-        return
-    if takes == "real":
-        raise Refusal("integer arithmetic")
-    if DTYPE_NAMES[dtype] not in MOVABLE:
-        raise Refusal(f"elements of type {DTYPE_NAMES[dtype]}")
-
-
-def _info(model: onnx_ir.Model) -> ModelInfo:
-    properties = {
-        "producer_name": model.producer_name,
-        "producer_version": model.producer_version,
-        "domain": model.domain,
-        "model_version": model.model_version,
-        "doc_string": model.doc_string,
-    }
-    return ModelInfo(
-        name=model.graph.name or "graph",
-        doc=model.graph.doc_string or "",
-        ir_version=model.ir_version,
-        opsets=MappingProxyType(dict(model.opset_imports)),
-        properties=MappingProxyType({k: str(v) for k, v in properties.items() if v}),
-        metadata=MappingProxyType(dict(model.metadata_props)),
-        graph_metadata=MappingProxyType(dict(model.graph.metadata_props)),
-    )

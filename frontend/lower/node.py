@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir
 
 from pathlift.frontend.fold import Constant, computed
-from pathlift.frontend.lower.registry import Refusal
+from pathlift.frontend.lower.registry import Refusal, Takes
 from pathlift.frontend.types import value_type
 from pathlift.ir.graph import Value
-from pathlift.ir.types import Array, Dim, Dims, TensorType, is_float
+from pathlift.ir.types import DTYPE_NAMES, Array, Dim, Dims, TensorType, is_float
 
 if TYPE_CHECKING:
     from pathlift.frontend.lower.model import Lowerer
 
 Operand = Value | Constant
 Ints = tuple[int, ...]
+MOVABLE = frozenset(["i64", "i32", "i16", "i8", "u8", "bool"])
+"""Element types other than floats that rearranging ops carry; more exotic ones stay with ONNX."""
 
 
 class OnnxNode:
@@ -165,10 +167,21 @@ class OnnxNode:
         if any(self.used(i) for i in range(1, len(self.node.outputs))):
             raise Refusal(reason)
 
-    def all_real(self, *operands: Operand) -> None:
-        """Refuse the node unless every operand holds real numbers."""
-        if not all(is_float(self.type(x).dtype) for x in operands):
+    def require(self, takes: Takes) -> None:
+        """Refuse the node unless its first operand holds what its lowering takes."""
+        if takes == "any" or not self.node.inputs:
+            return
+        dtype = self.type(self.input(0)).dtype
+        if dtype is None and isinstance(declared := value_type(self.node.outputs[0]), TensorType):
+            dtype = declared.dtype
+        if takes == "real" and dtype is None:
+            raise Refusal("the element type of its input is not known", "run ONNX shape inference first")
+        if dtype is None or is_float(dtype):
+            return
+        if takes == "real":
             raise Refusal("integer arithmetic")
+        if DTYPE_NAMES[dtype] not in MOVABLE:
+            raise Refusal(f"elements of type {DTYPE_NAMES[dtype]}")
 
     # Building.
 

@@ -54,12 +54,15 @@ def _interpolation(node: OnnxNode) -> dict[str, Any]:
     coordinates = node.text("coordinate_transformation_mode", "half_pixel")
     if coordinates not in COORDINATES:
         raise Refusal(f"coordinates {coordinates}")
+    mode, nearest = node.text("mode", "nearest"), node.text("nearest_mode", "round_prefer_floor")
+    if (coordinates, mode) == ("half_pixel_symmetric", "nearest") and nearest in ("floor", "ceil"):
+        raise Refusal("positions on the grid, which the rounding of the runtime decides")
     if node.integer("antialias"):
         raise Refusal("antialiasing")
     return {
-        "mode": node.text("mode", "nearest"),
+        "mode": mode,
         "coordinates": coordinates,
-        "nearest_mode": node.text("nearest_mode", "round_prefer_floor"),
+        "nearest_mode": nearest,
         "cubic_coeff_a": node.real("cubic_coeff_a", -0.75),
         "exclude_outside": bool(node.integer("exclude_outside")),
     }

@@ -30,25 +30,27 @@ def reshape_target(dims: Sequence[Dim], kept: int = 1) -> Ints:
 @lowering("Reshape", takes="movable")
 def reshape(node: OnnxNode) -> Operand:
     """A target that is constant, or known but for one extent."""
-    x = node.input(0)
-    declared = node.declared()
-    target = node.extents(1)
+    x, declared, target = node.input(0), node.declared(), node.extents(1)
     if target is None:
         if declared is None:
             raise Refusal("its shape is computed from data")
         target = list(declared)
     elif node.integer("allowzero") and 0 in target:
         raise Refusal("a literal extent of zero")
-    if declared is not None and len(declared) == len(target):
-        target = [
-            d if isinstance(t, str | None) and isinstance(d, int) else t for t, d in zip(target, declared, strict=True)
-        ]
     dims = node.type(x).shape or ()
-    own = [isinstance(t, str) and i < len(dims) and dims[i] == t for i, t in enumerate(target)]
-    known = [t if isinstance(t, int) else 0 if same else -1 for t, same in zip(target, own, strict=True)]
+    known = [_target(d, dims[i] if i < len(dims) else None) for i, d in enumerate(target)]
+    if known.count(-1) > 1 and declared is not None and len(declared) == len(target):
+        known = [d if t is None and isinstance(d, int) else k for t, k, d in zip(target, known, declared, strict=True)]
     if known.count(-1) > 1:
         raise Refusal("more than one unknown extent", "give the input's shape")
     return node.result("Reshape", x, shape=tuple(known))
+
+
+def _target(wanted: Dim, own: Dim) -> int:
+    """Return an entry of a Reshape target: a number, or 0 where the symbol is the input's own, or −1."""
+    if isinstance(wanted, int):
+        return wanted
+    return 0 if wanted is not None and wanted == own else -1
 
 
 @lowering("Flatten", takes="movable")

@@ -33,12 +33,19 @@ def branch(nodes: list[Any], output: str, constants: Any = ()) -> onnx.GraphProt
     return helper.make_graph(nodes, "branch", [], [helper.make_empty_tensor_value_info(output)], list(constants))
 
 
+def if_(condition: str, output: str, then: list[Any], otherwise: list[Any], constants: Any = ()) -> Any:
+    then_branch = branch(then, then[-1].output[0], constants)
+    return node(
+        "If", condition, output, then_branch=then_branch, else_branch=branch(otherwise, otherwise[-1].output[0])
+    )
+
+
 @pytest.mark.parametrize("condition", [True, False])
 def test_if_with_a_constant_condition_is_its_branch(compare: Any, rng: Rng, condition: bool) -> None:
     w = onnx.numpy_helper.from_array(f32(rng, 3), "w")
     nodes = [
-        node("If", "c", "y", then_branch=branch([node("Add", "x w", "t")], "t", [w]), else_branch=branch([node("Relu", "x", "t")], "t")),
-        node("If", "c", "z", then_branch=branch([node("Neg", "y", "t")], "t"), else_branch=branch([node("Abs", "y", "t")], "t")),
+        if_("c", "y", [node("Add", "x w", "t")], [node("Relu", "x", "t")], [w]),
+        if_("c", "z", [node("Neg", "y", "t")], [node("Abs", "y", "t")]),
         node("Relu", "z", "t"),
     ]  # fmt: skip
     graph = compare(nodes, {"x": f32(rng, 2, 3)}, {"c": np.array(condition)}, ["t", "y"])
@@ -51,7 +58,7 @@ def test_if_with_a_constant_condition_is_its_branch(compare: Any, rng: Rng, cond
 def test_if_on_data_is_opaque(compare: Any, rng: Rng) -> None:
     nodes = [
         node("Relu", "x", "r"),
-        node("If", "c", "y", then_branch=branch([node("Add", "r w", "t")], "t"), else_branch=branch([node("Identity", "x", "u")], "u")),
+        if_("c", "y", [node("Add", "r w", "t")], [node("Identity", "x", "u")]),
     ]  # fmt: skip
     graph = compare(nodes, {"x": f32(rng, 2, 3), "c": np.array(True)}, {"w": f32(rng, 3)}, ["y"])
     attrs = graph["y"].attrs
@@ -60,12 +67,13 @@ def test_if_on_data_is_opaque(compare: Any, rng: Rng) -> None:
 
 
 def test_loop_is_opaque(compare: Any, rng: Rng) -> None:
+    info = helper.make_tensor_value_info
     body = helper.make_graph(
         [node("Identity", "go", "go2"), node("Add", "acc w", "acc2")],
         "body",
-        [helper.make_tensor_value_info("i", 7, []), helper.make_tensor_value_info("go", 9, []), helper.make_tensor_value_info("acc", 1, [2, 3])],
-        [helper.make_tensor_value_info("go2", 9, []), helper.make_tensor_value_info("acc2", 1, [2, 3])],
-    )  # fmt: skip
+        [info("i", TensorProto.INT64, []), info("go", TensorProto.BOOL, []), info("acc", TensorProto.FLOAT, [2, 3])],
+        [info("go2", TensorProto.BOOL, []), info("acc2", TensorProto.FLOAT, [2, 3])],
+    )
     nodes = [node("Loop", "n  x", "l", body=body), node("Relu", "l", "y")]
     graph = compare(nodes, {"x": f32(rng, 2, 3)}, {"n": np.array(3), "w": f32(rng, 3)}, ["y"])
     assert graph["l"].attrs["captures"] == ("w",)
@@ -203,3 +211,26 @@ def test_names_that_fresh_ones_could_take(compare: Any, rng: Rng) -> None:
     nodes = [node("Sub", "c x", "y"), node("Relu", "y", "y_neg"), node("Mean", "y_neg y", "z")]
     graph = compare(nodes, {"x": f32(rng, 2, 3)}, {"c": f32(rng, 3)}, ["z"])
     assert ops(graph) == ["Neg", "Add", "Relu", "Sum", "Div"]
+
+
+def test_declared_sizes_do_not_close_what_the_input_leaves_open(model_of: Any, dyn: Any, rng: Rng) -> None:
+    nodes = [
+        node("Relu", "x", "r"), node("Shape", "r", "s"), node("Slice", "s zero one", "n"),
+        node("Concat", "n rest", "t", axis=0), node("Reshape", "r t", "y"),
+    ]  # fmt: skip
+    constants = {"zero": np.array([0]), "one": np.array([1]), "rest": np.array([2, 2])}
+    model = model_of(nodes, {"x": dyn(f32(rng, 1, 4), ("N", 4))}, constants, ["y"])
+    model.graph.value_info.append(helper.make_tensor_value_info("r", TensorProto.FLOAT, [1, 4]))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2, 2]))
+    graph = load(model.SerializeToString())
+    assert (graph["r"].types[0].shape, graph["y"].types[0].shape) == (("N", 4), ("N", 2, 2))
+    assert graph["y"].attrs["shape"] == (0, 2, 2)
+
+
+def test_functions_that_cannot_be_inlined_are_refused(model_of: Any) -> None:
+    model = model_of([helper.make_node("F", ["x"], ["y"], domain="own")], {"x": np.ones(2, np.float32)}, {}, ["y"])
+    function = helper.make_function("own", "F", ["a"], ["b"], [node("Relu", "a", "b")], [helper.make_opsetid("", 17)])
+    model.functions.append(function)
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    with pytest.raises(UnsupportedError, match="PL0394"):
+        load(model.SerializeToString())

@@ -38,7 +38,7 @@ def test_run_and_observe():
 
 def test_a_missing_feed_and_a_missing_rule_are_named():
     graph = parse_graph(TEXT)
-    with pytest.raises(UsageError, match="PL0401 input 'x' is not fed hint: inputs: x"):
+    with pytest.raises(UsageError, match="PL0405 input 'x' is not fed hint: inputs: x"):
         run(graph, Numeric(), {})
 
     class Nothing(Algebra[int]):

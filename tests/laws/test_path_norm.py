@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Param
 from pathlift.passes.path_norm import PathNorm
-from pathlift.testing import assert_path_norm, execute, oracle, random_rescale, rescaling_sites, samples
+from pathlift.testing import assert_path_norm, execute, in_float64, oracle, random_rescale, rescaling_sites, samples
 from pathlift.testing.strategies import feeds, graphs
 
 CheckLaw = Callable[..., None]
@@ -99,15 +99,6 @@ def test_invariant_under_rescaling_by_any_magnitude(check_law: CheckLaw, q: floa
         assert a == b or abs(a - b) < (1e-12 if dtype == "float64" else 1e-5), f"{a} and {b}"
 
     check_law(law, chains(), st.integers(0, 2**16))
-
-
-def in_float64(graph: Graph) -> Graph:
-    b = graph.edit()
-    for key in graph.params:
-        if all(graph[user].op in ("Gemm", "Conv") for user, _, _ in graph.users(key)):
-            param = Param.of(graph[key].value.numpy().astype(np.float64))
-            b.replace_node(Value(key), value=param, types=(param.type,))
-    return b.finish()
 
 
 def test_rescaling_is_an_equivalence(check_law: CheckLaw) -> None:

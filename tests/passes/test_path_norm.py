@@ -19,9 +19,16 @@ def norm(graph: Graph, q: float = 1.0, **options: object) -> float:
     return 0.0 if result.value is None and result.zero else result.value  # type: ignore[return-value]
 
 
-def start(*shape: int | str) -> tuple[Builder, Value]:
-    b = Builder()
-    return b, b.input("x", shape)
+class Double(Builder):
+    """A builder whose inputs and parameters are float64: test values are then exact."""
+
+    def param(self, value: object, name: str = "", **_: object) -> Value:
+        return super().param(np.asarray(value, np.float64), name)
+
+
+def start(*shape: int | str | None) -> tuple[Builder, Value]:
+    b = Double()
+    return b, b.input("x", shape, "f64")
 
 
 # ---- what the published code computes silently wrong

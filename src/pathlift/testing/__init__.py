@@ -19,7 +19,7 @@ from pathlift.testing.assertions import (
     onnxruntime_session,
     random_feeds,
 )
-from pathlift.testing.rescaling import random_rescale, rescaling_sites
+from pathlift.testing.rescaling import in_float64, random_rescale, rescaling_sites
 from pathlift.testing.samples import sample, samples
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "assert_path_norm",
     "assert_same_as_onnxruntime",
     "execute",
+    "in_float64",
     "onnxruntime_session",
     "random_feeds",
     "random_rescale",

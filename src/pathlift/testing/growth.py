@@ -121,20 +121,9 @@ class Growth:
         margins = [k - 1 if d == 1 else 0 for k, d in zip(kernel, dilations, strict=True)]
         pads = tuple(self.integer(0, m) for m in margins + margins)
         strides = tuple(self.integer(1, 2) for _ in sizes)
-        # ONNX's shape inference (not its execution) miscounts where a last window would start in the end padding;
-        # ONNX Runtime then refuses what follows. The samples have such a window, at the end of a graph.
-        ceil_mode = self.flag() and not any(
-            _drops(n, d * (k - 1) + 1, s, pads[i], pads[i + len(sizes)])
-            for i, (n, d, k, s) in enumerate(zip(sizes, dilations, kernel, strides, strict=True))
-        )
         return {
-            "kernel": kernel, "strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": ceil_mode
+            "kernel": kernel, "strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": self.flag()
         }  # fmt: skip
-
-
-def _drops(size: int, reach: int, stride: int, begin: int, end: int) -> bool:
-    """Whether rounding up would start a window in the end padding."""
-    return -(-(size + begin + end - reach) // stride) * stride >= size + begin
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from pathlift.ir.builder import Builder
-from pathlift.ir.graph import Graph, Value
-from pathlift.ir.types import Array, Param, TensorType
+from pathlift.ir.graph import Graph, Value, freeze_attrs
+from pathlift.ir.types import DTYPES, Array, Param, TensorType, ValueType, is_float
 
 _ELEMENTWISE = {"Relu", "LeakyRelu", "Abs", "Identity"}
 _PER_CHANNEL = _ELEMENTWISE | {"MaxPool", "AveragePool"}
@@ -30,12 +31,12 @@ def random_rescale(graph: Graph, rng: np.random.Generator, *, powers_of_two: boo
     rng
         What the factors are drawn from.
     powers_of_two
-        Whether λ is a power of two, which rounds nothing; else the weights become float64, so that they are hardly
-        rounded either.
+        Whether λ is a power of two, which rounds nothing; else the graph becomes float64, so that the weights are
+        hardly rounded either.
     octaves
         λ is log-uniform in [2**-octaves, 2**octaves]. Beyond 40 or so, weights should be float64 already.
     """
-    b = graph.edit()
+    b = (graph if powers_of_two else in_float64(graph)).edit()
     for first, second, repeats in rescaling_sites(graph):
         weights, *bias = (v.node for v in graph.inputs_of(first)[1:] if v is not None)
         axis = _axis(graph, first, out=True)
@@ -52,6 +53,25 @@ def random_rescale(graph: Graph, rng: np.random.Generator, *, powers_of_two: boo
         inverse = np.repeat(1 / factors, repeats)
         _multiply(b, reader.node, _axis(graph, second, out=False), inverse, exact=powers_of_two)
     return b.finish()
+
+
+def in_float64(graph: Graph) -> Graph:
+    """Return the same graph with every real number held in float64: weights keep their values."""
+    b = graph.edit()
+    for key in graph.order:
+        node = graph[key]
+        changes: dict[str, Any] = {"types": tuple(map(_double, node.types))}
+        if node.value is not None and is_float(node.value.dtype):
+            changes["value"] = Param.of(node.value.numpy().astype(np.float64))
+        if node.op == "Cast":
+            changes["attrs"] = freeze_attrs({"to": "f64"})
+        b.replace_node(Value(key), **changes)
+    return b.finish()
+
+
+def _double(type_: ValueType) -> ValueType:
+    known = isinstance(type_, TensorType) and is_float(type_.dtype)
+    return TensorType(DTYPES["f64"], type_.shape) if known and isinstance(type_, TensorType) else type_
 
 
 def rescaling_sites(graph: Graph) -> Iterator[tuple[str, str, int]]:

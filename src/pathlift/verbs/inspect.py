@@ -28,7 +28,7 @@ class InspectResult(Result):
         return {
             "ops": dict(sorted(Counter(str(n.attrs.get("op_type", n.op)) for n in nodes).items())),
             "opaque": sum(n.op == "Opaque" for n in nodes),
-            "inputs": [_interface(key, graph[key].types[0]) for key in graph.inputs],
+            "inputs": [_interface(graph[key].names[0], graph[key].types[0]) for key in graph.inputs],
             "outputs": [_interface(graph.name_of(v), graph.type_of(v)) for v in graph.outputs],
             "parameters": {
                 "count": sum(p.size for p in params),
