@@ -110,7 +110,7 @@ class PathNormAlgebra(Algebra[Operand]):
         x = x.aligned(axes)
         y = f(x.m, q=self.q)
         if self.q > 8 and bool((f(torch.ones_like(x.m), q=self.q) < 2.0**-60).any()):
-            raise UnsupportedError("0313", f"the coefficients of this map vanish at q = {self.q:g}", hint="a smaller q")
+            raise UnsupportedError("0317", f"the coefficients of this map vanish at q = {self.q:g}", hint="a smaller q")
         e = x.e if y.ndim == x.rank else x.e.squeeze(axes)
         fan_in = max(1, x.m.numel() // max(1, y.numel())) * 4 + 8
         return Scaled(y, e, x.roundings + fan_in).normalized()

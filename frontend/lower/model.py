@@ -148,9 +148,19 @@ class Lowerer:
         if node.op_type == "Constant" and not node.domain:
             return [self._constant(node)]
         view = OnnxNode(self, node, node.version or self.model.opset_imports.get(node.domain, 1))
+        try:
+            return self._lowered(view)
+        except GraphError as error:
+            raise InvalidModelError("0152", error.message) from error
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            # Attributes and operands come from the file; what no lowering foresees is one that its operator forbids.
+            message = f"node {node.name or view.names[0]!r} ({node.op_type}) is malformed: {error}"
+            raise InvalidModelError("0153", message) from error
+
+    def _lowered(self, view: OnnxNode) -> Sequence[Operand]:
         known = propagate(view)
         if known is not None and known.is_complete:
-            return [Constant(view.names[0], known.param(), node_origin(node))]
+            return [Constant(view.names[0], known.param(), node_origin(view.node))]
         folded = self._fold(view)
         if folded is not None:
             return folded
@@ -158,8 +168,6 @@ class Lowerer:
             lowered = self._lower(view)
         except Refusal as refusal:
             lowered = self.opaque(view, refusal.reason, refusal.hint)
-        except GraphError as error:
-            raise InvalidModelError("0152", error.message) from error
         if known is not None and isinstance(lowered[0], Value):
             self.extents[lowered[0]] = known
         return lowered

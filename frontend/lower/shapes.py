@@ -88,7 +88,8 @@ def _extents(node: OnnxNode, operand: Value | Constant) -> Extents | None:
 
 
 def _shape(node: OnnxNode) -> Extents | None:
-    type_ = node.lowerer.type_of(node.input(0))
+    operand = node.optional(0)
+    type_ = None if operand is None else node.lowerer.type_of(operand)
     if not isinstance(type_, TensorType) or type_.shape is None:
         return None
     if node.op_type == "Size":

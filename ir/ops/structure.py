@@ -16,7 +16,7 @@ def identity(alg: Algebra[T], x: T) -> T:  # noqa: ARG001
 
 @op("Cast")
 def cast(alg: Algebra[T], x: T, *, to: str) -> T:
-    """Another floating-point format; the same real number (its rounding is an assumption that analyses list)."""
+    """Another floating-point format; read as the same real number."""
     return alg.move((x,), views.Cast(to))
 
 

@@ -55,7 +55,7 @@ def inspect(model: Model, memory_limit: MemoryLimit = "8GB") -> Result:
 @verb(render.norm)
 def norm(
     model: Model,
-    q: Annotated[str, typer.Option("--q", metavar="Q,...", help="Exponents; inf is one.")] = "1",
+    q: Annotated[str, typer.Option("--q", metavar="Q,...", help="Exponents, positive and finite.")] = "1",
     pooling: Annotated[
         Literal["sum", "max"], typer.Option("--pooling", help="How paths that meet in a pooling window combine.")
     ] = "sum",

@@ -140,7 +140,7 @@ def path_norm(
     neurons = neuron_graph(graph, shapes)
     count = path_count(neurons)
     if count > limit:
-        raise UsageError("0403", f"{count} paths are more than {limit}", hint="use a smaller network")
+        raise UsageError("0491", f"{count} paths are more than {limit}", hint="use a smaller network")
 
     def norm(output: int) -> float:
         return vector_norm([abs(w) for w in path_weights(neurons, output, inputs_only=inputs_only)], q)
@@ -166,5 +166,5 @@ def _extents(graph: Graph, name: str, shapes: Mapping[str, tuple[int, ...]]) -> 
     if name in shapes:
         return shapes[name]
     if not isinstance(type_, TensorType) or type_.shape is None:
-        raise UsageError("0402", f"the shape of input {name!r} is not known", hint="pass it in shapes")
+        raise UsageError("0490", f"the shape of input {name!r} is not known", hint="pass it in shapes")
     return tuple(d if isinstance(d, int) else 1 for d in type_.shape)
