@@ -11,6 +11,7 @@ import onnx_ir
 from onnx import TypeProto, helper
 from onnx.onnx_cpp2py_export.shape_inference import InferenceError
 
+from pathlift.frontend.read.tensors import MAX_RANK
 from pathlift.ir.dims import unify
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.types import DTYPE_NAMES, UNKNOWN, Array, Dim, Dims, OtherType, TensorType, ValueType
@@ -113,6 +114,8 @@ def infer_types(
     data
         Values of small operands, by name; they decide shapes.
     """
+    if not _is_safe(proto, inputs, version):
+        return None
     types = {}
     for name, t in zip(proto.input, inputs, strict=False):
         if name:
@@ -127,6 +130,24 @@ def infer_types(
     except (onnx.defs.SchemaError, onnx.checker.ValidationError, InferenceError, TypeError, ValueError, RuntimeError):
         return None
     return [_tensor_type(found.get(name)) for name in proto.output]
+
+
+def _is_safe(proto: onnx.NodeProto, inputs: Sequence[ValueType | None], version: int) -> bool:
+    """Whether ONNX's inference can be asked about a node: it ends the process on some that its schemas forbid."""
+    try:
+        schema = onnx.defs.get_schema(proto.op_type, version, proto.domain)
+    except onnx.defs.SchemaError:
+        return False
+    single = onnx.defs.OpSchema.FormalParameterOption.Single
+    required = [i for i, formal in enumerate(schema.inputs) if formal.option == single]
+    if any(i >= len(proto.input) or not proto.input[i] for i in required):
+        return False
+    first = inputs[0] if inputs else None
+    rank = len(first.shape) if isinstance(first, TensorType) and first.shape is not None else MAX_RANK
+    numbers = {a.name: a.i for a in proto.attribute if a.type == onnx.AttributeProto.INT}
+    in_range = all(-rank - 1 <= v <= rank for name, v in numbers.items() if name in ("axis", "batch_axis", "time_axis"))
+    positive = all(numbers.get(name, 0) >= 0 for name in ("batch_dims", "num_scan_inputs"))
+    return in_range and positive and numbers.get("num_outputs", len(proto.output)) == len(proto.output)
 
 
 def _tensor_proto(t: TensorType) -> TypeProto:

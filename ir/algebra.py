@@ -66,7 +66,7 @@ class Algebra(Generic[T]):
         raise self.refusal("an order statistic")
 
     def move(self, xs: Sequence[T], v: View) -> T:
-        """Rearrange elements: reshape, transpose, slice, concat, pad …"""
+        """Rearrange elements: reshape, transpose, slice, concat, pad and so on."""
         raise self.refusal("a rearrangement")
 
     def apply(self, f: Nonlinear, xs: Sequence[T | None], types: Sequence[ValueType]) -> tuple[T, ...]:

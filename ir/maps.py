@@ -54,7 +54,7 @@ class Contract(LinearMap):
                 raise GraphError("0528", f"shapes {list(x)} and {list(w)} disagree in {letter!r} of {self.equation!r}")
         return tuple(d for letter in out for d in (x[:lead] if letter == "." else (extents[letter],)))
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:  # noqa: ARG002 (no fixed coefficients)
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:
         import torch
 
         assert w is not None
@@ -92,7 +92,7 @@ class Conv(LinearMap):
         )
         return (x[0], w[0], *spatial)
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:  # noqa: ARG002
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:
         import torch.nn.functional as F
 
         assert w is not None
@@ -134,7 +134,7 @@ class ConvTranspose(LinearMap):
         channels = w[1] * self.groups if isinstance(w[1], int) else None
         return (x[0], channels, *spatial)
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:  # noqa: ARG002
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:
         import torch.nn.functional as F
 
         assert w is not None
@@ -163,10 +163,10 @@ class AveragePool(LinearMap):
     ceil_mode: bool = False
     count_include_pad: bool = False
 
-    def shape(self, x: Dims, w: Dims | None) -> Dims:  # noqa: ARG002
+    def shape(self, x: Dims, w: Dims | None) -> Dims:
         return pooled_shape(x, self.kernel, self.strides, self.pads, self.dilations, self.ceil_mode)
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:  # noqa: ARG002
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:
         total = x
         for i in range(len(self.kernel)):
             total = total * 0 if x.shape[i + 2] == 0 else self._along(total, i, 1.0 if q is None else q)
@@ -202,10 +202,10 @@ class Reduce(LinearMap):
     keepdims: bool
     mean: bool
 
-    def shape(self, x: Dims, w: Dims | None) -> Dims:  # noqa: ARG002
+    def shape(self, x: Dims, w: Dims | None) -> Dims:
         return reduced(x, self.axes, self.keepdims)
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:  # noqa: ARG002
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:
         axes = normalized_axes(self.axes, x.ndim)
         if not axes:
             return x

@@ -61,7 +61,7 @@ class Numeric(Algebra[Any]):
     def move(self, xs: Sequence[Tensor], v: View) -> Tensor:
         return v(*xs)
 
-    def apply(self, f: Nonlinear, xs: Sequence[Any], types: Sequence[ValueType]) -> tuple[Any, ...]:  # noqa: ARG002
+    def apply(self, f: Nonlinear, xs: Sequence[Any], types: Sequence[ValueType]) -> tuple[Any, ...]:
         if f.execute is not None:
             result = f.execute(*xs)
             return result if isinstance(result, tuple) else (result,)

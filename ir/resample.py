@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from math import floor, inf
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 COORDINATES: dict[str, Callable[[Array, Any, Any, Any], Array]] = {
-    # (output index, scale, input extent, output extent) -> position on the input axis, all of one float type
-    "half_pixel": lambda i, scale, n, m: (i + 0.5) / scale - 0.5,  # noqa: ARG005
-    "half_pixel_symmetric": lambda i, scale, n, m: n / 2 * (1 - m / (scale * n)) + (i + 0.5) / scale - 0.5,
-    "pytorch_half_pixel": lambda i, scale, n, m: (i + 0.5) / scale - 0.5 if m > 1 else i * 0.0,  # noqa: ARG005
-    "align_corners": lambda i, scale, n, m: i * (n - 1) / (m - 1) if m > 1 else i * 0.0,  # noqa: ARG005
-    "asymmetric": lambda i, scale, n, m: i / scale,  # noqa: ARG005
+    # (output index, scale, input extent, output extent) -> position on the input axis, all of one number type
+    "half_pixel": lambda i, scale, n, m: ((2 * i + 1) / scale - 1) / 2,
+    "half_pixel_symmetric": lambda i, scale, n, m: (n * (1 - m / (scale * n)) + (2 * i + 1) / scale - 1) / 2,
+    "pytorch_half_pixel": lambda i, scale, n, m: ((2 * i + 1) / scale - 1) / 2 if m > 1 else i * 0,
+    "align_corners": lambda i, scale, n, m: i * (n - 1) / (m - 1) if m > 1 else i * 0,
+    "asymmetric": lambda i, scale, n, m: i / scale,
 }
 
 
@@ -67,7 +68,7 @@ class Resample(LinearMap):
     cubic_coeff_a: float = -0.75
     exclude_outside: bool = False
 
-    def shape(self, x: Dims, w: Dims | None) -> Dims:  # noqa: ARG002
+    def shape(self, x: Dims, w: Dims | None) -> Dims:
         out = list(x)
         extents = self.sizes or self.scales
         if len(extents) != len(self.axes) or (self.sizes and self.scales) or not all(0 < e < inf for e in extents):
@@ -84,7 +85,7 @@ class Resample(LinearMap):
         """Output extent along the j-th axis; scales are applied in float32, as in ONNX."""
         return self.sizes[j] if self.sizes else floor(np.float32(n) * np.float32(self.scales[j]))
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:  # noqa: ARG002
+    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:
         import torch
 
         if self.shape(tuple(x.shape), None) == tuple(x.shape):
@@ -98,37 +99,41 @@ class Resample(LinearMap):
             x = torch.tensordot(x, coefficients, dims=([axis], [1])).movedim(-1, axis)
         return x
 
-    def mixed_axes(self, rank: int) -> tuple[int, ...]:  # noqa: ARG002
+    def mixed_axes(self, rank: int) -> tuple[int, ...]:
         return self.axes
 
     def matrix(self, j: int, n: int) -> Array:
         """Coefficients along the j-th axis for `n` input values: ``(out, n)`` in float64."""
         m = self._extent(j, n)
-        # A nearest position jumps where rounding decides, so it is computed as ONNX Runtime does, in float32.
-        real = np.float32 if self.mode == "nearest" else np.float64
+        # A nearest position jumps where rounding decides, so it is computed as ONNX Runtime does, in float32. The others
+        # are exact: a coefficient that is 0 must not become 1e-16, of which any small power is an edge that counts.
+        real: Callable[[Any], Any] = np.float32 if self.mode == "nearest" else Fraction
         scale = real(m) / real(n) if self.sizes else real(self.scales[j])
-        position = COORDINATES[self.coordinates](np.arange(m, dtype=real), scale, real(n), real(m))
+        index = np.array([real(i) for i in range(m)])
+        position = COORDINATES[self.coordinates](index, scale, real(n), real(m))
         if self.mode == "nearest":
             taps = _NEAREST[self.nearest_mode](position).astype(np.int64)[:, None]
             weights = np.ones(taps.shape)
         else:
-            base = np.floor(position)
+            base = np.array([floor(p) for p in position])
             t = (position - base)[:, None]
             offsets = np.array([0, 1]) if self.mode == "linear" else np.array([-1, 0, 1, 2])
-            taps = base.astype(np.int64)[:, None] + offsets
+            taps = base[:, None] + offsets
             weights = (
-                np.abs(1 - offsets - t) if self.mode == "linear" else _cubic(np.abs(t - offsets), self.cubic_coeff_a)
+                np.abs(1 - offsets - t)
+                if self.mode == "linear"
+                else _cubic(np.abs(t - offsets), Fraction(self.cubic_coeff_a))
             )
         if self.exclude_outside:
-            weights = np.where((taps >= 0) & (taps < n), weights, 0.0)
+            weights = np.where((taps >= 0) & (taps < n), weights, 0)
             weights = weights / weights.sum(1, keepdims=True)
-        matrix = np.zeros((m, n))
+        matrix = np.zeros((m, n), weights.dtype)
         np.add.at(matrix, (np.arange(m)[:, None], taps.clip(0, n - 1)), weights)
-        return matrix
+        return matrix.astype(np.float64)
 
 
-def _cubic(distance: Array, a: float) -> Array:
+def _cubic(distance: Array, a: Fraction) -> Array:
     """Keys' cubic convolution kernel at these distances."""
     near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
     far = ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
-    return np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
+    return np.where(distance <= 1, near, np.where(distance < 2, far, 0))

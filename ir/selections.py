@@ -97,7 +97,7 @@ class Extremum(OrderStatistic):
 
 @dataclass(frozen=True)
 class Sort(OrderStatistic):
-    """The `k` largest (or smallest) values along `axis`, in that order: every one of them ranges over the whole axis."""
+    """The `k` largest (or smallest) values along `axis`, in order: each ranges over the whole axis."""
 
     axis: int
     k: int

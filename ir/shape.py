@@ -21,7 +21,7 @@ class Shape(Algebra[ValueType]):
     def param(self, p: Param) -> ValueType:
         return p.type
 
-    def derive(self, f: Callable[..., tuple[Any, ...]], *params: ValueType) -> tuple[ValueType, ...]:  # noqa: ARG002
+    def derive(self, f: Callable[..., tuple[Any, ...]], *params: ValueType) -> tuple[ValueType, ...]:
         return params[:2]
 
     def linear(self, f: LinearMap, x: ValueType, w: ValueType | None = None) -> ValueType:
@@ -42,11 +42,11 @@ class Shape(Algebra[ValueType]):
         c: ValueType | float,
         axis: int | None = None,
         *,
-        reciprocal: bool = False,  # noqa: ARG002
+        reciprocal: bool = False,
     ) -> ValueType:
         return x if isinstance(c, float | int) else self.add(x, c, axis)
 
-    def gate(self, x: ValueType, f: Activation, *params: ValueType) -> ValueType:  # noqa: ARG002
+    def gate(self, x: ValueType, f: Activation, *params: ValueType) -> ValueType:
         def unchanged(s: Dims, *slopes: Dims) -> Dims:
             if slopes and not _fits_into(slopes[0], s):
                 raise GraphError("0534", f"slopes {list(slopes[0])} do not broadcast to {list(s)}")

@@ -62,7 +62,8 @@ def apply_aligned(f: LinearMap, x: Scaled, w: Scaled) -> Scaled:
     Scaled
         Exponents vary along the axes that the weights have in the output (the output channels).
     """
-    e, rows = _exponents(f, x := x.aligned(_free_axes(f, x.rank)), w)
+    x = x.aligned(_free_axes(f, x.rank)).normalized()  # so that no product with a weight underflows unnoticed
+    e, rows = _exponents(f, x, w)
     y = f(x.m, w.m * pow2(e, w.m.dtype))
     fan_in = w.m.numel() // max(1, rows.numel())
     return Scaled(y, rows, x.roundings + w.roundings + fan_in + 1).normalized()

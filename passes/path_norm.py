@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import exp2, inf, isinf, ldexp, log, log1p, log2, log10, nextafter
+from math import exp2, inf, ldexp, log, log1p, log2, log10, nextafter
 from typing import ClassVar, Literal
 
 import torch
@@ -203,21 +203,22 @@ class _Evaluation:
 
     def _observe(self, key: str, node: Node, inputs: tuple[Operand | None, ...], outputs: tuple[Operand, ...]) -> None:
         if key in self.algebra.probes:
-            (x,), y = [v for v in inputs if isinstance(v, Scaled)], outputs[0]
-            gain = None if not isinstance(y, Scaled) else (_log2_total(y) - _log2_total(x)) / self.q * _LOG10_2
-            self._gains.append((key, node, gain if gain is not None and abs(gain) < inf else None))
+            assert inputs[0] is not None
+            x, y = self.algebra.signal(inputs[0]), self.algebra.signal(outputs[0])
+            gain = (_log2_total(y) - _log2_total(x)) / self.q * _LOG10_2
+            self._gains.append((key, node, gain if abs(gain) < inf else None))
 
     def norm(self) -> Norm:
         elementwise = {name: y.log2().detach() / self.q * _LOG10_2 for name, y in self._outputs.items()}
         mantissa, exponent, roundings = _sum(self._outputs)
         is_path_norm = self.options.pooling == "sum" and not self.options.inputs_only and not self.algebra.bounded
         log2_norm = log2_of(mantissa.item(), exponent) / self.q
-        if isinf(log2_norm):
+        if log2_norm == -inf:
             return Norm(self.q, None, 0.0, None, self.options.pooling, is_path_norm, elementwise)
         u = 2.0**-53 if self.options.dtype == "float64" else 2.0**-24
         # The computed value is at least (1 − u)^roundings times the true one. The logarithm adds a few roundings of
-        # its own, relative to its size.
-        slack = -roundings * log1p(-u) / self.q / log(2) + 8 * 2.0**-53 * (1 + abs(log2_norm))
+        # its own, relative to its size, or to that of its two parts, which are at least 1 before the q-th root.
+        slack = -roundings * log1p(-u) / self.q / log(2) + 8 * 2.0**-53 * (1 + 1 / self.q + abs(log2_norm))
         return Norm(
             self.q,
             log2_norm * _LOG10_2,

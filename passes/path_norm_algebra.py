@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -108,12 +108,14 @@ class PathNormAlgebra(Algebra[Operand]):
         """A map without parameters (average pool, mean, resize): its coefficients are edges too."""
         axes = f.mixed_axes(x.rank)
         x = x.aligned(axes)
-        y = f(x.m, q=self.q)
-        if self.q > 8 and bool((f(torch.ones_like(x.m), q=self.q) < 2.0**-60).any()):
+        # In float64 also for float32 mantissas: 1/512² to the power 8 is no float32.
+        y = f(x.m.double(), q=self.q)
+        if self.q > 8 and bool((f(torch.ones_like(x.m, dtype=torch.float64), q=self.q) < 2.0**-60).any()):
             raise UnsupportedError("0317", f"the coefficients of this map vanish at q = {self.q:g}", hint="a smaller q")
         e = x.e if y.ndim == x.rank else x.e.squeeze(axes)
-        fan_in = max(1, x.m.numel() // max(1, y.numel())) * 4 + 8
-        return Scaled(y, e, x.roundings + fan_in).normalized()
+        coefficients = (ceil(self.q) + 8) * max(1, len(axes))
+        scaled = Scaled(y, e, x.roundings + _additions(x, y, axes) + coefficients).normalized()
+        return Scaled(scaled.m.to(self.dtype), scaled.e, scaled.roundings + 1).normalized()
 
     def add(self, x: Operand, y: Operand, axis: int | None = None) -> Operand:
         if isinstance(x, Weight) and isinstance(y, Weight):
@@ -162,8 +164,7 @@ class PathNormAlgebra(Algebra[Operand]):
         signal = signal.aligned(axes)
         y = s.pool_sum(signal.m) if self.pooling == "sum" else s.pool_max(signal.m)
         e = signal.e if y.ndim == signal.rank else signal.e.squeeze(axes)
-        fan_in = max(1, signal.m.numel() // max(1, y.numel())) * 4 + 8
-        return Scaled(y, e, signal.roundings + fan_in).normalized()
+        return Scaled(y, e, signal.roundings + _additions(signal, y, axes)).normalized()
 
     def move(self, xs: Sequence[Operand], v: View) -> Operand:
         if all(isinstance(x, Weight) for x in xs):
@@ -195,3 +196,8 @@ class PathNormAlgebra(Algebra[Operand]):
             else:
                 lines.append(f"{op} ({where}) is read as a ReLU: an upper bound for Lipschitz purposes, not ‖Φ‖")
         return lines
+
+
+def _additions(x: Scaled, y: Tensor, axes: Sequence[int]) -> int:
+    """The most additions a term meets when `x` is reduced to `y` over windows (axis by axis), or over whole axes."""
+    return max(x.m.numel() // max(1, y.numel()), sum(x.m.shape[a] for a in axes))

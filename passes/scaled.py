@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from math import ceil, frexp
+from math import ceil, frexp, ldexp
 
 import torch
 
@@ -155,7 +155,8 @@ class Scaled:
         a, b = self.lifted(rank), other.lifted(rank)
         e = torch.maximum(a.e, b.e)
         m = a.m * pow2(a.e - e, a.m.dtype) + b.m * pow2(b.e - e, b.m.dtype)
-        return Scaled(m, e, max(a.roundings, b.roundings) + 1)
+        # Normalized, or a thousand doublings would overflow the mantissas.
+        return Scaled(m, e, max(a.roundings, b.roundings) + 1).normalized()
 
     def times(self, other: Scaled) -> Scaled:
         """Elementwise product, with broadcasting."""
@@ -234,13 +235,17 @@ def power(values: Tensor, q: float, dtype: torch.dtype) -> Scaled:
     k = exponent_of(magnitude)
     zero = k == EMPTY
     mantissa = shifted(magnitude, -k)
-    whole = torch.where(zero, 0.0, k.double() * q)
-    shift = whole.floor()
+    # The fractional part of k·q decides the mantissa: the leading bits of q make a product that is exact.
+    digits, place = frexp(q)
+    leading = ldexp(round(ldexp(digits, 40)), place - 40)
+    k = torch.where(zero, 0, k).double()
+    shift = (k * leading).floor()
+    rest = (k * leading - shift) + k * (q - leading)
     if q <= 32:
-        m = mantissa if q == 1 else mantissa**q * torch.exp2(whole - shift)
+        m = mantissa if q == 1 else mantissa**q * torch.exp2(rest)
     else:  # mantissa**q alone could underflow
         t = torch.where(zero, 0.0, mantissa.log2() * q)
-        m = torch.where(zero, 0.0, torch.exp2(t - t.floor()) * torch.exp2(whole - shift))
+        m = torch.where(zero, 0.0, torch.exp2(t - t.floor()) * torch.exp2(rest))
         shift = shift + t.floor()
     scaled = Scaled.of(m, shift.long())
     return Scaled(scaled.m.to(dtype), scaled.e, power_roundings(q, dtype))
@@ -249,9 +254,9 @@ def power(values: Tensor, q: float, dtype: torch.dtype) -> Scaled:
 def power_roundings(q: float, dtype: torch.dtype) -> int:
     """How many roundings of size u a power may have met; few for small q, in proportion to q beyond 32.
 
-    There an absolute error of q·u in a binary logarithm is a relative one of q·u·ln 2 in the result.
+    There absolute errors of 2·q·u in a binary logarithm are relative ones of 2·q·u·ln 2 in the result.
     """
-    exact = 0 if q == 1 else 4 if q <= 32 else 4 + ceil(q)
+    exact = 0 if q == 1 else 6 if q <= 32 else 6 + 2 * ceil(q)
     return exact + (dtype != torch.float64)
 
 

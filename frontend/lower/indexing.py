@@ -71,6 +71,8 @@ def split(node: OnnxNode) -> tuple[Value, ...]:
         size, count = dims[axis], node.integer("num_outputs", len(node.names))
         if not isinstance(size, int):
             raise Refusal("an unknown extent is split", "give the input's shape")
+        if count != len(node.names):
+            raise Refusal(f"{count} parts for {len(node.names)} outputs")
         part = -(-size // count)
         parts = (part,) * (count - 1) + (size - part * (count - 1),)
     if len(parts) != len(node.names) or min(parts) < 0 or (isinstance(dims[axis], int) and sum(parts) != dims[axis]):

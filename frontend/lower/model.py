@@ -11,12 +11,12 @@ import numpy as np
 import onnx_ir
 
 from pathlift.frontend.fold import FOLDABLE, Constant, check_size, fold
-from pathlift.frontend.functions import KEPT_DOMAIN
 from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.opaque import inputs_of, opaque_attributes, output_types
 from pathlift.frontend.lower.registry import LOWERINGS, REASONS, Refusal
 from pathlift.frontend.lower.shapes import Extents, propagate
 from pathlift.frontend.lower.source import info_of, node_origin, param_of, value_origin
+from pathlift.frontend.read.functions import KEPT_DOMAIN
 from pathlift.frontend.types import agreement, value_type
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import GraphError, InvalidModelError, UnsupportedError

@@ -58,11 +58,11 @@ def global_pool(node: OnnxNode) -> Operand:
 def reduce(node: OnnxNode) -> Operand:
     """A reduction over axes given as an attribute or an input, or over all of them."""
     x, axes = node.input(0), node.axes(1) or ()
-    if not axes and node.integer("noop_with_empty_axes"):
+    if not axes and node.integer("noop_with_empty_axes") == 1:
         return x
     if any(a < 0 for a in axes):
         axes = tuple(sorted(a % max(len(node.dims(x)), 1) for a in axes))
-    return node.result(node.op_type, x, axes=axes, keepdims=bool(node.integer("keepdims", 1)))
+    return node.result(node.op_type, x, axes=axes, keepdims=node.integer("keepdims", 1) == 1)
 
 
 @lowering("TopK")

@@ -76,6 +76,8 @@ def squeeze(node: OnnxNode) -> Operand:
         if not all(isinstance(d, int) for d in dims):
             raise Refusal("which axes have extent 1 is not known", "give the input's shape")
         axes = tuple(i for i, d in enumerate(dims) if d == 1)
+    elif not axes:
+        raise Refusal("an empty list of axes, which runtimes read in two ways")
     return node.result("Squeeze", x, axes=axes)
 
 

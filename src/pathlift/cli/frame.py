@@ -68,7 +68,7 @@ def verb(render: Renderer) -> Callable[[Callable[..., Result]], Callable[..., No
                 int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Say more; twice: most.")
             ] = 0,
             # Declared here for the help and the parser; `run` reads it.
-            debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # noqa: ARG001
+            debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
             **arguments: Any,
         ) -> None:
             configure_logging(quiet=quiet, verbose=verbose)

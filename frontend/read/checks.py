@@ -12,8 +12,8 @@ from graphlib import CycleError, TopologicalSorter
 
 from onnx import FunctionProto, GraphProto, ModelProto, NodeProto
 
-from pathlift.frontend.attributes import check_attributes, parameters
 from pathlift.frontend.protos import describe, quoted, subgraphs
+from pathlift.frontend.read.attributes import check_attributes, parameters
 from pathlift.ir.errors import InvalidModelError
 
 

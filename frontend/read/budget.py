@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from onnx_ir import Attr, AttributeType, Function, Graph, Model, Node, TensorProtocol, Value
 
-from pathlift.frontend.scopes import subgraphs
+from pathlift.frontend.read.scopes import subgraphs
 
 SMALL = 1000  # bytes; bigger tensors are hidden from inference
 MAX_WORK = 4_000_000

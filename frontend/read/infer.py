@@ -8,8 +8,8 @@ import onnx
 import onnx_ir
 from onnx_ir import AttributeType, ExternalTensor, Graph, Model, Node, Shape, TensorProtocol, TensorType, Value
 
-from pathlift.frontend.budget import SMALL, is_affordable
 from pathlift.frontend.protos import foreign
+from pathlift.frontend.read.budget import SMALL, is_affordable
 
 _PLACEHOLDER = "pathlift.weight"  # a domain unknown to ONNX, which therefore believes the declared type of the output
 

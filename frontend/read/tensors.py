@@ -14,8 +14,8 @@ import onnx_ir
 from onnx import AttributeProto, ModelProto, SparseTensorProto, TensorProto
 from onnx_ir import DataType
 
-from pathlift.frontend.external import ExternalData
 from pathlift.frontend.protos import all_graphs, all_nodes, all_tensors, describe, foreign, quoted
+from pathlift.frontend.read.external import ExternalData
 from pathlift.ir.errors import InvalidModelError, UnsafeModelError, UnsupportedError
 
 MAX_RANK = 64  # NumPy's own limit

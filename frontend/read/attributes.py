@@ -9,7 +9,7 @@ from onnx import AttributeProto, FunctionProto, ModelProto, TensorProto, TypePro
 from onnx_ir import DataType
 
 from pathlift.frontend.protos import all_graphs, quoted
-from pathlift.frontend.tensors import MAX_RANK
+from pathlift.frontend.read.tensors import MAX_RANK
 from pathlift.ir.errors import InvalidModelError, UnsupportedError
 
 _FIELD_OF = {

@@ -59,15 +59,15 @@ from pathlib import Path
 import onnx
 import onnx_ir
 
-from pathlift.frontend.attributes import check_types
-from pathlift.frontend.checks import check_structure
-from pathlift.frontend.external import ExternalData
-from pathlift.frontend.functions import check_functions, inline, prepare_inlining
-from pathlift.frontend.header import parse, settle_domains
-from pathlift.frontend.infer import infer_shapes
 from pathlift.frontend.protos import foreign, quoted
-from pathlift.frontend.scopes import separate_scopes
-from pathlift.frontend.tensors import check_tensors, densify
+from pathlift.frontend.read.attributes import check_types
+from pathlift.frontend.read.checks import check_structure
+from pathlift.frontend.read.external import ExternalData
+from pathlift.frontend.read.functions import check_functions, inline, prepare_inlining
+from pathlift.frontend.read.header import parse, settle_domains
+from pathlift.frontend.read.infer import infer_shapes
+from pathlift.frontend.read.scopes import separate_scopes
+from pathlift.frontend.read.tensors import check_tensors, densify
 from pathlift.ir.errors import UnsafeModelError, UsageError
 
 UNSORTED = "nodes were not in the order of their data: sorted"
@@ -172,7 +172,7 @@ def _bytes(source: str | Path | bytes | onnx.ModelProto, memory_limit: int) -> b
     if isinstance(source, onnx.ModelProto):
         with foreign("serialize the model"):
             return bytes(source.SerializeToString(deterministic=True))
-    shown = quoted(os.fspath(source))
+    shown = repr(os.fspath(source))  # whole, however long: it is the user's own argument
     try:
         status = os.stat(source)
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
