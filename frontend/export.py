@@ -96,6 +96,8 @@ def export(
             model = _tidy(program.model, name_outputs=output_names is None)
         if dynamic_batch:
             _require_dynamic(model)
+        if opset is not None and (written := model.opset_imports.get("")) != opset:
+            raise UsageError("0487", f"torch's exporter gives opset {written}, not {opset}", hint="leave the opset out")
         return model
     except PathliftError:
         raise
@@ -140,6 +142,8 @@ def _inputs(example: Example, dynamic_batch: bool) -> tuple[Tensor, ...]:
     """Make tensors of the example; an open axis must not be 1 long, which torch takes for a constant."""
     import torch
 
+    if isinstance(example, torch.Tensor) or not isinstance(example, Sequence):
+        raise UsageError("0484", f"the example is a {type(example).__name__}, not a list of shapes or tensors")
     items = [example] if all(isinstance(item, int) for item in example) else example
     tensors = [item if isinstance(item, torch.Tensor) else _zeros(item) for item in items]
     if dynamic_batch:

@@ -110,6 +110,8 @@ def computed(type_: TensorType, compute: Callable[[], Array], where: str) -> Par
         if not kept:
             with foreign(f"compute {where}"), np.errstate(all="ignore"):
                 array = np.asarray(compute())
+                if array.dtype.kind in "iu" and expected.dtype is not None and expected.dtype.kind in "iu":
+                    array = array.astype(expected.dtype, copy=False)  # numpy sums narrow integers in wide ones
             if array.dtype != expected.dtype or array.shape != expected.shape:
                 raise InvalidModelError(
                     "0151", f"{where}: a constant {expected} turns out as {array.dtype}{array.shape}"
@@ -200,6 +202,11 @@ class _Evaluation:
             case "Reshape" | "Flatten":
                 assert first is not None
                 return [first.reshape(shape)]
+            case "Unsqueeze":
+                assert first is not None
+                given = next((tuple(a.ints) for a in self.proto.attribute), None)  # an attribute before opset 13
+                axes = arrays[1].tolist() if given is None and arrays[1] is not None else given or ()
+                return [np.expand_dims(first, tuple(axes))]
             case "Expand":
                 assert first is not None
                 return [np.broadcast_to(first, shape)]

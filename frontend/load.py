@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pathlift.frontend.lower import lower
 from pathlift.frontend.read import DEFAULT_MEMORY_LIMIT, ReadModel, read_model
+from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ def load_with_report(
 ) -> tuple[Graph, ReadModel]:
     """Load an ONNX model like `load`, and return with it what is to be said about the file."""
     given = source if not isinstance(source, os.PathLike) else Path(source)
+    if not isinstance(given, str | Path | bytes) and not hasattr(given, "opset_import"):
+        raise UsageError(
+            "0474",
+            f"a model cannot be read from an object of type {type(source).__name__}",
+            hint="give a path, the bytes of a file or an onnx.ModelProto; a torch module has to be exported first",
+        )
     read = read_model(given, base_dir=None if base_dir is None else Path(base_dir), memory_limit=memory_limit)
     warnings = list(read.warnings)
     graph = lower(read.model, memory_limit=memory_limit, assume_eval=assume_eval, warnings=warnings)

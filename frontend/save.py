@@ -14,7 +14,7 @@ from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from pathlift.frontend.emit import Emitted, emit
 from pathlift.frontend.emit.values import value_info
-from pathlift.ir.errors import OutputError
+from pathlift.ir.errors import OutputError, UsageError
 from pathlift.ir.files import replacing
 from pathlift.ir.graph import Graph, ModelInfo, Node, Origin, Value
 from pathlift.ir.types import Param, TensorType
@@ -71,6 +71,8 @@ def save(graph: Graph, path: str | os.PathLike[str], *, force: bool = False, ext
     OutputError
         If a file exists, or cannot be written.
     """
+    if not isinstance(graph, Graph):
+        raise UsageError("0475", f"an object of type {type(graph).__name__} is not a Graph", hint="save(graph, path)")
     with replacing(path, force=force) as staged:
         if sum(_nbytes(graph[key]) for key in graph.params) <= min(external_threshold, MAX_INLINE):
             model = _model(graph, _inline)
@@ -89,7 +91,9 @@ def _nbytes(node: Node) -> int:
 
 
 def _inline(param: Param, name: str) -> TensorProto:
-    return numpy_helper.from_array(param.numpy(), name)
+    array = param.numpy()
+    # Strings may come as numpy's own type of fixed width, which ONNX does not know.
+    return numpy_helper.from_array(array.astype(object) if array.dtype.kind == "S" else array, name)
 
 
 class _Sidecar:

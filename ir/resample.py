@@ -105,7 +105,7 @@ class Resample(LinearMap):
     def matrix(self, j: int, n: int) -> Array:
         """Coefficients along the j-th axis for `n` input values: ``(out, n)`` in float64."""
         m = self._extent(j, n)
-        # A nearest position jumps where rounding decides, so it is computed as ONNX Runtime does, in float32. The others
+        # A nearest position jumps where rounding decides, so it is computed as ONNX Runtime does, in float32. Others
         # are exact: a coefficient that is 0 must not become 1e-16, of which any small power is an edge that counts.
         real: Callable[[Any], Any] = np.float32 if self.mode == "nearest" else Fraction
         scale = real(m) / real(n) if self.sizes else real(self.scales[j])

@@ -15,10 +15,11 @@ from typing import ClassVar, Literal
 
 import torch
 
-from pathlift.ir.errors import UsageError
+from pathlift.ir.errors import RuntimeFailureError, UsageError
 from pathlift.ir.graph import Graph, Node
 from pathlift.ir.interpret import run
 from pathlift.passes.base import Analysis
+from pathlift.passes.batch import batch_extent
 from pathlift.passes.path_norm_algebra import Operand, PathNormAlgebra, Pooling
 from pathlift.passes.scaled import Scaled, log2_of, underflow
 from pathlift.passes.sizes import Extents, check_sizes, resolve_inputs
@@ -136,8 +137,8 @@ class PathNorm(Analysis[PathNormResult]):
         UsageError
             If an option is out of range or an extent is missing.
         """
-        if not self.q or any(not 0 < q < inf for q in self.q):
-            raise UsageError("0420", f"q must be positive and finite, got {', '.join(map(str, self.q)) or 'nothing'}")
+        if not self.q or any(not 1e-6 <= q <= 1e6 for q in self.q):
+            raise UsageError("0420", f"q must be between 1e-6 and 1e6, got {', '.join(map(str, self.q)) or 'nothing'}")
         if self.pooling not in ("sum", "max") or self.dtype not in DTYPES:
             raise UsageError("0421", f"no pooling {self.pooling!r} or dtype {self.dtype!r}")
         stripped = StripHead().run(graph)
@@ -166,12 +167,6 @@ class PathNorm(Analysis[PathNormResult]):
         return upper if lower.zero else dataclasses.replace(lower, upper_log10=upper.upper_log10)
 
 
-def _batch_extent(inputs: Mapping[str, Extents]) -> int:
-    """The extent of axis 0, if all inputs have the same; else 1."""
-    extents = {shape[0] if len(shape) > 1 else 1 for shape in inputs.values()}
-    return extents.pop() if len(extents) == 1 else 1
-
-
 class _Evaluation:
     """One q on one graph."""
 
@@ -180,7 +175,7 @@ class _Evaluation:
         self.algebra = PathNormAlgebra(q, options.pooling, options.inputs_only, DTYPES[options.dtype], attribute)
         self._gains: list[tuple[str, Node, float | None]] = []
         self._outputs: dict[str, Scaled] = {}
-        self._batch = 1
+        self._batch, self._whole = 1, list[str]()
 
     def run(self, graph: Graph, inputs: Mapping[str, Extents]) -> None:
         feeds: dict[str, Operand] = {
@@ -190,16 +185,20 @@ class _Evaluation:
         with torch.set_grad_enabled(self.attribute):
             results = run(graph, self.algebra, feeds, observe=self._observe if self.attribute else None)
             outputs = {name: self.algebra.signal(y) for name, y in results.items()}
-        batch = _batch_extent(inputs)
-        if batch > 1 and all(y.rank and y.m.shape[0] == batch for y in outputs.values()):
-            self._batch = batch
+        self._batch = batch_extent(graph, inputs, list(outputs.values()))
+        if self._batch > 1:
             outputs = {name: y.first_row() for name, y in outputs.items()}
+        self._whole = [f"{name!r} ({shape[0]})" for name, shape in inputs.items() if len(shape) > 1 and shape[0] > 1]
         self._outputs = outputs
 
     def assumptions(self) -> list[str]:
         """What was read as what."""
-        batch = f"axis 0 of extent {self._batch} is read as a batch: the norm is of one sample"
-        return [*([batch] if self._batch > 1 else []), *self.algebra.caveats()]
+        lines = []
+        if self._batch > 1:
+            lines = [f"axis 0 of extent {self._batch} is read as a batch: the norm is of one sample"]
+        elif self._whole:
+            lines = [f"axis 0 of {', '.join(self._whole)} is no batch to the end: all of it counts as one sample"]
+        return [*lines, *self.algebra.caveats()]
 
     def _observe(self, key: str, node: Node, inputs: tuple[Operand | None, ...], outputs: tuple[Operand, ...]) -> None:
         if key in self.algebra.probes:
@@ -212,6 +211,8 @@ class _Evaluation:
         elementwise = {name: y.log2().detach() / self.q * _LOG10_2 for name, y in self._outputs.items()}
         mantissa, exponent, roundings = _sum(self._outputs)
         is_path_norm = self.options.pooling == "sum" and not self.options.inputs_only and not self.algebra.bounded
+        if not bool(mantissa.isfinite()):
+            raise RuntimeFailureError("0911", f"the sum over paths came out as {mantissa.item()}")
         log2_norm = log2_of(mantissa.item(), exponent) / self.q
         if log2_norm == -inf:
             return Norm(self.q, None, 0.0, None, self.options.pooling, is_path_norm, elementwise)

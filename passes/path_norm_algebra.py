@@ -30,6 +30,8 @@ class Weight:
     values: Tensor
     roundings: int = 0
     finite: bool = False
+    integer: str = ""
+    """Name of a tensor that is no number: its values stand in for a shape, and may be moved but not used."""
 
 
 Operand = Scaled | Weight
@@ -66,8 +68,8 @@ class PathNormAlgebra(Algebra[Operand]):
 
     def param(self, p: Param) -> Operand:
         assert self.node is not None
-        if not is_float(p.dtype):
-            raise UnsupportedError("0310", "an integer tensor takes part in arithmetic")
+        if not is_float(p.dtype):  # whoever uses it is refused: often for a reason of its own, which says more
+            return Weight(torch.zeros((), dtype=torch.float64).expand(p.shape), integer=self.node.names[0])
         if p.non_finite:
             name = self.node.names[0]
             raise InvalidModelError("0180", f"tensor {name!r}: {p.non_finite} of {p.size} values are NaN or infinite")
@@ -79,6 +81,8 @@ class PathNormAlgebra(Algebra[Operand]):
     def _raw(self, operand: Operand) -> Tensor:
         if isinstance(operand, Scaled):
             raise UnsupportedError("0311", "a parameter of this node is computed from the network's input")
+        if operand.integer:
+            raise UnsupportedError("0310", f"arithmetic with tensor {operand.integer!r}, which is not of floats")
         if not operand.finite and not bool(operand.values.isfinite().all()):
             raise UnsupportedError("0312", "a parameter that this node computes from its weights is not finite")
         return operand.values
@@ -92,7 +96,7 @@ class PathNormAlgebra(Algebra[Operand]):
         """Read an operand as neurons: a parameter there is a bias, where paths start."""
         if isinstance(operand, Scaled):
             return operand
-        return self._power(Weight(torch.zeros_like(operand.values)) if self.inputs_only else operand)
+        return self._power(Weight(torch.zeros_like(self._raw(operand))) if self.inputs_only else operand)
 
     # ---- primitives
 
@@ -130,7 +134,7 @@ class PathNormAlgebra(Algebra[Operand]):
         if isinstance(c, float):
             c = Weight(torch.tensor(c, dtype=torch.float64))
             if isinstance(x, Weight):
-                return Weight(x.values * c.values, x.roundings + 1)
+                return Weight(self._raw(x) * c.values, x.roundings + 1)
             if abs(float(c.values)) == 1.0:
                 return x
         factor = self._raw(c)
@@ -139,7 +143,7 @@ class PathNormAlgebra(Algebra[Operand]):
                 raise UnsupportedError("0314", "division by a constant that holds a zero")
             factor = 1.0 / factor
         if isinstance(x, Weight):
-            return Weight(x.values * along(factor, axis, x.values.ndim), x.roundings + 2)
+            return Weight(self._raw(x) * along(factor, axis, x.values.ndim), x.roundings + 2)
         edges = self._power(Weight(along(factor, axis, x.rank), 1))
         return self._probed(x.times(edges))
 
@@ -169,7 +173,8 @@ class PathNormAlgebra(Algebra[Operand]):
     def move(self, xs: Sequence[Operand], v: View) -> Operand:
         if all(isinstance(x, Weight) for x in xs):
             weights = [x for x in xs if isinstance(x, Weight)]
-            return Weight(v(*(w.values for w in weights)), max(w.roundings for w in weights))
+            integer = next((w.integer for w in weights if w.integer), "")
+            return Weight(v(*(w.values for w in weights)), max(w.roundings for w in weights), integer=integer)
         moved = scaled_moves.move(v, [self.signal(x) for x in xs])
         if isinstance(v, Pad) and v.value != 0:
             if not abs(v.value) < inf:

@@ -46,7 +46,7 @@ def parse_pipeline(text: str) -> tuple[Pass, ...]:
         match = _PASS.match(text, position)
         if match is None:
             raise TextError("0651", f"pipeline {text!r}: expected a pass at column {position + 1}",
-                            hint="for example dead-code,canonicalize{norm=l1}")  # fmt: skip
+                            hint="for example strip-head,dead-code")  # fmt: skip
         passes.append(_make(find_pass(match["name"]), match["options"] or ""))
         position = match.end()
     return tuple(passes)

@@ -45,6 +45,8 @@ def resolve_inputs(graph: Graph, sizes: Mapping[str, int]) -> dict[str, Extents]
             given = next((n for n in names if n in sizes), None)
             used.update(n for n in names if n in sizes)
             if isinstance(dim, int):
+                if given is not None and sizes[given] != dim:
+                    raise UsageError("0413", f"axis {axis} of input {name!r} is {dim} in the file, not {sizes[given]}")
                 extents.append(dim)
             elif given is not None:
                 extents.append(sizes[given])

@@ -50,7 +50,9 @@ class StripHead(Transform):
     name: ClassVar[str] = "strip-head"
 
     def run(self, graph: Graph) -> Rewritten:
-        heads = [key for key in graph.order if graph[key].op in HEADS and self._is_final(graph, key)]
+        heads = [
+            key for key in graph.order if key in graph.live and graph[key].op in HEADS and self._is_final(graph, key)
+        ]
         witness = Stripped(tuple((graph[key].label, graph[key].op) for key in heads))
         if not heads:
             return Rewritten(graph, witness)
@@ -61,4 +63,5 @@ class StripHead(Transform):
 
     def _is_final(self, graph: Graph, key: str) -> bool:
         """Whether every way from the node to an output leads through views only."""
-        return all(graph[user].op in _VIEWS and self._is_final(graph, user) for user, _, _ in graph.users(key))
+        users = (user for user, _, _ in graph.users(key) if user in graph.live)
+        return all(graph[user].op in _VIEWS and self._is_final(graph, user) for user in users)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from decimal import ROUND_CEILING
 from typing import Any
 
@@ -73,7 +74,8 @@ def lines(renderer: render.Renderer, payload: dict[str, Any], *assumptions: str)
 
 
 def test_norm() -> None:
-    full, half = render.bar(1.0), render.bar(0.5)
+    block = "█" if (sys.stdout.encoding or "").lower().startswith("utf") else "#"
+    full, half = 24 * block, 12 * block
     assert lines(render.norm, NORM, "eval mode") == [
         "  q       log10          value        at most",
         "  1   30.798157       6.28e+30   10^30.798158  sum pooling",
@@ -112,8 +114,10 @@ def test_inspect() -> None:
         "",
         "analysis",
         "path-norm  does not apply",
-        "                           PL0304 node 'conv3' (Conv): dynamic weight",
         "other      applies",
+        "",
+        "path-norm does not apply:",
+        "  PL0304 node 'conv3' (Conv): dynamic weight",
     ]
 
 
@@ -139,6 +143,19 @@ def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "\x1b" in lines(render.norm, NORM)[0]
     monkeypatch.setenv("NO_COLOR", "1")
     assert "\x1b" not in "".join(lines(render.norm, NORM))
+
+
+@pytest.mark.parametrize("columns", ["1", "20", "64", "80"])
+def test_figures_are_whole_on_narrow_terminals(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    payload = copy.deepcopy(NORM)
+    payload["layers"][0]["node"] = "block." * 20
+    text = lines(render.norm, payload)
+    assert any(line.startswith("inf  400.250000  10^400.250000  10^400.250000") for line in text)
+    assert any("2.500000  100.0 %" in line for line in text)
+    assert not any(set(line.strip()) <= {"█", "#"} and line for line in text)  # a bar stays on its row
 
 
 def test_long_names_are_never_cut() -> None:

@@ -189,3 +189,28 @@ def test_random_values_are_not_folded(compare: Any, model_of: Any) -> None:
         ["y"],
     )
     assert load(model.SerializeToString())["r"].op == "Opaque"
+
+
+@pytest.mark.parametrize("opset", [11, 13])
+@pytest.mark.parametrize("axes", [[0], [2, 0], [0, 2], [-1]])
+def test_constant_unsqueeze(compare: Any, rng: Rng, opset: int, axes: list[int]) -> None:
+    operands = {"w": f32(rng, 3)} | ({"axes": np.array(axes)} if opset >= 13 else {})
+    made = node("Unsqueeze", " ".join(operands), "v", **({} if opset >= 13 else {"axes": axes}))
+    graph = compare([made, node("Mul", "x v", "y")], {"x": f32(rng, 1, 3, 1)}, operands, ["y"], opset)
+    assert ops(graph) == ["Mul"]
+
+
+@pytest.mark.parametrize("axes", [None, [0], [0, 1]])
+def test_constant_integers_are_summed(compare: Any, rng: Rng, axes: Any) -> None:
+    constants = {"v": np.arange(6, dtype=np.int32).reshape(2, 3)}
+    nodes = [
+        node("ReduceSumSquare", "v", "s", **({} if axes is None else {"axes": axes})), node("Cast", "s", "c", to=1),
+        node("Mul", "x c", "y"),
+    ]  # fmt: skip
+    assert ops(compare(nodes, {"x": f32(rng, 2, 3)}, constants, ["y"], 13)) == ["Mul"]
+
+
+@pytest.mark.parametrize("opset", [9, 13])
+def test_constant_softmax_keeps_the_meaning_of_its_opset(compare: Any, rng: Rng, opset: int) -> None:
+    nodes = [node("Softmax", "v", "s"), node("Mul", "x s", "y")]
+    compare(nodes, {"x": f32(rng, 2, 3, 4)}, {"v": f32(rng, 2, 3, 4)}, ["y"], opset)

@@ -8,8 +8,11 @@ import sys
 
 def main() -> None:
     """Run the command line on this process's arguments and exit with its code."""
-    from pathlift.cli.frame import run
-
     # A scheduler's polite kill unwinds like Ctrl-C does, so that no staging folder is left behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    sys.exit(run(sys.argv[1:]))
+    try:
+        from pathlift.cli.frame import run
+
+        sys.exit(run(sys.argv[1:]))
+    except KeyboardInterrupt:  # while importing
+        sys.exit(128 + signal.SIGINT)

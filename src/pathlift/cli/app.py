@@ -17,6 +17,7 @@ app = typer.Typer(
     help="Path-norms, rescaling and certificates of neural networks, as compiler passes over ONNX models.",
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    context_settings={"help_option_names": ["--help", "-h"]},
 )
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.", show_default=False)]
@@ -55,7 +56,7 @@ def inspect(model: Model, memory_limit: MemoryLimit = "8GB") -> Result:
 @verb(render.norm)
 def norm(
     model: Model,
-    q: Annotated[str, typer.Option("--q", metavar="Q,...", help="Exponents, positive and finite.")] = "1",
+    q: Annotated[str, typer.Option("--q", metavar="Q,...", help="Exponents between 1e-6 and 1e6.")] = "1",
     pooling: Annotated[
         Literal["sum", "max"], typer.Option("--pooling", help="How paths that meet in a pooling window combine.")
     ] = "sum",

@@ -11,13 +11,13 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "
 
 
 def exponents(text: str) -> tuple[float, ...]:
-    """Read ``1,2,inf``."""
+    """Read ``0.5,1,2``."""
     try:
         values = tuple(float(item) for item in text.split(","))
     except ValueError:
         values = (math.nan,)
     if any(math.isnan(value) for value in values):
-        raise UsageError("0401", f"--q {text!r} is not a list of exponents", hint="for example --q 1,2,inf")
+        raise UsageError("0401", f"--q {text!r} is not a list of exponents", hint="for example --q 1,2")
     return values
 
 

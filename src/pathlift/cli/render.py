@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Decimal
 from typing import Any
 
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +23,7 @@ Renderer = Callable[[Payload], Iterator[RenderableType]]
 """Yields what to print, as plain strings (never read as markup) or Rich renderables."""
 
 BAR_WIDTH = 24
+MIN_WIDTH = 64  # narrower terminals wrap rows by themselves: figures folded within their columns are misread
 
 
 def to_text(render: Renderer, result: Result) -> str:
@@ -34,7 +37,7 @@ def to_text(render: Renderer, result: Result) -> str:
         force_terminal=terminal or None,
         # Rich's own reading of NO_COLOR keeps bold; who sets it wants no escape codes.
         color_system=None if os.environ.get("NO_COLOR") else "auto",
-        width=None if terminal else 10_000,
+        width=max(shutil.get_terminal_size().columns, MIN_WIDTH) if terminal else 10_000,
         markup=False,
         highlight=False,
         emoji=False,
@@ -46,13 +49,28 @@ def to_text(render: Renderer, result: Result) -> str:
     return "\n".join(line.rstrip() for line in buffer.getvalue().split("\n"))
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> Table:
-    """Return a table of plain strings; the columns named in `right` hold figures."""
+class Bar:
+    """A bar for a share between 0 and 1, as wide as its column."""
+
+    def __init__(self, share: float) -> None:
+        self.share = min(max(share, 0.0), 1.0)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(0, BAR_WIDTH).with_maximum(options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        utf = (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
+        yield Text(("█" if utf else "#") * round(min(options.max_width, BAR_WIDTH) * self.share), no_wrap=True)
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str | Bar]], *, right: Sequence[str] = ()) -> Table:
+    """Return a table of plain strings and bars; the columns named in `right` hold figures."""
     result = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for heading in headings:
-        result.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+        figures = heading in right
+        result.add_column(heading, justify="right" if figures else "left", overflow="fold", no_wrap=figures)
     for row in rows:
-        result.add_row(*map(Text, row))
+        result.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     return result
 
 
@@ -70,12 +88,6 @@ def byte_size(count: int) -> str:
             break
         size, unit = size / 1000, larger
     return f"{size:.3g} {unit}"
-
-
-def bar(share: float) -> str:
-    """Return a bar for a share between 0 and 1."""
-    utf = (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
-    return ("█" if utf else "#") * round(BAR_WIDTH * min(max(share, 0.0), 1.0))
 
 
 def norm(payload: Payload) -> Iterator[RenderableType]:
@@ -97,7 +109,7 @@ def norm(payload: Payload) -> Iterator[RenderableType]:
         yield table(
             ["layer", "log10 gain", "share", ""],
             [
-                [item["node"], fixed(item["log10_gain"]), _percent(item["share"]), bar(item["share"] or 0.0)]
+                [item["node"], fixed(item["log10_gain"]), _percent(item["share"]), Bar(item["share"] or 0.0)]
                 for item in layers
             ],
             right=["log10 gain", "share"],
@@ -120,13 +132,14 @@ def inspect(payload: Payload) -> Iterator[RenderableType]:
     ops = sorted(payload["ops"].items(), key=lambda item: (-item[1], item[0]))
     yield ""
     yield table(["op", "count"], [[op, str(count)] for op, count in ops], right=["count"])
-    rows = []
-    for name, verdict in payload["analyses"].items():
-        refusals = verdict["refusals"]
-        rows.append([name, "applies" if verdict["applies"] else "does not apply", ""])
-        rows += [["", "", f"{r['code']} node {r['node']!r} ({r['op']}): {r['reason']}"] for r in refusals]
+    verdicts = {name: v["applies"] for name, v in payload["analyses"].items()}
     yield ""
-    yield table(["analysis", "", ""], rows)
+    yield table(["analysis", ""], [[k, "applies" if v else "does not apply"] for k, v in verdicts.items()])
+    for name, verdict in payload["analyses"].items():
+        if not verdict["applies"]:
+            yield ""
+            yield f"{name} does not apply:"
+            yield from (f"  {r['code']} node {r['node']!r} ({r['op']}): {r['reason']}" for r in verdict["refusals"])
 
 
 def export(payload: Payload) -> Iterator[RenderableType]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pathlift.ir.errors import UsageError
 from pathlift.ir.types import DTYPE_NAMES
 from pathlift.verbs.result import Result
 from pathlift.verbs.source import shapes_of
@@ -65,6 +66,8 @@ def export(
     from pathlift.ir.files import replacing
 
     loaded = load_factory(module) if isinstance(module, str) else module
+    if isinstance(loaded, type) or not hasattr(loaded, "forward"):
+        raise UsageError("0444", f"{loaded!r} is not a torch.nn.Module")
     model = export_module(loaded, shapes_of(shape), opset=opset)
     path = os.fspath(output)
     with replacing(path, force=force) as temporary:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isinf
+from numbers import Integral, Real
 from typing import Any, Literal
 
+from pathlift.ir.errors import UsageError
 from pathlift.passes.path_norm import Norm, PathNorm, PathNormResult
 from pathlift.verbs.result import Result
 from pathlift.verbs.source import DEFAULT_MEMORY_LIMIT, Model, open_model
@@ -40,7 +42,7 @@ class NormResult(Result):
         result: dict[str, Any] = {"norms": [self._norm(n) for n in self.norms]}
         if self.analysis.layers:
             result["layers"] = [
-                {"node": layer.node, "op": layer.op, "share": layer.share, "log10_gain": layer.log10_gain}
+                {"node": layer.node, "share": layer.share, "log10_gain": layer.log10_gain}
                 for layer in self.analysis.layers
             ]
         return result
@@ -59,7 +61,7 @@ class NormResult(Result):
 
     def _per_output(self, logs: Any) -> dict[str, Any]:
         if logs.numel() > PER_OUTPUT_LIMIT and not self.full:
-            return {"count": logs.numel()}
+            return {}
         return {"per_output_log10": [None if isinf(v) else v for v in logs.reshape(-1).tolist()]}
 
 
@@ -84,7 +86,7 @@ def norm(
     model
         A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed).
     q
-        One exponent in (0, ∞), or several.
+        One exponent between 1e-6 and 1e6, or several.
     pooling
         ``sum``: the path-norm. ``max``: pools as maxima, a smaller bound for Lipschitz purposes that is no path-norm.
     inputs_only
@@ -113,8 +115,13 @@ def norm(
     ----------
     Gonon, Brisebarre, Riccietti, Gribonval, "A path-norm toolkit for modern networks", arXiv 2310.01225.
     """
+    try:
+        qs = (float(q),) if isinstance(q, Real) else tuple(map(float, q))  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise UsageError("0422", f"q is {q!r}, not an exponent or a list of them", hint="q=[1, 2]") from error
+    if not isinstance(shape, Mapping | None) or not all(isinstance(n, Integral) for n in (shape or {}).values()):
+        raise UsageError("0423", f"shape is {shape!r}, not extents by name", hint='shape={"H": 224}')
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
-    qs = (float(q),) if isinstance(q, float | int) else tuple(map(float, q))
     analysis = PathNorm(
         qs, pooling, inputs_only, dtype, per_layer, tuple((shape or {}).items()), memory_limit
     ).run(opened.graph)  # fmt: skip

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.passes.pipeline import Step, parse_pipeline, run_pipeline
 from pathlift.verbs.result import Result
@@ -62,6 +63,9 @@ def opt(
     PathliftError
         If the model, the pipeline or a pass's precondition is at fault, or the output cannot be written.
     """
+    if not isinstance(pipeline, str):
+        hint = 'pipeline="strip-head,dead-code"'
+        raise UsageError("0431", f"the pipeline is a {type(pipeline).__name__}, not a string", hint=hint)
     passes = parse_pipeline(pipeline)
     opened = open_model(model, memory_limit=memory_limit)
     show = None if after_each is None else lambda name, graph: after_each(name, str(graph))

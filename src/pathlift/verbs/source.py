@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pathlift.ir.errors import UsageError
@@ -57,14 +58,19 @@ def open_model(
 
     if isinstance(model, Graph):
         return Opened(model, Source())
+    if not isinstance(memory_limit, Real):
+        raise UsageError("0442", f"memory_limit is {memory_limit!r}, not a number of bytes")
     if not isinstance(model, str | os.PathLike | bytes) and hasattr(model, "forward"):
+        if isinstance(model, type):
+            raise UsageError("0441", f"{model.__name__} is a class of modules, not a module", hint="call it")
         if example is None:
             raise UsageError("0440", "a module needs an example input", hint="example=(1, 3, 224, 224)")
         import onnx_ir
 
         from pathlift.frontend.export import export
 
-        loadable: Any = onnx_ir.to_proto(export(model, example))
+        # One tensor is one input; iterating over it would take its rows for inputs.
+        loadable: Any = onnx_ir.to_proto(export(model, (example,) if hasattr(example, "layout") else example))
     else:
         loadable = model
     graph, read = load_with_report(loadable, memory_limit=memory_limit, assume_eval=assume_eval)
@@ -74,6 +80,8 @@ def open_model(
 
 def shapes_of(shape: Sequence[int] | Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
     """Normalize one shape, or one shape per input, to the latter."""
-    if all(isinstance(n, int) for n in shape):
+    if isinstance(shape, Sequence) and all(isinstance(n, int) for n in shape):
         return (tuple(shape),)  # type: ignore[arg-type]
+    if not isinstance(shape, Sequence) or not all(isinstance(s, Sequence) for s in shape):
+        raise UsageError("0443", f"shape is {shape!r}, not a shape or a list of shapes", hint="shape=(1, 3, 224, 224)")
     return tuple(tuple(s) for s in shape)  # type: ignore[arg-type]
