@@ -22,7 +22,7 @@ from pathlift.passes.base import Analysis
 from pathlift.passes.batch import batch_extent
 from pathlift.passes.path_norm_algebra import Operand, PathNormAlgebra, Pooling
 from pathlift.passes.scaled import Scaled, log2_of, underflow
-from pathlift.passes.sizes import Extents, check_sizes, resolve_inputs
+from pathlift.passes.sizes import Extents, check_sizes, missing_batches, resolve_inputs
 from pathlift.passes.strip_head import StripHead
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
@@ -144,7 +144,7 @@ class PathNorm(Analysis[PathNormResult]):
         stripped = StripHead().run(graph)
         inputs = resolve_inputs(stripped.graph, dict(self.shape))
         check_sizes(stripped.graph, inputs, self.memory_limit)
-        assumptions = [stripped.witness.describe()]
+        assumptions = [stripped.witness.describe(), *missing_batches(stripped.graph, inputs)]
         norms: list[Norm] = []
         layers: tuple[LayerNorm, ...] = ()
         for i, q in enumerate(self.q):
@@ -155,7 +155,11 @@ class PathNorm(Analysis[PathNormResult]):
             if i == 0 and self.per_layer:
                 layers = evaluation.layers()
             assumptions.extend(evaluation.assumptions())
-            norms.append(norm if not record.happened else self._bracketed(norm, stripped.graph, inputs))
+            if record.happened:
+                if norm.zero:
+                    assumptions.append(f"q = {q:g}: every term of the norm underflowed; it is an upper bound")
+                norm = self._bracketed(norm, stripped.graph, inputs)
+            norms.append(norm)
         return PathNormResult(tuple(norms), layers, tuple(dict.fromkeys(a for a in assumptions if a)))
 
     def _bracketed(self, lower: Norm, graph: Graph, inputs: Mapping[str, Extents]) -> Norm:

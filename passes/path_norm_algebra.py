@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil, inf
+from math import ceil
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -20,6 +20,8 @@ from pathlift.passes.alignment import apply_linear
 from pathlift.passes.path_norm_rules import check_activation
 from pathlift.passes.scaled import Scaled, Tensor, power
 
+MINUS_INFINITY = 1e30
+"""Constants this large stand for an infinity (the lowest float32 before a max-pool), not for a bias."""
 Pooling = Literal["sum", "max"]
 
 
@@ -177,8 +179,10 @@ class PathNormAlgebra(Algebra[Operand]):
             return Weight(v(*(w.values for w in weights)), max(w.roundings for w in weights), integer=integer)
         moved = scaled_moves.move(v, [self.signal(x) for x in xs])
         if isinstance(v, Pad) and v.value != 0:
-            if not abs(v.value) < inf:
-                raise UnsupportedError("0316", f"padding with {v.value}")
+            if not abs(v.value) < MINUS_INFINITY:
+                raise UnsupportedError(
+                    "0316", f"padding with {v.value:g}", hint="padding before a max-pool belongs into the pool"
+                )
             border = Pad(v.pads, 1.0)(torch.zeros_like(self.signal(xs[0]).m, dtype=torch.float64))
             moved = moved + self.signal(Weight(border * v.value))
         return moved

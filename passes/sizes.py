@@ -67,6 +67,18 @@ def resolve_inputs(graph: Graph, sizes: Mapping[str, int]) -> dict[str, Extents]
     return resolved
 
 
+def missing_batches(graph: Graph, inputs: Mapping[str, Extents]) -> list[str]:
+    """Say which symbolic first axes were taken for a batch of 1 although some output does not have them."""
+    lines = []
+    outputs = [t.shape for t in map(graph.type_of, graph.outputs) if isinstance(t, TensorType)]
+    for key in graph.inputs:
+        name, type_ = graph[key].names[0], graph[key].types[0]
+        symbol = type_.shape[0] if isinstance(type_, TensorType) and type_.shape else None
+        if isinstance(symbol, str) and inputs[name][0] == 1 and any(s is not None and symbol not in s for s in outputs):
+            lines.append(f"axis 0 ({symbol}) of input {name!r} has extent 1, although not every output has that axis")
+    return lines
+
+
 def check_sizes(graph: Graph, inputs: Mapping[str, Extents], limit: int) -> None:
     """Check that the graph can run on inputs of these shapes, and that no value passes `limit` bytes in float64.
 

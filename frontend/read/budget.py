@@ -87,6 +87,8 @@ class _Bound:
             rank = max(widest)  # an operator that takes a shape gives a value of that many dimensions
         if node.op_type == "Concat":
             return _Extent(rank, sum(extent.length for extent in inputs) if all(e.length for e in inputs) else 0)
+        if node.op_type == "Slice":
+            return _Extent(rank, min(widest.length, _kept(node)))
         if node.op_type == "Shape":
             return _Extent(1, widest.rank)
         return _Extent(rank, max(widest.length, 1) if node.op_type in _PROPAGATING else 0)
@@ -97,6 +99,15 @@ def _widest(extents: Iterable[_Extent]) -> _Extent:
     return _Extent(
         max((extent.rank for extent in listed), default=0), max((extent.length for extent in listed), default=0)
     )
+
+
+def _kept(node: Node) -> int:
+    """Return an upper bound of how many elements a Slice keeps of a vector: exporters pick single extents with it."""
+    bounds = [value.const_value for value in node.inputs[1:3] if value is not None]
+    known = [int(t.numpy().item()) for t in bounds if t is not None and t.size == 1 and _length(t)]
+    if len(known) != 2 or (known[0] < 0) != (known[1] < 0):
+        return MAX_WORK
+    return max(abs(known[1] - known[0]), 1)
 
 
 def _length(tensor: TensorProtocol) -> int:

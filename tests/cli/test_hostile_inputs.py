@@ -505,14 +505,21 @@ def test_row_19_loop_and_scan(pathlift: Cli, tmp_path: Path) -> None:
         [typed("i", [], TensorProto.INT64), typed("go", [], TensorProto.BOOL), typed("a", ["N", 2])],
         [typed("on", [], TensorProto.BOOL), typed("b", ["N", 2])],
     )
-    path = saved(tmp_path, model([node("Loop", ["", "", "x"], name="again", body=body)], outputs=[typed("y", ["N", 2])]))
+    path = saved(
+        tmp_path, model([node("Loop", ["", "", "x"], name="again", body=body)], outputs=[typed("y", ["N", 2])])
+    )
     refused(pathlift, path, 4, "'again'", "Loop", verbs=["norm"])
     assert carried(pathlift, path).graph.node[0].op_type == "Loop"
 
     body = helper.make_graph([node("Relu", ["a"], ["b"])], "body", [typed("a", [2])], [typed("b", [2])])
-    path = saved(tmp_path, model(
-        [node("Scan", ["x"], name="sweep", body=body, num_scan_inputs=1)], shape=[3, 2], outputs=[typed("y", [3, 2])]
-    ))
+    path = saved(
+        tmp_path,
+        model(
+            [node("Scan", ["x"], name="sweep", body=body, num_scan_inputs=1)],
+            shape=[3, 2],
+            outputs=[typed("y", [3, 2])],
+        ),
+    )
     refused(pathlift, path, 4, "'sweep'", "Scan", verbs=["norm"])
     assert carried(pathlift, path).graph.node[0].op_type == "Scan"
 

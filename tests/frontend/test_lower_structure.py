@@ -56,7 +56,7 @@ def test_squeeze_and_unsqueeze(check: Any, dyn: Any, rng: Rng, axes: Any) -> Non
 
 def test_squeeze_of_unknown_extents_is_opaque(check: Any, dyn: Any, rng: Rng) -> None:
     check("Squeeze", dyn(f32(rng, 2, 1), ("N", 1)), expect="Opaque")
-    check("Squeeze", dyn(f32(rng, 2, 1)), np.zeros(0, np.int64), expect="Opaque")
+    check("Squeeze", dyn(f32(rng, 2, 1)), np.zeros(0, np.int64), expect="Opaque", run=False)
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pathlift.ir.builder import Builder
-from pathlift.ir.errors import UsageError
+from pathlift.ir.errors import UnsupportedError, UsageError
 from pathlift.ir.graph import Value
 from pathlift.ir.interpret import run
 from pathlift.ir.resample import Resample
@@ -148,3 +148,20 @@ def test_weights_of_single_values_have_an_upper_bound_for_any_exponent() -> None
             assert result.upper_log10 is not None
             assert result.upper_log10 >= log - 1e-15 * (1 + abs(log))
             assert result.log10 == pytest.approx(log, rel=1e-12, abs=1e-12)
+
+
+def test_a_symbolic_first_axis_that_outputs_lack_is_said() -> None:
+    b = Builder()
+    x = b.input("x", ("T", 3))
+    result = PathNorm().run(b.finish(b.op("ReduceMean", x, axes=(0,))))
+    assert result.norms[0].value == 3.0
+    assert "axis 0 (T) of input 'x'" in result.assumptions[0]
+
+
+def test_padding_with_the_lowest_float_is_no_bias() -> None:
+    b = Builder()
+    x = b.input("x", ("N", 1, 4))
+    h = b.op("Pad", x, pads=(0, 0, 1, 0, 0, 1), value=-3.4028235e38)
+    g = b.finish(b.op("MaxPool", h, kernel=(3,), strides=(1,), pads=(0, 0), dilations=(1,)))
+    with pytest.raises(UnsupportedError, match="PL0316"):
+        PathNorm().run(g)
