@@ -65,7 +65,6 @@ from pathlift.frontend.read.checks import check_structure
 from pathlift.frontend.read.external import ExternalData
 from pathlift.frontend.read.functions import check_functions, inline, prepare_inlining
 from pathlift.frontend.read.header import parse, settle_domains
-from pathlift.frontend.read.infer import infer_shapes
 from pathlift.frontend.read.scopes import separate_scopes
 from pathlift.frontend.read.tensors import check_tensors, densify
 from pathlift.ir.errors import UnsafeModelError, UsageError
@@ -81,7 +80,7 @@ class ReadModel:
     Attributes
     ----------
     model
-        Nodes sorted, functions inlined, types and shapes inferred where possible; external weights stay on disk.
+        Nodes sorted, functions inlined; external weights stay on disk.
     path
         The file it was read from, as given; None for bytes.
     sha256
@@ -136,7 +135,6 @@ def read_model(
     model = _interpret(proto, folder)
     warnings += inline(model, kept)
     separate_scopes(model)
-    warnings += infer_shapes(model)
     return ReadModel(model, path, digest, tuple(warnings))
 
 

@@ -490,7 +490,7 @@ def test_row_19_if(pathlift: Cli, tmp_path: Path) -> None:
     nodes = [node("If", ["c"], name="choice", then_branch=branch("w"), else_branch=branch("v"))]
     assert value(pathlift, saved(tmp_path, model(nodes, weights))) == 2 * np.abs(W).sum()
     del weights["c"]
-    proto = model(nodes, weights)
+    proto = model(nodes, weights, outputs=[typed("y", ["N", 3])])
     proto.graph.input.append(typed("c", [], TensorProto.BOOL))
     path = saved(tmp_path, proto)
     refused(pathlift, path, 4, "'choice'", "If", verbs=["norm"])

@@ -1,6 +1,8 @@
 """What is invalid or unsafe is refused: with its own code, naming the culprit, in bounded time and memory."""
 
 import os
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -557,7 +559,7 @@ def test_many_calls_of_one_function():
     refused(functions([node("Relu", "a", "b")], calls=100_000), "0213", error=UnsafeModelError)
 
 
-# --- shape inference
+# --- models that ONNX's own shape inference dies of, or never ends on: it is not asked about whole models
 
 
 @pytest.mark.timeout(60)
@@ -569,11 +571,10 @@ def test_many_calls_of_one_function():
         lambda i: branch_node(i),
     ],
 )
-def test_shape_inference_bombs(double):
+def test_shapes_that_double(double):
     start = node("Constant", "", "v0", value=numpy_helper.from_array(np.arange(8)))
     nodes = [start, *(double(i) for i in range(60))]
-    read = read_model(model(nodes, [CONDITION], [info("v60", None, TensorProto.INT64)]))
-    assert "absurd" in read.warnings[0]
+    loads_or_refuses(model(nodes, [CONDITION], [info("v60", None, TensorProto.INT64)]))
 
 
 def branch_node(i):
@@ -582,42 +583,41 @@ def branch_node(i):
 
 
 @pytest.mark.timeout(60)
-def test_shape_inference_bombs_in_kept_functions():
-    nodes = [node("Concat", f"v{i} v{i}", f"v{i + 1}", axis=0) for i in range(60)]
-    body = helper.make_function("pathlift", "F", ["v0"], ["v60"], nodes, [helper.make_opsetid("", 18)])
-    start = node("Constant", "", "s", value=numpy_helper.from_array(np.arange(8)))
-    made = model(
-        [start, node("F", "s", "y", domain="pathlift")],
-        [],
-        [info("y", None, TensorProto.INT64)],
-        opsets=(("", 18), ("pathlift", 1)),
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        lambda: [node("Split", "x", "a b", axis=7, num_outputs=2), node("Add", "a b", "y")],
+        lambda: [node("Split", "k", "a b", axis=0, num_outputs=2), node("Add", "a b", "y")],
+        lambda: [node("EyeLike", "", "y")],
+        lambda: [node("GatherND", "x big", "y", batch_dims=-3)],
+        lambda: [node("Range", "zero big one", "r"), node("Cast", "r", "y", to=TensorProto.FLOAT)],
+        lambda: [node("ConstantOfShape", "big1", "y")],
+    ],
+    ids=["split-axis", "split-scalar", "eye", "gather", "range", "constant-of-shape"],
+)
+def test_nodes_that_end_the_process(hostile):
+    constants = {"k": np.float32(1), "zero": np.int64(0), "one": np.int64(1), "big": np.int64(2**40)}
+    constants["big1"] = np.array([2**40])
+    tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()]
+    loads_or_refuses(model(hostile(), [info("x")], [info("y", None)], tensors))
+
+
+def loads_or_refuses(made):
+    """Load in another process, which must end by itself, in little memory."""
+    script = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+from pathlift.frontend.load import load
+from pathlift.ir.errors import PathliftError
+try:
+    load(sys.stdin.buffer.read())
+except PathliftError:
+    pass
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", script], input=made.SerializeToString(), capture_output=True, timeout=50, check=False
     )
-    made.functions.append(body)
-    assert "absurd" in read_model(made).warnings[0]
-
-
-@pytest.mark.timeout(60)
-def test_deep_networks_are_not_mistaken_for_bombs():
-    nodes, last = [], "x"
-    for i in range(3000):
-        nodes += [
-            node("Relu", last, f"a{i}"),
-            node("Add", f"{last} a{i}", f"b{i}"),
-            node("Concat", f"b{i} x", f"c{i}", axis=1),
-        ]
-        last = f"b{i}"
-    read = read_model(model(nodes, [info("x")], [info(last, None)]))
-    assert read.warnings == ()
-    assert read.model.graph.outputs[0].shape == ["N", 2]
-
-
-def test_constant_of_shape_bombs_are_not_allocated():
-    tracemalloc.start()
-    shape = numpy_helper.from_array(np.array([2**36]), "s")
-    read = read_model(model([node("ConstantOfShape", "s", "y")], [], [info("y", None)], [shape]))
-    assert read.model.graph.outputs[0].shape == [2**36]
-    assert tracemalloc.get_traced_memory()[1] < 2**26
-    tracemalloc.stop()
+    assert run.returncode == 0, run.stderr.decode()
 
 
 # --- nesting

@@ -77,7 +77,7 @@ def test_loop_is_opaque(compare: Any, rng: Rng) -> None:
     nodes = [node("Loop", "n  x", "l", body=body), node("Relu", "l", "y")]
     graph = compare(nodes, {"x": f32(rng, 2, 3)}, {"n": np.array(3), "w": f32(rng, 3)}, ["y"])
     assert graph["l"].attrs["captures"] == ("w",)
-    assert ops(graph) == ["Opaque", "Relu"]
+    assert ops(graph) == ["Opaque", "Opaque"], "what a loop returns has a type only where the file declares it"
 
 
 def test_opaque_is_refused_by_name(compare: Any, rng: Rng) -> None:
@@ -185,7 +185,6 @@ def test_sequences_are_carried(model_of: Any) -> None:
     nodes = [node("SplitToSequence", "x", "s", axis=0), node("ConcatFromSequence", "s", "y", axis=0)]
     graph = load(model_of(nodes, {"x": np.ones((2, 3), np.float32)}, {}, ["y"]).SerializeToString())
     assert ops(graph) == ["Opaque", "Opaque"]
-    assert str(graph["s"].types[0]) == "<seq(tensor(float))>"
 
 
 def test_contradicting_shapes_are_named(model_of: Any, rng: Rng) -> None:
