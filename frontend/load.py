@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathlift.frontend.lower import lower
-from pathlift.frontend.read import DEFAULT_MEMORY_LIMIT, ReadModel, read_model
+from pathlift.frontend.read import ReadModel, read_model
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
+from pathlift.ir.types import MEMORY_LIMIT
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -20,7 +21,7 @@ def load(
     source: str | os.PathLike[str] | bytes | ModelProto,
     *,
     base_dir: str | os.PathLike[str] | None = None,
-    memory_limit: int = DEFAULT_MEMORY_LIMIT,
+    memory_limit: int = MEMORY_LIMIT,
     assume_eval: bool = False,
 ) -> Graph:
     """Load an ONNX model.
@@ -55,7 +56,7 @@ def load_with_report(
     source: str | os.PathLike[str] | bytes | ModelProto,
     *,
     base_dir: str | os.PathLike[str] | None = None,
-    memory_limit: int = DEFAULT_MEMORY_LIMIT,
+    memory_limit: int = MEMORY_LIMIT,
     assume_eval: bool = False,
 ) -> tuple[Graph, ReadModel]:
     """Load an ONNX model like `load`, and return with it what is to be said about the file."""

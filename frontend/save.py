@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO
 
-from onnx import ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import FunctionProto, ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from pathlift.frontend.emit import Emitted, emit
 from pathlift.frontend.emit.values import value_info
@@ -133,6 +133,7 @@ def _model(graph: Graph, store: Store) -> ModelProto:
     model = helper.make_model(proto, opset_imports=imports, ir_version=_ir_version(info, opsets))
     for name in _NAMES:
         setattr(model, name, info.properties.get(name, ""))
+    model.functions.extend(map(FunctionProto.FromString, info.functions))
     model.model_version = int(info.properties.get("model_version", 0))
     helper.set_model_props(model, dict(info.metadata))
     return model

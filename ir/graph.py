@@ -107,6 +107,8 @@ class ModelInfo:
         ``metadata_props`` of the model and of its graph.
     overridable
         Names of the parameters that are graph inputs too (initializers a caller may replace).
+    functions
+        FunctionProtos that opaque nodes call, serialized.
     """
 
     name: str = "graph"
@@ -117,6 +119,7 @@ class ModelInfo:
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     graph_metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     overridable: tuple[str, ...] = ()
+    functions: tuple[bytes, ...] = ()
 
 
 class Graph:

@@ -18,6 +18,7 @@ import torch
 from pathlift.ir.errors import RuntimeFailureError, UsageError
 from pathlift.ir.graph import Graph, Node
 from pathlift.ir.interpret import run
+from pathlift.ir.types import MEMORY_LIMIT
 from pathlift.passes.base import Analysis
 from pathlift.passes.batch import batch_extent
 from pathlift.passes.path_norm_algebra import Operand, PathNormAlgebra, Pooling
@@ -118,7 +119,7 @@ class PathNorm(Analysis[PathNormResult]):
     dtype: Literal["float64", "float32"] = "float64"
     per_layer: bool = False
     shape: tuple[tuple[str, int], ...] = ()
-    memory_limit: int = 8 * 2**30
+    memory_limit: int = MEMORY_LIMIT
 
     def run(self, graph: Graph) -> PathNormResult:
         """Compute the norms.

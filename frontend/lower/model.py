@@ -21,11 +21,15 @@ from pathlift.frontend.types import agreement, value_type
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import GraphError, InvalidModelError, UnsupportedError
 from pathlift.ir.graph import Graph, Origin, Value
-from pathlift.ir.types import Param, TensorType, ValueType
+from pathlift.ir.types import MEMORY_LIMIT, Param, TensorType, ValueType
 
 
 def lower(
-    model: onnx_ir.Model, *, memory_limit: int = 8 * 2**30, assume_eval: bool = False, warnings: list[str] | None = None
+    model: onnx_ir.Model,
+    *,
+    memory_limit: int = MEMORY_LIMIT,
+    assume_eval: bool = False,
+    warnings: list[str] | None = None,
 ) -> Graph:
     """Lower a checked model: names defined once, nodes sorted, functions inlined, types inferred.
 

@@ -52,4 +52,5 @@ def info_of(model: onnx_ir.Model) -> ModelInfo:
         properties=MappingProxyType({k: str(v) for k, v in properties.items() if v}),
         metadata=MappingProxyType(dict(model.metadata_props)),
         graph_metadata=MappingProxyType(dict(model.graph.metadata_props)),
+        functions=tuple(onnx_ir.to_proto(f).SerializeToString(deterministic=True) for f in model.functions.values()),
     )

@@ -68,9 +68,9 @@ from pathlift.frontend.read.header import parse, settle_domains
 from pathlift.frontend.read.scopes import separate_scopes
 from pathlift.frontend.read.tensors import check_tensors, densify
 from pathlift.ir.errors import UnsafeModelError, UsageError
+from pathlift.ir.types import MEMORY_LIMIT
 
 UNSORTED = "nodes were not in the order of their data: sorted"
-DEFAULT_MEMORY_LIMIT = 8 * 2**30
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def read_model(
     source: str | Path | bytes | onnx.ModelProto,
     *,
     base_dir: Path | None = None,
-    memory_limit: int = DEFAULT_MEMORY_LIMIT,
+    memory_limit: int = MEMORY_LIMIT,
 ) -> ReadModel:
     """Read and check an ONNX model.
 

@@ -101,6 +101,7 @@ class _Parser:
             "metadata": lambda: MappingProxyType(dict(cursor.pairs(cursor.string))),
             "graph_metadata": lambda: MappingProxyType(dict(cursor.pairs(cursor.string))),
             "overridable": lambda: tuple(cursor.string() for _ in cursor.items("[]")),
+            "functions": lambda: tuple(cursor.literal() for _ in cursor.items("[]")),
         }
         fields = self.fields(known, "a graph")
         if cursor.match(_LINE_END) is None:

@@ -64,6 +64,7 @@ def _header(info: ModelInfo) -> str:
         "metadata": info.metadata,
         "graph_metadata": info.graph_metadata,
         "overridable": info.overridable,
+        "functions": info.functions,
     }
     return f"graph {quote(info.name)}{_braces({k: v for k, v in fields.items() if v})}"
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
+from pathlift.frontend.load import load
 from pathlift.frontend.save import save, to_onnx
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import OutputError, UnsupportedError
 from pathlift.ir.graph import Graph, ModelInfo
+from pathlift.ir.text import parse_graph
 from pathlift.ir.types import DTYPES, Param, TensorType
 from pathlift.testing import assert_same_as_onnxruntime, onnxruntime_session, sample
 
@@ -232,3 +234,28 @@ def peak_memory(task: Callable[[], None]) -> int:
 def test_the_newest_opset_that_onnxruntime_runs() -> None:
     graph = sample("Conv")
     assert_same_as_onnxruntime(Graph(graph.nx, graph.outputs, ModelInfo(opsets={"": 23})))
+
+
+def test_functions_that_stay_calls_are_saved_with_their_bodies(tmp_path: Path) -> None:
+    body = helper.make_function(
+        "pathlift", "Twice", ["a"], ["b"], [helper.make_node("Add", ["a", "a"], ["b"])], [helper.make_opsetid("", 18)]
+    )
+    float_ = onnx.TensorProto.FLOAT
+    proto = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("Twice", ["x"], ["y"], domain="pathlift")],
+            "g",
+            [helper.make_tensor_value_info("x", float_, ["N", 2])],
+            [helper.make_tensor_value_info("y", float_, ["N", 2])],
+        ),
+        functions=[body],
+        opset_imports=[helper.make_opsetid("", 18), helper.make_opsetid("pathlift", 1)],
+        ir_version=10,
+    )
+    graph = load(proto)
+    save(graph, tmp_path / "m.onnx")
+    saved = onnx.load(tmp_path / "m.onnx")
+    assert [(f.domain, f.name) for f in saved.functions] == [("pathlift", "Twice")]
+    (y,) = onnxruntime_session(str(tmp_path / "m.onnx")).run(None, {"x": np.ones((3, 2), np.float32)})
+    np.testing.assert_array_equal(y, np.full((3, 2), 2, np.float32))
+    assert parse_graph(str(graph)).info == graph.info

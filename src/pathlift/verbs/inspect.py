@@ -8,10 +8,10 @@ from typing import Any
 
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
-from pathlift.ir.types import DTYPE_NAMES, TensorType, ValueType
+from pathlift.ir.types import DTYPE_NAMES, MEMORY_LIMIT, TensorType, ValueType
 from pathlift.passes.path_norm_rules import refusals
 from pathlift.verbs.result import Result
-from pathlift.verbs.source import DEFAULT_MEMORY_LIMIT, Model, open_model
+from pathlift.verbs.source import Model, open_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def _interface(name: str, type_: ValueType) -> dict[str, Any]:
     return {"name": name, "dtype": dtype, "shape": None if type_.shape is None else list(type_.shape)}
 
 
-def inspect(model: Model, *, memory_limit: int = DEFAULT_MEMORY_LIMIT, example: Any = None) -> InspectResult:
+def inspect(model: Model, *, memory_limit: int = MEMORY_LIMIT, example: Any = None) -> InspectResult:
     """Summarize a model; never imports torch (for a file) and never reads the weights' values.
 
     Parameters

@@ -9,9 +9,10 @@ from numbers import Integral, Real
 from typing import Any, Literal
 
 from pathlift.ir.errors import UsageError
+from pathlift.ir.types import MEMORY_LIMIT
 from pathlift.passes.path_norm import Norm, PathNorm, PathNormResult
 from pathlift.verbs.result import Result
-from pathlift.verbs.source import DEFAULT_MEMORY_LIMIT, Model, open_model
+from pathlift.verbs.source import Model, open_model
 
 PER_OUTPUT_LIMIT = 10_000
 
@@ -75,7 +76,7 @@ def norm(
     shape: Mapping[str, int] | None = None,
     per_layer: bool = False,
     full: bool = False,
-    memory_limit: int = DEFAULT_MEMORY_LIMIT,
+    memory_limit: int = MEMORY_LIMIT,
     assume_eval: bool = False,
     example: Any = None,
 ) -> NormResult:

@@ -9,9 +9,10 @@ from typing import Any
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
+from pathlift.ir.types import MEMORY_LIMIT
 from pathlift.passes.pipeline import Step, parse_pipeline, run_pipeline
 from pathlift.verbs.result import Result
-from pathlift.verbs.source import DEFAULT_MEMORY_LIMIT, Model, open_model
+from pathlift.verbs.source import Model, open_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ def opt(
     *,
     output: str | os.PathLike[str] | None = None,
     force: bool = False,
-    memory_limit: int = DEFAULT_MEMORY_LIMIT,
+    memory_limit: int = MEMORY_LIMIT,
     after_each: Callable[[str, str], None] | None = None,
 ) -> OptResult:
     """Run a pipeline of passes over a model.

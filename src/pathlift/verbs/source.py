@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
+from pathlift.ir.types import MEMORY_LIMIT
 from pathlift.verbs.result import Source
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     import torch
 
 Model: TypeAlias = "str | os.PathLike[str] | bytes | Graph | onnx.ModelProto | torch.nn.Module"
-DEFAULT_MEMORY_LIMIT = 8 * 10**9
 
 
 class Opened(NamedTuple):
@@ -30,7 +30,7 @@ class Opened(NamedTuple):
 def open_model(
     model: Model,
     *,
-    memory_limit: int = DEFAULT_MEMORY_LIMIT,
+    memory_limit: int = MEMORY_LIMIT,
     assume_eval: bool = False,
     example: Any = None,
 ) -> Opened:
