@@ -82,10 +82,10 @@ def test_norm() -> None:
         "inf  400.250000  10^400.250000  10^400.250000  max pooling, not a path-norm",
         "  2           -              0              0  sum pooling",
         "",
-        "layer        log10 gain    share",
-        f"conv1[bold]    2.500000  100.0 %  {full}",
-        f"fc forged     -0.250000   50.0 %  {half}",
-        "dead                  -        -",
+        "layer (q = 1)  log10 gain    share",
+        f"conv1[bold]      2.500000  100.0 %  {full}",
+        f"fc forged       -0.250000   50.0 %  {half}",
+        "dead                    -        -",
         "assumes: eval mode",
     ]
 

@@ -23,6 +23,7 @@ Renderer = Callable[[Payload], Iterator[RenderableType]]
 """Yields what to print, as plain strings (never read as markup) or Rich renderables."""
 
 BAR_WIDTH = 24
+REFUSALS_SHOWN = 12
 MIN_WIDTH = 64  # narrower terminals wrap rows by themselves: figures folded within their columns are misread
 
 
@@ -106,8 +107,9 @@ def norm(payload: Payload) -> Iterator[RenderableType]:
     yield table(["q", "log10", "value", "at most", ""], rows, right=["q", "log10", "value", "at most"])
     if layers := payload.get("layers"):
         yield ""
+        layer = f"layer (q = {_exponent(payload['norms'][0]['q'])})"
         yield table(
-            ["layer", "log10 gain", "share", ""],
+            [layer, "log10 gain", "share", ""],
             [
                 [item["node"], fixed(item["log10_gain"]), _percent(item["share"]), Bar(item["share"] or 0.0)]
                 for item in layers
@@ -139,7 +141,10 @@ def inspect(payload: Payload) -> Iterator[RenderableType]:
         if not verdict["applies"]:
             yield ""
             yield f"{name} does not apply:"
-            yield from (f"  {r['code']} node {r['node']!r} ({r['op']}): {r['reason']}" for r in verdict["refusals"])
+            shown = verdict["refusals"][:REFUSALS_SHOWN]
+            yield from (f"  {r['code']} node {r['node']!r} ({r['op']}): {r['reason']}" for r in shown)
+            if rest := len(verdict["refusals"]) - len(shown):
+                yield f"  and {rest} more, which --format json lists"
 
 
 def export(payload: Payload) -> Iterator[RenderableType]:
