@@ -8,13 +8,19 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, note, settings
+from hypothesis import HealthCheck, given, note, settings
 from hypothesis.strategies import SearchStrategy
 
 from pathlift.ir.graph import Graph
 
 CheckLaw = Callable[..., None]
-_ALWAYS: dict[str, Any] = {"deadline": None, "derandomize": True, "database": None, "print_blob": False}
+_ALWAYS: dict[str, Any] = {
+    "deadline": None,
+    "derandomize": True,
+    "database": None,
+    "print_blob": False,
+    "suppress_health_check": [HealthCheck.too_slow],  # a busy machine is no defect of the law
+}
 PROFILES = {"quick": settings(max_examples=60, **_ALWAYS), "thorough": settings(max_examples=1000, **_ALWAYS)}
 
 torch.set_num_threads(1)
