@@ -41,8 +41,8 @@ class Algebra(Generic[T]):
         """A parameter. `p` is compared by identity: two nodes that see the same `p` are tied."""
         raise self.refusal("a parameter")
 
-    def derive(self, f: Callable[..., tuple[Any, ...]], *params: T) -> tuple[T, ...]:
-        """Parameters computed from parameters (a frozen batch-norm's scale and shift), elementwise by `f`."""
+    def derive(self, f: Callable[..., Any], *params: T) -> T:
+        """A parameter that `f` computes from parameters, elementwise, without cancellation (a batch norm's scale)."""
         raise self.refusal("a derived parameter")
 
     def linear(self, f: LinearMap, x: T, w: T | None = None) -> T:

@@ -38,8 +38,9 @@ class Numeric(Algebra[Any]):
     def param(self, p: Param) -> Tensor:
         return self.tensor(p.numpy())
 
-    def derive(self, f: Callable[..., tuple[Any, ...]], *params: Tensor) -> tuple[Tensor, ...]:
-        return f(*params)
+    def derive(self, f: Callable[..., Any], *params: Tensor) -> Tensor:
+        result: Tensor = f(*params)
+        return result
 
     def linear(self, f: LinearMap, x: Tensor, w: Tensor | None = None) -> Tensor:
         return f(x, w)

@@ -21,8 +21,8 @@ class Shape(Algebra[ValueType]):
     def param(self, p: Param) -> ValueType:
         return p.type
 
-    def derive(self, f: Callable[..., tuple[Any, ...]], *params: ValueType) -> tuple[ValueType, ...]:
-        return params[:2]
+    def derive(self, f: Callable[..., Any], *params: ValueType) -> ValueType:
+        return params[0]
 
     def linear(self, f: LinearMap, x: ValueType, w: ValueType | None = None) -> ValueType:
         if w is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import ceil
 from typing import Any, ClassVar, Literal
 
@@ -18,22 +17,12 @@ from pathlift.ir.views import Pad
 from pathlift.passes import scaled_moves
 from pathlift.passes.alignment import apply_linear
 from pathlift.passes.path_norm_rules import check_activation
-from pathlift.passes.scaled import Scaled, Tensor, power
+from pathlift.passes.scaled import Scaled, Tensor
+from pathlift.passes.weight import Weight, moved_weights
 
 MINUS_INFINITY = 1e30
 """Constants this large stand for an infinity (the lowest float32 before a max-pool), not for a bias."""
 Pooling = Literal["sum", "max"]
-
-
-@dataclass(frozen=True)
-class Weight:
-    """A parameter as it is, in float64. Powers are taken where it is used: tied uses are edges of their own."""
-
-    values: Tensor
-    roundings: int = 0
-    finite: bool = False
-    integer: str = ""
-    """Name of a tensor that is no number: its values stand in for a shape, and may be moved but not used."""
 
 
 Operand = Scaled | Weight
@@ -77,38 +66,32 @@ class PathNormAlgebra(Algebra[Operand]):
             raise InvalidModelError("0180", f"tensor {name!r}: {p.non_finite} of {p.size} values are NaN or infinite")
         return Weight(as_tensor(p.numpy(), torch.float64), finite=True)
 
-    def derive(self, f: Callable[..., tuple[Any, ...]], *params: Operand) -> tuple[Operand, ...]:
-        return tuple(Weight(v, roundings=8) for v in f(*(self._raw(p) for p in params)))
+    def derive(self, f: Callable[..., Any], *params: Operand) -> Operand:
+        return Weight(f(*(self._weight(p).checked() for p in params)), roundings=8)
 
-    def _raw(self, operand: Operand) -> Tensor:
+    def _weight(self, operand: Operand) -> Weight:
         if isinstance(operand, Scaled):
             raise UnsupportedError("0311", "a parameter of this node is computed from the network's input")
-        if operand.integer:
-            raise UnsupportedError("0310", f"arithmetic with tensor {operand.integer!r}, which is not of floats")
-        if not operand.finite and not bool(operand.values.isfinite().all()):
-            raise UnsupportedError("0312", "a parameter that this node computes from its weights is not finite")
-        return operand.values
+        return operand
 
     def _power(self, operand: Operand) -> Scaled:
-        scaled = power(self._raw(operand), self.q, self.dtype)
-        assert isinstance(operand, Weight)
-        return Scaled(scaled.m, scaled.e, scaled.roundings + operand.roundings)
+        return self._weight(operand).power(self.q, self.dtype)
 
     def signal(self, operand: Operand) -> Scaled:
         """Read an operand as neurons: a parameter there is a bias, where paths start."""
         if isinstance(operand, Scaled):
             return operand
-        return self._power(Weight(torch.zeros_like(self._raw(operand))) if self.inputs_only else operand)
+        return self._power(Weight(torch.zeros_like(operand.checked())) if self.inputs_only else operand)
 
     # ---- primitives
 
     def linear(self, f: LinearMap, x: Operand, w: Operand | None = None) -> Operand:
         signal = self.signal(x)
-        if w is not None:
-            y = apply_linear(f, signal, self._raw(w), self.q)
-            assert isinstance(w, Weight)
-            return self._probed(Scaled(y.m, y.e, y.roundings + w.roundings))
-        return self._fixed(f, signal)
+        if w is None:
+            return self._fixed(f, signal)
+        values, roundings = self._weight(w).bounded(self.q, self.dtype)
+        y = apply_linear(f, signal, values, self.q)
+        return self._probed(Scaled(y.m, y.e, y.roundings + roundings))
 
     def _fixed(self, f: LinearMap, x: Scaled) -> Scaled:
         """A map without parameters (average pool, mean, resize): its coefficients are edges too."""
@@ -125,8 +108,7 @@ class PathNormAlgebra(Algebra[Operand]):
 
     def add(self, x: Operand, y: Operand, axis: int | None = None) -> Operand:
         if isinstance(x, Weight) and isinstance(y, Weight):
-            total = self._raw(x) + along(self._raw(y), axis, x.values.ndim)
-            return Weight(total, max(x.roundings, y.roundings) + 1)
+            return x.plus(y, axis)
         a, b = self.signal(x), self.signal(y)
         if axis is not None:
             b = Scaled(along(b.m, axis, a.rank), along(b.e, axis, a.rank), b.roundings)
@@ -134,26 +116,19 @@ class PathNormAlgebra(Algebra[Operand]):
 
     def scale(self, x: Operand, c: Operand | float, axis: int | None = None, *, reciprocal: bool = False) -> Operand:
         if isinstance(c, float):
-            c = Weight(torch.tensor(c, dtype=torch.float64))
-            if isinstance(x, Weight):
-                return Weight(self._raw(x) * c.values, x.roundings + 1)
-            if abs(float(c.values)) == 1.0:
+            if isinstance(x, Scaled) and abs(c) == 1.0:
                 return x
-        factor = self._raw(c)
-        if reciprocal:
-            if bool((factor == 0).any()):
-                raise UnsupportedError("0314", "division by a constant that holds a zero")
-            factor = 1.0 / factor
+            c = Weight(torch.tensor(c, dtype=torch.float64))
         if isinstance(x, Weight):
-            return Weight(self._raw(x) * along(factor, axis, x.values.ndim), x.roundings + 2)
-        edges = self._power(Weight(along(factor, axis, x.rank), 1))
-        return self._probed(x.times(edges))
+            return x.times(self._weight(c), axis, reciprocal=reciprocal)
+        one = Weight(torch.ones([1] * x.rank, dtype=torch.float64))
+        return self._probed(x.times(self._power(one.times(self._weight(c), axis, reciprocal=reciprocal))))
 
     def gate(self, x: Operand, f: Activation, *params: Operand) -> Operand:
         signal = self.signal(x)
         if params:  # PRelu: per slope α, an edge of max(1, |α|)
             (slope,) = params
-            edges = self._power(Weight(self._raw(slope).abs().clamp(min=1.0)))
+            edges = self._power(Weight(self._weight(slope).checked().abs().clamp(min=1.0)))
             return signal.times(edges)
         if not check_activation(f):
             assert self.node is not None
@@ -174,9 +149,7 @@ class PathNormAlgebra(Algebra[Operand]):
 
     def move(self, xs: Sequence[Operand], v: View) -> Operand:
         if all(isinstance(x, Weight) for x in xs):
-            weights = [x for x in xs if isinstance(x, Weight)]
-            integer = next((w.integer for w in weights if w.integer), "")
-            return Weight(v(*(w.values for w in weights)), max(w.roundings for w in weights), integer=integer)
+            return moved_weights(v, [x for x in xs if isinstance(x, Weight)])
         moved = scaled_moves.move(v, [self.signal(x) for x in xs])
         if isinstance(v, Pad) and v.value != 0:
             if not abs(v.value) < MINUS_INFINITY:

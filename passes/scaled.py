@@ -65,9 +65,14 @@ def _floored(values: Tensor, small: Tensor, least: float) -> Tensor:
     """Round `values` up to `least`, or down to zero, where `small`."""
     if not bool(small.any()):
         return values
+    return torch.where(small, least if rounded_up() else 0.0, values)
+
+
+def rounded_up() -> bool:
+    """Record that a value is not accurate where it matters, and return whether it is to be rounded up."""
     record = _UNDERFLOW.get(None) or Underflow(up=True)
     record.happened = True
-    return torch.where(small, least if record.up else 0.0, values)
+    return record.up
 
 
 @dataclass(frozen=True)

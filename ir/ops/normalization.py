@@ -12,9 +12,9 @@ from pathlift.ir.ops.registry import op
 def batch_normalization(alg: Algebra[T], x: T, gamma: T, beta: T, mean: T, var: T, *, epsilon: float = 1e-5) -> T:
     """Frozen batch normalization along axis 1: one edge s = γ/√(var+ε) and one bias β − s·mean."""
 
-    def frozen(gamma: Any, beta: Any, mean: Any, var: Any) -> tuple[Any, Any]:
-        s = gamma / (var + epsilon) ** 0.5
-        return s, beta - s * mean
+    def edge(gamma: Any, var: Any) -> Any:
+        return gamma / (var + epsilon) ** 0.5
 
-    scale, shift = alg.derive(frozen, gamma, beta, mean, var)
-    return alg.add(alg.scale(x, scale, axis=1), shift, axis=1)
+    s = alg.derive(edge, gamma, var)
+    shift = alg.add(beta, alg.scale(alg.scale(mean, s), -1.0))
+    return alg.add(alg.scale(x, s, axis=1), shift, axis=1)

@@ -165,3 +165,31 @@ def test_padding_with_the_lowest_float_is_no_bias() -> None:
     g = b.finish(b.op("MaxPool", h, kernel=(3,), strides=(1,), pads=(0, 0), dilations=(1,)))
     with pytest.raises(UnsupportedError, match="PL0316"):
         PathNorm().run(g)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("offset", [0.0, 2.0**-51, 2.0**-45, 2.0**-20, 1.0])
+@pytest.mark.parametrize("q", [1.0, 2.0, 5.5])
+def test_the_upper_bound_covers_a_batch_norms_shift_that_cancels(offset: float, q: float, dtype: str) -> None:
+    """s = 1/3 is no float, and 1 − s·(3 + offset) cancels; exactly, the paths weigh 1/3 and |offset|/3."""
+    b = Builder()
+    x = b.input("x", ("N", 1), "f64")
+    one, mean, var = (b.param(np.array([v])) for v in (1.0, 3.0 + offset, 9.0))
+    y = b.op("BatchNormalization", x, one, one, mean, var, epsilon=0.0)
+    result = PathNorm((q,), dtype=dtype, inputs_only=False).run(b.finish(y)).norms[0]  # type: ignore[arg-type]
+    exact_shift = abs(Fraction(1) - Fraction(3.0 + offset) / 3)
+    exact = math.log10((1 / 3) ** q + float(exact_shift) ** q) / q
+    assert result.upper_log10 is not None
+    assert exact <= result.upper_log10 + 1e-15
+    assert result.upper_log10 < exact + (1e-6 if dtype == "float64" else 1e-4)
+
+
+def test_a_bias_made_of_nothing_but_rounding_is_bracketed() -> None:
+    b = Builder()
+    x = b.input("x", ("N", 1), "f64")
+    one, mean, var, gamma = (b.param(np.array([v])) for v in (1.0, 3.0 + 2.0**-51, 9.0, 1.0))
+    y = b.op("BatchNormalization", b.op("Mul", x, b.param(np.array([0.0]))), gamma, one, mean, var, epsilon=0.0)
+    result = PathNorm().run(b.finish(y)).norms[0]
+    exact = float(abs(Fraction(1) - Fraction(3.0 + 2.0**-51) / 3))
+    assert result.upper_log10 is not None
+    assert math.log10(exact) <= result.upper_log10

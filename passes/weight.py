@@ -1,0 +1,120 @@
+"""Parameters on their way to a power: float64 values, and how far rounding may have moved them.
+
+A product of parameters is off by a few relative roundings. A sum may cancel (the shift β − s·mean of a frozen batch
+norm): its error is absolute, and kept elementwise until the value is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+
+import torch
+
+from pathlift.ir.errors import UnsupportedError
+from pathlift.ir.numeric import along
+from pathlift.ir.primitives import View
+from pathlift.passes.scaled import Scaled, Tensor, power, rounded_up
+
+U = 2.0**-53
+MOST_ROUNDINGS = 2.0**20
+"""A cancellation that costs more than so many roundings is bracketed, like an underflow."""
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A parameter as it is. Powers are taken where it is used: tied uses are edges of their own.
+
+    Parameters
+    ----------
+    values
+        float64.
+    roundings
+        Relative roundings of size 2⁻⁵³ that each value may have met.
+    error
+        Absolute error beyond those, elementwise; ``None`` for none.
+    finite
+        Whether the values are known to be finite.
+    integer
+        Name of a tensor that is no number: its values stand in for a shape, and may be moved but not used.
+    """
+
+    values: Tensor
+    roundings: int = 0
+    error: Tensor | None = None
+    finite: bool = False
+    integer: str = ""
+
+    def checked(self) -> Tensor:
+        """Return the values, for arithmetic.
+
+        Raises
+        ------
+        UnsupportedError
+            If they are no real numbers, or not finite.
+        """
+        if self.integer:
+            raise UnsupportedError("0310", f"arithmetic with tensor {self.integer!r}, which is not of floats")
+        if not self.finite and not bool(self.values.isfinite().all()):
+            raise UnsupportedError("0312", "a parameter that this node computes from its weights is not finite")
+        return self.values
+
+    def plus(self, other: Weight, axis: int | None = None) -> Weight:
+        """Return the sum; with `axis`, `other` is a vector along it."""
+        a, rank = self.checked(), self.values.ndim
+        b = along(other.checked(), axis, rank)
+        total = a + b
+        error = U * (1.01 * (self.roundings * a.abs() + other.roundings * b.abs()) + total.abs())
+        for operand, view in ((self.error, None), (other.error, axis)):
+            if operand is not None:
+                error = error + along(operand, view, rank)
+        return Weight(total, error=error)
+
+    def times(self, other: Weight, axis: int | None = None, *, reciprocal: bool = False) -> Weight:
+        """Return the product (or quotient); with `axis`, `other` is a vector along it."""
+        factor = along(other._settled(), axis, self.values.ndim)
+        if reciprocal:
+            if bool((factor == 0).any()):
+                raise UnsupportedError("0314", "division by a constant that holds a zero")
+            factor = 1.0 / factor
+        error = None if self.error is None else self.error * factor.abs() * (1 + 4 * U)
+        return Weight(self.checked() * factor, self.roundings + other.roundings + 2, error)
+
+    def _settled(self) -> Tensor:
+        """Return the values of a factor, which must be relatively accurate."""
+        if self.error is not None:
+            raise UnsupportedError("0318", "a factor is a sum of parameters", hint="fold the constants first")
+        return self.checked()
+
+    def bounded(self, q: float, dtype: torch.dtype) -> tuple[Tensor, int]:
+        """Return values to take the power of, and the roundings in units of `dtype` that the power will have met.
+
+        Where cancellation has left nothing accurate, the magnitude is rounded as `underflow` says.
+        """
+        values, roundings = self.checked(), self.roundings
+        if self.error is not None:
+            safe = torch.where(values == 0, 1.0, values.abs() * U)
+            relative = torch.where(values == 0, torch.where(self.error > 0, torch.inf, 0.0), self.error / safe)
+            worst = float(relative.max()) if relative.numel() else 0.0
+            if worst <= MOST_ROUNDINGS:
+                roundings += ceil(1.01 * worst)
+            elif rounded_up():
+                values = (values.abs() + self.error) * (1 + 4 * U)
+        unit = 1.0 if dtype == torch.float64 else 2.0**-29
+        return values, ceil(roundings * max(1.0, q) * unit)
+
+    def power(self, q: float, dtype: torch.dtype) -> Scaled:
+        """Return ``|values|**q`` with an exponent per element."""
+        values, roundings = self.bounded(q, dtype)
+        scaled = power(values, q, dtype)
+        return Scaled(scaled.m, scaled.e, scaled.roundings + roundings)
+
+
+def moved_weights(v: View, weights: Sequence[Weight]) -> Weight:
+    """Rearrange parameters, and their errors along with them."""
+    error = None
+    if any(w.error is not None for w in weights):
+        error = v(*(torch.zeros_like(w.values) if w.error is None else w.error for w in weights))
+    integer = next((w.integer for w in weights if w.integer), "")
+    return Weight(v(*(w.values for w in weights)), max(w.roundings for w in weights), error, integer=integer)
