@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pathlift.frontend.emit.pooling import ceil_mode_at
 from pathlift.frontend.emit.writer import Site, emits
 from pathlift.ir.maps import Contract
 from pathlift.ir.ops.registry import Floats, Ints
@@ -110,7 +111,7 @@ def average_pool(
         strides=strides,
         pads=pads,
         dilations=dilations if dilated else None,
-        ceil_mode=ceil_mode or None,
+        ceil_mode=ceil_mode_at(at, kernel, strides, pads, dilations) if ceil_mode else None,
         count_include_pad=count_include_pad or None,
     )
 

@@ -3,7 +3,30 @@
 from __future__ import annotations
 
 from pathlift.frontend.emit.writer import Site, emits
+from pathlift.ir import dims as D
 from pathlift.ir.ops.registry import Ints
+
+
+def ceil_mode_at(at: Site, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints) -> bool | None:
+    """Return how to write ``ceil_mode``, so that ONNX Runtime believes the shape that its own kernels compute.
+
+    Before opset 22, ONNX's shape inference counts a last window that would start in the end padding, and that every
+    execution drops. Such a node is written without ``ceil_mode`` where that makes no other difference, else at 22.
+    """
+    n = len(kernel)
+    spatial = (at.type(0).shape or ())[2:]
+    rows = [
+        (size, kernel[i], strides[i], pads[i], pads[i + n], dilations[i])
+        for i, size in enumerate(spatial)
+        if isinstance(size, int)
+    ]
+    dropped = [row for row in rows if D.pooled(*row, True) != D.windows(*row[:3], row[3] + row[4], row[5], True)]
+    if at.opset >= 22 or not dropped:
+        return True
+    if len(rows) == n and all(D.pooled(*row, True) == D.pooled(*row, False) for row in rows):
+        return None
+    at.require(22)
+    return True
 
 
 @emits("MaxPool")
@@ -11,9 +34,8 @@ def max_pool(
     at: Site, x: str, *, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil_mode: bool
 ) -> None:  # fmt: skip
     """ONNX pads with −∞ too."""
-    at.emit(
-        "MaxPool", x, kernel_shape=kernel, strides=strides, pads=pads, dilations=dilations, ceil_mode=ceil_mode or None
-    )
+    ceil = ceil_mode_at(at, kernel, strides, pads, dilations) if ceil_mode else None
+    at.emit("MaxPool", x, kernel_shape=kernel, strides=strides, pads=pads, dilations=dilations, ceil_mode=ceil)
 
 
 @emits("TopK")

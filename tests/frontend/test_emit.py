@@ -520,3 +520,21 @@ def test_versions_mix() -> None:
     b.input("x", (2, 3))
     opaque(b, helper.make_node("Squeeze", ["x"], ["y"]), "x", version=21)
     assert opset(b.finish("y")) == 21
+
+
+@pytest.mark.parametrize("op", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize(
+    ("size", "kernel", "strides", "opset"), [((2, 2), (1, 1), (1, 2), 18), ((2, 5), (1, 2), (2, 2), 22)]
+)
+def test_a_window_that_is_dropped_does_not_mislead_onnxruntime(
+    op: str, size: Any, kernel: Any, strides: Any, opset: int
+) -> None:
+    """What follows depends on the pool's shape, which ONNX Runtime infers before it runs."""
+    b = Builder()
+    x = b.input("x", (1, 1, *size))
+    pool = b.op(op, x, kernel=kernel, strides=strides, pads=(0,) * 4, dilations=(1, 1), ceil_mode=True)
+    width = b.type_of(pool).shape[-1]
+    y = b.op("Concat", b.op("Relu", pool), b.op("Gemm", pool, b.param(np.ones((width, width), np.float32))), axis=-1)
+    graph = b.finish(y)
+    assert to_onnx(graph).opset_import[0].version == opset
+    assert_same_as_onnxruntime(graph)
