@@ -146,7 +146,7 @@ def test_round_trip(name: str, version: int) -> None:
     read = load(to_onnx(graph))
     assert_equivalent(graph, read, rtol=1e-6)
     assert str(load(to_onnx(read))) == str(read)
-    if name not in SPELLED_ANEW:
+    if name not in SPELLED_ANEW and (version >= 22 or not name.endswith("dropped_window")):
         assert str(read).partition("\n")[2] == str(graph).partition("\n")[2]
 
 
@@ -526,7 +526,7 @@ def test_versions_mix() -> None:
 @pytest.mark.parametrize(
     ("size", "kernel", "strides", "opset"), [((2, 2), (1, 1), (1, 2), 18), ((2, 5), (1, 2), (2, 2), 22)]
 )
-def test_a_window_that_is_dropped_does_not_mislead_onnxruntime(
+def test_a_dropped_window_does_not_mislead_onnxruntime(
     op: str, size: Any, kernel: Any, strides: Any, opset: int
 ) -> None:
     """What follows depends on the pool's shape, which ONNX Runtime infers before it runs."""
