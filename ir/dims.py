@@ -111,7 +111,8 @@ def reshaped(dims: Dims, target: Sequence[int]) -> Dims:
     fixed = prod(d for d in want if isinstance(d, int))
     symbols = Counter(d for d in have if isinstance(d, str))
     symbols.subtract(d for d in want if isinstance(d, str))
-    symbolic = None in dims or None in out or any(symbols.values())
+    # Symbols that cancel may be 0 themselves, where a 0 stands on one side.
+    symbolic = None in dims or None in out or any(symbols.values()) or (bool(symbols) and 0 in (total, fixed))
     if -1 not in out:
         if not symbolic and total != fixed:
             raise GraphError("0522", f"cannot reshape {list(dims)} into {list(target)}")

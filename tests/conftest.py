@@ -6,6 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# The same examples in every run of the same code: a red test is a reproducible one. A busy machine is no defect.
+settings.register_profile(
+    "pathlift", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=False
+)
+settings.load_profile("pathlift")
 
 GOLDEN = Path(__file__).parent / "golden"
 Golden = Callable[[str, str], None]

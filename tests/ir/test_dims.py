@@ -48,6 +48,7 @@ def test_a_reshape_claims_nothing_false(shape, target, values):
 
 
 def test_symbols_cancel():
+    assert D.reshaped(("N",), (0, 0)) == ("N", 0)  # right where N is 0
     assert D.reshaped(("N", 2, 3), (0, -1)) == ("N", 6)
     assert D.reshaped(("N", 2, 3), (-1, 6)) == ("N", 6)
     assert D.reshaped(("N", "M"), (-1,)) == (None,)
