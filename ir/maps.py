@@ -5,13 +5,15 @@ from __future__ import annotations
 import functools
 import re
 from dataclasses import dataclass
-from math import prod
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pathlift.ir import dims as D
 from pathlift.ir.errors import GraphError
-from pathlift.ir.primitives import LinearMap, normalized_axes, reduced
-from pathlift.ir.types import Dim, Dims
+from pathlift.ir.primitives import LinearMap, SeparableMap, normalized_axes, reduced
+from pathlift.ir.taps import Taps, transposed_taps, whole_axis, window_taps
+from pathlift.ir.types import Array, Dim, Dims
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,7 +56,7 @@ class Contract(LinearMap):
                 raise GraphError("0528", f"shapes {list(x)} and {list(w)} disagree in {letter!r} of {self.equation!r}")
         return tuple(d for letter in out for d in (x[:lead] if letter == "." else (extents[letter],)))
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:
+    def __call__(self, x: Tensor, w: Tensor | None = None) -> Tensor:
         import torch
 
         assert w is not None
@@ -92,7 +94,7 @@ class Conv(LinearMap):
         )
         return (x[0], w[0], *spatial)
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:
+    def __call__(self, x: Tensor, w: Tensor | None = None) -> Tensor:
         import torch.nn.functional as F
 
         assert w is not None
@@ -104,6 +106,13 @@ class Conv(LinearMap):
         conv = (F.conv1d, F.conv2d, F.conv3d)[n - 1]
         result: Tensor = conv(x, w, None, self.strides, begins, self.dilations, self.groups)
         return result
+
+    def taps(self, i: int, size: int, kernel: int) -> Array:
+        """Sources along the i-th spatial axis, ``(out, kernel)``; −1 in the padding."""
+        begin, end = self.pads[i], self.pads[i + len(self.strides)]
+        count = D.windows(size, kernel, self.strides[i], begin + end, self.dilations[i])
+        assert isinstance(count, int)
+        return window_taps(size, count, kernel, self.strides[i], begin, self.dilations[i])
 
 
 @dataclass(frozen=True)
@@ -123,18 +132,25 @@ class ConvTranspose(LinearMap):
         fits = len(x) == len(w) == n + 2 == len(self.output_padding) + 2 and self.groups > 0
         if not fits or not D.unify(x[1], w[0])[0] or not _fits(w[0], None, self.groups):
             raise GraphError("0529", f"weights {list(w)} with {self.groups} groups do not fit an input {list(x)}")
-        spatial: list[Dim] = []
-        for i in range(n):
-            size, kernel = x[i + 2], _known(w[i + 2])
-            crop = self.pads[i] + self.pads[i + n]
-            extra = self.dilations[i] * (kernel - 1) + 1 + self.output_padding[i] - crop - self.strides[i]
-            spatial.append(size * self.strides[i] + extra if isinstance(size, int) else None)
-            if isinstance(size, int) and size * self.strides[i] + extra < 0:
-                raise GraphError("0530", f"pads {list(self.pads)} crop more than there is")
+        spatial = [self._extent(i, x[i + 2], _known(w[i + 2])) for i in range(n)]
+        if any(isinstance(size, int) and size < 0 for size in spatial):
+            raise GraphError("0530", f"pads {list(self.pads)} crop more than there is")
         channels = w[1] * self.groups if isinstance(w[1], int) else None
         return (x[0], channels, *spatial)
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:
+    def _extent(self, i: int, size: Dim, kernel: int) -> Dim:
+        if not isinstance(size, int):
+            return None
+        crop = self.pads[i] + self.pads[i + len(self.strides)]
+        return (size - 1) * self.strides[i] + self.dilations[i] * (kernel - 1) + 1 + self.output_padding[i] - crop
+
+    def taps(self, i: int, size: int, kernel: int) -> Array:
+        """Sources along the i-th spatial axis, ``(out, kernel)``; −1 where a weight meets no input."""
+        count = self._extent(i, size, kernel)
+        assert isinstance(count, int)
+        return transposed_taps(size, count, kernel, self.strides[i], self.pads[i], self.dilations[i])
+
+    def __call__(self, x: Tensor, w: Tensor | None = None) -> Tensor:
         import torch.nn.functional as F
 
         assert w is not None
@@ -149,7 +165,7 @@ class ConvTranspose(LinearMap):
 
 
 @dataclass(frozen=True)
-class AveragePool(LinearMap):
+class AveragePool(SeparableMap):
     """Average over windows. Edges weigh 1/count, where `count` depends on the position at borders.
 
     ONNX counts: without `count_include_pad`, the input values in the window; with it, also those in the declared
@@ -166,36 +182,24 @@ class AveragePool(LinearMap):
     def shape(self, x: Dims, w: Dims | None) -> Dims:
         return pooled_shape(x, self.kernel, self.strides, self.pads, self.dilations, self.ceil_mode)
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:
-        total = x
-        for i in range(len(self.kernel)):
-            total = total * 0 if x.shape[i + 2] == 0 else self._along(total, i, 1.0 if q is None else q)
-        return total
+    def mixed_axes(self, shape: Ints) -> Ints:
+        return tuple(range(2, len(shape)))
 
-    def mixed_axes(self, rank: int) -> tuple[int, ...]:
-        return tuple(range(2, rank))
-
-    def _along(self, x: Tensor, i: int, q: float) -> Tensor:
-        """Average along one spatial axis: windows are boxes, so the divisor is a product over axes."""
-        import torch
-
-        axis, n = i + 2, len(self.kernel)
-        k, s, p, d = self.kernel[i], self.strides[i], self.pads[i], self.dilations[i]
-        size = x.shape[axis]
-        count = D.pooled(size, k, s, p, self.pads[i + n], d, self.ceil_mode)
+    def taps(self, axis: int, size: int) -> Taps:
+        """Windows are boxes, so that the divisor is a product over axes."""
+        i, n = axis - 2, len(self.kernel)
+        k, s, begin, end, d = self.kernel[i], self.strides[i], self.pads[i], self.pads[i + n], self.dilations[i]
+        count = D.pooled(size, k, s, begin, end, d, self.ceil_mode)
         assert isinstance(count, int)
-        position = torch.arange(count, device=x.device)[:, None] * s - p + torch.arange(k, device=x.device) * d
-        inside = (position >= 0) & (position < size)
-        counted = (position >= -p) & (position < size + self.pads[i + n]) if self.count_include_pad else inside
-        coefficient = inside.to(x.dtype) / counted.sum(1, keepdim=True).clamp(min=1).to(x.dtype) ** q
-        taken = x.index_select(axis, position.clamp(0, size - 1).reshape(-1))
-        taken = taken.reshape(*x.shape[:axis], count, k, *x.shape[axis + 1 :])
-        weights = coefficient.reshape(count, k, *[1] * (x.ndim - axis - 1))
-        return (taken * weights).sum(axis + 1)
+        sources = window_taps(size, count, k, s, begin, d)
+        padded = window_taps(size + begin + end, count, k, s, 0, d)
+        counted = padded if self.count_include_pad else sources
+        divisor = np.maximum((counted >= 0).sum(1, keepdims=True), 1)
+        return Taps(sources, (sources >= 0) / divisor)
 
 
 @dataclass(frozen=True)
-class Reduce(LinearMap):
+class Reduce(SeparableMap):
     """Sum or mean over `axes` (all, if empty)."""
 
     axes: Ints
@@ -205,15 +209,18 @@ class Reduce(LinearMap):
     def shape(self, x: Dims, w: Dims | None) -> Dims:
         return reduced(x, self.axes, self.keepdims)
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:
+    def __call__(self, x: Tensor, w: Tensor | None = None) -> Tensor:
         axes = normalized_axes(self.axes, x.ndim)
         if not axes:
             return x
-        total = x.sum(axes, keepdim=self.keepdims)
-        return total / float(prod(x.shape[a] for a in axes)) ** (1.0 if q is None else q) if self.mean else total
+        return x.mean(axes, self.keepdims) if self.mean else x.sum(axes, self.keepdims)
 
-    def mixed_axes(self, rank: int) -> tuple[int, ...]:
-        return normalized_axes(self.axes, rank)
+    def mixed_axes(self, shape: Ints) -> Ints:
+        return normalized_axes(self.axes, len(shape))
+
+    def taps(self, axis: int, size: int) -> Taps:
+        sources = whole_axis(size)
+        return Taps(sources, np.full(sources.shape, 1 / max(1, size)) if self.mean else None)
 
 
 def pooled_shape(x: Dims, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil_mode: bool) -> Dims:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -77,18 +78,28 @@ class Numeric(Algebra[Any]):
             ) from error
 
 
-def as_tensor(array: Array, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
-    """Convert an array to a tensor: real numbers (fp16, bf16, fp8 …) to `dtype` exactly, others to their own type."""
+def as_tensor(array: Array, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Tensor:
+    """Convert an array to a tensor, which may share its memory: treat it as read-only.
+
+    Real numbers (fp16, bf16, fp8 …) become `dtype`, exactly; without one, float32 and float64 stay and others become
+    float64. What is no real number keeps its own type.
+    """
     import numpy as np
 
     from pathlift.ir.types import DTYPE_NAMES, is_float
 
     if is_float(array.dtype):
-        wide = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
-        return torch.from_numpy(np.array(wide, copy=not wide.flags.writeable)).to(dtype=dtype, device=device)
-    if DTYPE_NAMES.get(array.dtype, "str") in ("i4", "u4", "i2", "u2"):
-        array = array.astype(np.int8 if DTYPE_NAMES[array.dtype].startswith("i") else np.uint8)
-    return torch.from_numpy(np.array(array)).to(device=device)
+        array = array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+    else:
+        dtype = None
+        if DTYPE_NAMES.get(array.dtype, "str") in ("i4", "u4", "i2", "u2"):
+            array = array.astype(np.int8 if DTYPE_NAMES[array.dtype].startswith("i") else np.uint8)
+    array = np.asarray(array, order="C")
+    if not array.flags.writeable:
+        with warnings.catch_warnings():  # nothing writes to it
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            return torch.from_numpy(array).to(dtype=dtype, device=device)
+    return torch.from_numpy(array).to(dtype=dtype, device=device)
 
 
 def along(vector: Tensor, axis: int | None, rank: int) -> Tensor:

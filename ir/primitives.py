@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pathlift.ir.graph import Node
+    from pathlift.ir.taps import Taps
+    from pathlift.ir.types import Array
 
 
 class LinearMap(ABC):
@@ -28,15 +30,39 @@ class LinearMap(ABC):
         """Shape of the result for operands of these shapes."""
 
     @abstractmethod
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:
-        """Apply the map; `w` is used as it comes.
+    def __call__(self, x: Tensor, w: Tensor | None = None) -> Tensor:
+        """Apply the map; `w` is used as it comes."""
 
-        With `q`, each of the map's own fixed coefficients c is replaced by |c|^q, also for ``q=1``.
-        """
 
-    def mixed_axes(self, rank: int) -> tuple[int, ...]:
-        """The axes of an input of this rank along which a map without weights combines values."""
-        raise NotImplementedError(f"{type(self).__name__} has weights")
+class SeparableMap(LinearMap):
+    """A map without weights that combines values along one axis after another: averages, sums, interpolation."""
+
+    @abstractmethod
+    def mixed_axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The axes of an input of this shape along which values are combined."""
+
+    @abstractmethod
+    def taps(self, axis: int, size: int) -> Taps:
+        """What each output position reads along `axis`, of extent `size`; a source occurs once per row."""
+
+    def __call__(self, x: Tensor, w: Tensor | None = None) -> Tensor:
+        for axis in self.mixed_axes(tuple(x.shape)):
+            x = _combined(x, axis, self.taps(axis, x.shape[axis]))
+        return x
+
+
+def _combined(x: Tensor, axis: int, taps: Taps) -> Tensor:
+    """Σ over taps of coefficient · value, along one axis."""
+    import torch
+
+    out, k = taps.sources.shape
+    if not x.shape[axis]:
+        return x.new_zeros([out if i == axis else n for i, n in enumerate(x.shape)])
+    coefficients = taps.sources >= 0 if taps.coefficients is None else taps.coefficients
+    sources = torch.from_numpy(taps.sources.clip(0).reshape(-1)).to(x.device)
+    taken = x.index_select(axis, sources).reshape(*x.shape[:axis], out, k, *x.shape[axis + 1 :])
+    weights = torch.from_numpy(coefficients).to(x).reshape(out, k, *[1] * (x.ndim - axis - 1))
+    return (taken * weights).sum(axis + 1)
 
 
 class View(ABC):
@@ -97,12 +123,11 @@ class OrderStatistic(ABC):
         """The axes of an input of this rank that pools extend along."""
 
     @abstractmethod
-    def pool_sum(self, x: Tensor) -> Tensor:
-        """Replace every output value by the sum over its pool (padding excluded): pools read as path-norms do."""
+    def pools(self, axis: int, size: int) -> Array:
+        """Sources of each output position along `axis`, ``(out, k)``; −1 for padding, which is in no pool.
 
-    @abstractmethod
-    def pool_max(self, x: Tensor) -> Tensor:
-        """Replace every output value by the maximum over its pool (padding excluded)."""
+        A pool is a box: the product of what this says of each axis.
+        """
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Resize as a linear map: one matrix of interpolation coefficients per resized axis (ONNX Resize, opset 10 to 19)."""
+"""Resize as a linear map: interpolation coefficients per resized axis (ONNX Resize, opset 10 to 19)."""
 
 from __future__ import annotations
 
@@ -6,16 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from math import floor, inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from pathlift.ir.errors import GraphError
-from pathlift.ir.primitives import LinearMap
+from pathlift.ir.primitives import SeparableMap
+from pathlift.ir.taps import Taps, merged
 from pathlift.ir.types import Array, Dim, Dims
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 COORDINATES: dict[str, Callable[[Array, Any, Any, Any], Array]] = {
     # (output index, scale, input extent, output extent) -> position on the input axis, all of one number type
@@ -42,7 +40,7 @@ _NEAREST: dict[str, Callable[[Array], Array]] = {
 
 
 @dataclass(frozen=True)
-class Resample(LinearMap):
+class Resample(SeparableMap):
     """A separable resize along `axes`, without parameters.
 
     Parameters
@@ -85,25 +83,13 @@ class Resample(LinearMap):
         """Output extent along the j-th axis; scales are applied in float32, as in ONNX."""
         return self.sizes[j] if self.sizes else floor(np.float32(n) * np.float32(self.scales[j]))
 
-    def __call__(self, x: Tensor, w: Tensor | None = None, *, q: float | None = None) -> Tensor:
-        import torch
+    def mixed_axes(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        # ONNX Runtime copies where no extent changes, even where a scale like 1.1 asks for other positions.
+        return () if self.shape(shape, None) == shape else self.axes
 
-        if self.shape(tuple(x.shape), None) == tuple(x.shape):
-            return x  # ONNX Runtime copies, even where a scale like 1.1 asks for other positions
-        for j, axis in enumerate(self.axes):
-            matrix = self.matrix(j, x.shape[axis])
-            # Coefficients on one source are already added (clamped borders): |c|^q is taken of whole edges, and a
-            # zero coefficient is no edge for any q.
-            m = matrix if q is None else np.where(matrix == 0, 0.0, np.abs(matrix) ** q)
-            coefficients = torch.from_numpy(m).to(x)
-            x = torch.tensordot(x, coefficients, dims=([axis], [1])).movedim(-1, axis)
-        return x
-
-    def mixed_axes(self, rank: int) -> tuple[int, ...]:
-        return self.axes
-
-    def matrix(self, j: int, n: int) -> Array:
-        """Coefficients along the j-th axis for `n` input values: ``(out, n)`` in float64."""
+    def taps(self, axis: int, size: int) -> Taps:
+        """Coefficients that borders clamp onto one source are added: together they are one edge."""
+        j, n = self.axes.index(axis), size
         m = self._extent(j, n)
         # A nearest position jumps where rounding decides, so it is computed as ONNX Runtime does, in float32. Others
         # are exact: a coefficient that is 0 must not become 1e-16, of which any small power is an edge that counts.
@@ -127,9 +113,8 @@ class Resample(LinearMap):
         if self.exclude_outside:
             weights = np.where((taps >= 0) & (taps < n), weights, 0)
             weights = weights / weights.sum(1, keepdims=True)
-        matrix = np.zeros((m, n), weights.dtype)
-        np.add.at(matrix, (np.arange(m)[:, None], taps.clip(0, n - 1)), weights)
-        return matrix.astype(np.float64)
+        sources = taps.clip(0, n - 1)
+        return Taps(sources, merged(sources, weights).astype(np.float64))
 
 
 def _cubic(distance: Array, a: Fraction) -> Array:

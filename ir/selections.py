@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ from pathlift.ir import dims as D
 from pathlift.ir.errors import GraphError
 from pathlift.ir.maps import pooled_shape
 from pathlift.ir.primitives import OrderStatistic, normalized_axes, reduced
-from pathlift.ir.types import Dims
+from pathlift.ir.taps import whole_axis, window_taps
+from pathlift.ir.types import Array, Dims
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,38 +34,35 @@ class WindowMax(OrderStatistic):
         return pooled_shape(x, self.kernel, self.strides, self.pads, self.dilations, self.ceil_mode)
 
     def __call__(self, x: Tensor) -> Tensor:
-        return self._fold(x, -inf, maximum=True)
-
-    def mixed_axes(self, rank: int) -> tuple[int, ...]:
-        return tuple(range(2, rank))
-
-    def pool_sum(self, x: Tensor) -> Tensor:
-        return self._fold(x, 0.0, maximum=False)
-
-    def pool_max(self, x: Tensor) -> Tensor:
-        return self._fold(x, 0.0, maximum=True)
-
-    def _fold(self, x: Tensor, padding: float, *, maximum: bool) -> Tensor:
         """Reduce the windows, one spatial axis after another (a window is a box)."""
         import torch
 
         n = len(self.kernel)
         for i in range(n):
             axis, size = i + 2, x.shape[i + 2]
-            k, s, d = self.kernel[i], self.strides[i], self.dilations[i]
-            count = D.pooled(size, k, s, self.pads[i], self.pads[i + n], d, self.ceil_mode)
-            assert isinstance(count, int)
+            k, s, d, count = self.kernel[i], self.strides[i], self.dilations[i], self._count(i, size)
             reach = (count - 1) * s + d * (k - 1) + 1
             padded = torch.nn.functional.pad(
-                x.movedim(axis, -1), (self.pads[i], max(0, reach - size - self.pads[i])), value=padding
+                x.movedim(axis, -1), (self.pads[i], max(0, reach - size - self.pads[i])), value=-inf
             )
             # Tap by tap, so that no window is ever materialized.
             taps = (padded[..., j * d : j * d + (count - 1) * s + 1 : s] for j in range(k))
-            result = next(taps)
-            for tap in taps:
-                result = torch.maximum(result, tap) if maximum else result + tap
-            x = result.movedim(-1, axis)
+            x = functools.reduce(torch.maximum, taps).movedim(-1, axis)
         return x
+
+    def mixed_axes(self, rank: int) -> tuple[int, ...]:
+        return tuple(range(2, rank))
+
+    def pools(self, axis: int, size: int) -> Array:
+        i = axis - 2
+        count = self._count(i, size)
+        return window_taps(size, count, self.kernel[i], self.strides[i], self.pads[i], self.dilations[i])
+
+    def _count(self, i: int, size: int) -> int:
+        begin, end = self.pads[i], self.pads[i + len(self.kernel)]
+        count = D.pooled(size, self.kernel[i], self.strides[i], begin, end, self.dilations[i], self.ceil_mode)
+        assert isinstance(count, int)
+        return count
 
 
 @dataclass(frozen=True)
@@ -86,13 +85,8 @@ class Extremum(OrderStatistic):
     def mixed_axes(self, rank: int) -> tuple[int, ...]:
         return normalized_axes(self.axes, rank)
 
-    def pool_sum(self, x: Tensor) -> Tensor:
-        axes = normalized_axes(self.axes, x.ndim)
-        return x.sum(axes, self.keepdims) if axes else x
-
-    def pool_max(self, x: Tensor) -> Tensor:
-        axes = normalized_axes(self.axes, x.ndim)
-        return x.amax(axes, self.keepdims) if axes else x
+    def pools(self, axis: int, size: int) -> Array:
+        return whole_axis(size)
 
 
 @dataclass(frozen=True)
@@ -116,13 +110,5 @@ class Sort(OrderStatistic):
     def mixed_axes(self, rank: int) -> tuple[int, ...]:
         return (self.axis % rank,)
 
-    def pool_sum(self, x: Tensor) -> Tensor:
-        return self._spread(x.sum(self.axis, keepdim=True))
-
-    def pool_max(self, x: Tensor) -> Tensor:
-        return self._spread(x.amax(self.axis, keepdim=True))
-
-    def _spread(self, pooled: Tensor) -> Tensor:
-        extents = [-1] * pooled.ndim
-        extents[self.axis] = self.k
-        return pooled.expand(extents)
+    def pools(self, axis: int, size: int) -> Array:
+        return whole_axis(size, self.k)

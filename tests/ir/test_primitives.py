@@ -159,9 +159,7 @@ def test_resizing_is_onnx_runtimes(coordinates, mode, nearest):
             check(Resample((3,), exact, sizes, mode, coordinates, nearest, -0.75, exclude), expected, x)
 
 
-@pytest.mark.parametrize("q", [None, 1.0, 2.0, 0.5])
-def test_powers_of_fixed_coefficients(q):
-    """With q, a map is the one whose matrix has the entries |c|^q; found row by row."""
+def test_maps_without_weights_are_linear():
     maps = [
         AveragePool((2, 3), (2, 1), (1, 1, 0, 1), (1, 1), ceil_mode=True, count_include_pad=True),
         AveragePool((2, 3), (2, 1), (1, 1, 0, 1), (1, 1)),
@@ -172,9 +170,16 @@ def test_powers_of_fixed_coefficients(q):
     basis = torch.eye(20, dtype=torch.float64).reshape(20, 1, 4, 5)
     x = tensor(3, 1, 4, 5)
     for f in maps:
-        matrix = f(basis).flatten(1)
-        powered = matrix if q is None else torch.where(matrix == 0, 0.0, matrix.abs() ** q)
-        torch.testing.assert_close(f(x, q=q).flatten(1), x.flatten(1) @ powered)
+        torch.testing.assert_close(f(x).flatten(1), x.flatten(1) @ f(basis).flatten(1))
+
+
+def test_taps_say_what_convolutions_read():
+    x, w = tensor(1, 2, 9), tensor(2, 2, 3)
+    for f in (Conv((2,), (1, 2), (2,)), ConvTranspose((2,), (1, 0), (2,), (1,))):
+        taps = f.taps(0, 9, 3)
+        read = torch.cat([x, torch.zeros(1, 2, 1)], 2)[:, :, torch.from_numpy(taps)]  # −1 is the zero
+        equation = "bcok,dck->bdo" if isinstance(f, Conv) else "bcok,cdk->bdo"
+        torch.testing.assert_close(torch.einsum(equation, read, w), f(x, w))
 
 
 def test_order_statistics_against_numpy():
@@ -184,16 +189,14 @@ def test_order_statistics_against_numpy():
     check(Sort(-2, 3, largest=False), np.sort(n, 1)[:, :3], x)
     check(Extremum((0, -1), keepdims=True), n.max((0, 2), keepdims=True), x)
     check(Extremum((), keepdims=False, largest=False), n.min(), x)
-    pooled = np.repeat(n.sum(1, keepdims=True), 2, 1)
-    np.testing.assert_allclose(Sort(1, 2).pool_sum(x), pooled)
-    np.testing.assert_allclose(Extremum((1,), True).pool_max(x), n.max(1, keepdims=True))
+    assert Sort(1, 2).pools(1, 5).tolist() == [[0, 1, 2, 3, 4]] * 2
+    assert Extremum((1,), True).pools(1, 5).tolist() == [[0, 1, 2, 3, 4]]
 
 
 def test_pools_of_windows_leave_padding_out():
     x = torch.ones(1, 1, 4, 4, dtype=torch.float64)
     f = WindowMax((3, 3), (1, 1), (1, 1, 1, 1), (1, 1))
-    assert f.pool_sum(x)[0, 0, 0].tolist() == [4, 6, 6, 4]
-    assert f.pool_max(x).min() == 1
+    assert f.pools(2, 4).tolist() == [[-1, 0, 1], [0, 1, 2], [1, 2, 3], [2, 3, -1]]
     assert f(-x).max() == -1, "padding is never selected"
 
 

@@ -7,7 +7,7 @@ norm): its error is absolute, and kept elementwise until the value is used.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import torch
@@ -15,7 +15,11 @@ import torch
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.numeric import along
 from pathlift.ir.primitives import View
-from pathlift.passes.scaled import Scaled, Tensor, power, rounded_up
+from pathlift.passes.fields.power import Scratch, power
+from pathlift.passes.fields.scaled import Scaled
+from pathlift.passes.fields.underflow import rounded_up
+
+Tensor = torch.Tensor
 
 U = 2.0**-53
 MOST_ROUNDINGS = 2.0**20
@@ -29,7 +33,7 @@ class Weight:
     Parameters
     ----------
     values
-        float64.
+        As the file holds them, float32 or float64; arithmetic is in float64.
     roundings
         Relative roundings of size 2⁻⁵³ that each value may have met.
     error
@@ -60,12 +64,17 @@ class Weight:
             raise UnsupportedError("0312", "a parameter that this node computes from its weights is not finite")
         return self.values
 
+    def wide(self) -> Tensor:
+        """Return the values in float64, for arithmetic."""
+        return self.checked().double()
+
     def plus(self, other: Weight, axis: int | None = None) -> Weight:
         """Return the sum; with `axis`, `other` is a vector along it."""
-        a, rank = self.checked(), self.values.ndim
-        b = along(other.checked(), axis, rank)
+        a, rank = self.wide(), self.values.ndim
+        b = along(other.wide(), axis, rank)
         total = a + b
-        error = U * (1.01 * (self.roundings * a.abs() + other.roundings * b.abs()) + total.abs())
+        sizes = [t.detach().abs() for t in (a, b, total)]
+        error = U * (1.01 * (self.roundings * sizes[0] + other.roundings * sizes[1]) + sizes[2])
         for operand, view in ((self.error, None), (other.error, axis)):
             if operand is not None:
                 error = error + along(operand, view, rank)
@@ -78,24 +87,25 @@ class Weight:
             if bool((factor == 0).any()):
                 raise UnsupportedError("0314", "division by a constant that holds a zero")
             factor = 1.0 / factor
-        error = None if self.error is None else self.error * factor.abs() * (1 + 4 * U)
-        return Weight(self.checked() * factor, self.roundings + other.roundings + 2, error)
+        error = None if self.error is None else self.error * factor.detach().abs() * (1 + 4 * U)
+        return Weight(self.wide() * factor, self.roundings + other.roundings + 2, error)
 
     def _settled(self) -> Tensor:
         """Return the values of a factor, which must be relatively accurate."""
         if self.error is not None:
             raise UnsupportedError("0318", "a factor is a sum of parameters", hint="fold the constants first")
-        return self.checked()
+        return self.wide()
 
-    def bounded(self, q: float, dtype: torch.dtype) -> tuple[Tensor, int]:
+    def _bounded(self, q: float, dtype: torch.dtype) -> tuple[Tensor, int]:
         """Return values to take the power of, and the roundings in units of `dtype` that the power will have met.
 
         Where cancellation has left nothing accurate, the magnitude is rounded as `underflow` says.
         """
         values, roundings = self.checked(), self.roundings
         if self.error is not None:
-            safe = torch.where(values == 0, 1.0, values.abs() * U)
-            relative = torch.where(values == 0, torch.where(self.error > 0, torch.inf, 0.0), self.error / safe)
+            size = values.detach().abs()
+            safe = torch.where(size == 0, 1.0, size * U)
+            relative = torch.where(size == 0, torch.where(self.error > 0, torch.inf, 0.0), self.error / safe)
             worst = float(relative.max()) if relative.numel() else 0.0
             if worst <= MOST_ROUNDINGS:
                 roundings += ceil(1.01 * worst)
@@ -104,11 +114,11 @@ class Weight:
         unit = 1.0 if dtype == torch.float64 else 2.0**-29
         return values, ceil(roundings * max(1.0, q) * unit)
 
-    def power(self, q: float, dtype: torch.dtype) -> Scaled:
-        """Return ``|values|**q`` with an exponent per element."""
-        values, roundings = self.bounded(q, dtype)
-        scaled = power(values, q, dtype)
-        return Scaled(scaled.m, scaled.e, scaled.roundings + roundings)
+    def power(self, q: float, dtype: torch.dtype, scratch: Scratch | None = None) -> Scaled:
+        """Return ``|values|**q``, which may live in `scratch`."""
+        values, roundings = self._bounded(q, dtype)
+        scaled = power(values, q, dtype, scratch)
+        return replace(scaled, roundings=scaled.roundings + roundings)
 
 
 def moved_weights(v: View, weights: Sequence[Weight]) -> Weight:

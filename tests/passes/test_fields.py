@@ -1,4 +1,4 @@
-"""Scaled tensors: exact powers of two, no overflow, no lost mass."""
+"""Fields of scaled tensors: exact powers of two, no overflow, no lost mass."""
 
 import math
 
@@ -9,17 +9,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pathlift.ir.maps import Contract, Conv, ConvTranspose
-from pathlift.passes.alignment import apply_aligned, apply_linear
-from pathlift.passes.scaled import EMPTY, FLOOR, Scaled, pow2, power, shifted, underflow
+from pathlift.passes.fields.bits import EMPTY, FLOOR, pow2, shifted
+from pathlift.passes.fields.field import Field
+from pathlift.passes.fields.linear import apply_linear
+from pathlift.passes.fields.power import power
+from pathlift.passes.fields.scaled import Scaled
+from pathlift.passes.fields.semiring import Sums
+from pathlift.passes.fields.underflow import underflow
 
 WIDE = st.floats(min_value=0, allow_infinity=False, allow_nan=False)
 
 
 def read(x: Scaled) -> list[float]:
     """The values as Python floats, via exact arithmetic in integers of any size."""
+    exponents = x.exponents().expand(x.m.shape)
     return [
         math.ldexp(m, int(e)) if m else 0.0
-        for m, e in zip(x.m.reshape(-1).tolist(), x.e.expand(x.m.shape).reshape(-1).tolist(), strict=True)
+        for m, e in zip(x.m.reshape(-1).tolist(), exponents.reshape(-1).tolist(), strict=True)
     ]
 
 
@@ -34,7 +40,8 @@ def test_pow2_is_exact_and_never_underflows(dtype: torch.dtype) -> None:
 
 @given(st.lists(WIDE, min_size=1, max_size=8))
 def test_of_holds_every_float(values: list[float]) -> None:
-    scaled = Scaled.of(torch.tensor(values, dtype=torch.float64))
+    assert read(Scaled.of(torch.tensor(values, dtype=torch.float64))) == values
+    scaled = Scaled.per_element(torch.tensor(values, dtype=torch.float64))
     assert read(scaled) == values
     assert all(m == 0 or 0.5 <= m < 1 for m in scaled.m.tolist())
 
@@ -56,7 +63,7 @@ def test_power_has_the_right_logarithm(values: list[float], q: float) -> None:
 @given(st.lists(WIDE, min_size=3, max_size=3), st.lists(WIDE, min_size=3, max_size=3))
 def test_addition_equals_that_of_floats(a: list[float], b: list[float]) -> None:
     x, y = (Scaled.of(torch.tensor([v, 0.0, v], dtype=torch.float64)) for v in (a[0] / 4, b[1] / 4))
-    total = read(x + y)
+    total = read(x.plus(y, Sums(1.0)))
     assert total[0] == pytest.approx(a[0] / 4 + b[1] / 4, rel=1e-15)
     assert total[1] == 0
 
@@ -94,11 +101,11 @@ def test_linear_maps_equal_exact_arithmetic(
     w_exponents = rng.integers(-spread, spread + 1, size=w_shape)
     x_m, w_m = rng.integers(1, 8, size=x_shape), rng.integers(0, 8, size=w_shape)
     x = Scaled(torch.tensor(x_m, dtype=dtype), torch.tensor(x_exponents)).normalized()
-    w = Scaled.of(torch.tensor(w_m, dtype=dtype), torch.tensor(w_exponents))
+    w = Scaled.per_element(torch.tensor(w_m, dtype=dtype), torch.tensor(w_exponents))
     bounds = []
     for up in (False, True):
         with underflow(up=up) as record:
-            bounds.append(apply_aligned(f, x, w).log2().reshape(-1).tolist())
+            bounds.append(apply_linear(f, Field.plain(x), w, Sums(1.0)).log2().reshape(-1).tolist())
     # Exact: one basis vector of the input at a time gives the matrix of the map in terms of weights' positions.
     exact_x = np.vectorize(lambda m, e: int(m) << int(e + spread), otypes=[object])(
         x_m, np.broadcast_to(x_exponents, x_shape)
@@ -118,13 +125,31 @@ def test_linear_maps_equal_exact_arithmetic(
 @pytest.mark.parametrize("q", [0.5, 1.0, 2.0, 3.3])
 def test_moderate_weights_need_no_alignment(q: float) -> None:
     rng = np.random.default_rng(3)
-    x = Scaled.of(torch.tensor(rng.random((1, 4, 5, 5)))).aligned((0, 2, 3))
+    x = Field.plain(Scaled.of(torch.tensor(rng.random((1, 4, 5, 5)))))
     w = torch.tensor(rng.normal(size=(6, 4, 3, 3)))
     w[0, 0] = 0
-    f = Conv((1, 1), (1, 1, 1, 1), (1, 1))
-    plain, aligned = apply_linear(f, x, w, q), apply_aligned(f, x, power(w, q, torch.float64))
-    assert plain.e.shape == aligned.e.shape == (1, 6, 1, 1)
-    assert torch.allclose(plain.log2(), aligned.log2(), rtol=0, atol=1e-12)
+    f, plain = Conv((1, 1), (1, 1, 1, 1), (1, 1)), power(w, q, torch.float64)
+    apart = plain.spread()
+    assert isinstance(plain.e, int)
+    assert not isinstance(apart.e, int)
+    logs = [apply_linear(f, x, weights, Sums(q)).log2() for weights in (plain, apart)]
+    assert torch.allclose(*logs, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_products_and_sums_stay_within_their_bounds(dtype: torch.dtype) -> None:
+    rng = np.random.default_rng(5)
+    x = Scaled.of(torch.tensor(rng.random((4, 1)), dtype=dtype))
+    logs = x.log2().double()
+    for _ in range(200):
+        k = int(rng.integers(-100, 100))
+        factor = Scaled.of(torch.tensor(rng.random((1, 3)) + 0.1, dtype=dtype), k)
+        logs = torch.logaddexp2(logs.expand(4, 3) + factor.log2(), torch.tensor(float(k), dtype=torch.float64))
+        x = x.times(factor).plus(Scaled.of(torch.ones(1, 3, dtype=dtype), k), Sums(1.0))
+        assert isinstance(x.e, int)
+        assert 2.0**x.low <= float(x.m.min())
+        assert float(x.m.max()) <= 2.0**x.high
+        assert torch.allclose(x.log2(), logs, rtol=1e-4, atol=1e-3)
 
 
 def _exact(f: object, x: np.ndarray, w: np.ndarray) -> np.ndarray:

@@ -1,0 +1,97 @@
+"""What path-norms come as."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Norm:
+    """One path-norm.
+
+    Parameters
+    ----------
+    q
+        The exponent; 0 counts the non-zero paths, ∞ is the largest absolute product of a path.
+    log10
+        Decimal logarithm of the norm; ``None`` if it is zero.
+    value
+        The norm itself; ``None`` where a float64 cannot hold it.
+    upper_log10
+        An upper bound of `log10` that covers every rounding of the computation (docs/theory); ``None`` if zero.
+    pooling
+        How pools were read: ``sum`` (the path-norm) or ``max``.
+    is_path_norm
+        Whether this is a norm of Φ(θ) itself, and not another reading (a bound) of the same graph.
+    outputs
+        Per output, log10 of the q-norm of the paths that end at each element (−inf where there are none), float64.
+    mixed
+        r, if this is the r-norm over output elements of their q-norms, ‖Φ‖_{q,r}; ``None`` for the q-norm of all.
+    """
+
+    q: float
+    log10: float | None
+    value: float | None
+    upper_log10: float | None
+    pooling: Literal["sum", "max"]
+    is_path_norm: bool
+    outputs: Mapping[str, Tensor] = field(repr=False)
+    mixed: float | None = None
+
+    @property
+    def zero(self) -> bool:
+        """Whether no path has a non-zero weight."""
+        return self.log10 is None
+
+
+@dataclass(frozen=True)
+class LayerNorm:
+    """What one layer contributes.
+
+    Parameters
+    ----------
+    node, op
+        Label and op of the node.
+    share
+        The part of ‖Φ‖_q^q that passes through the node's weights (not its bias); 1 for every layer of a chain
+        without biases. Invariant under rescaling. For q = ∞: 1 if the largest path passes there.
+    log10_gain
+        log10 of (norm of its outputs / norm of its inputs), both over the paths so far; along a chain the gains add
+        up to the norm over that of the input. ``None`` if either is zero.
+    channels
+        The share of each output channel, float64; they add up to `share`. ``None`` if the norm is zero.
+    """
+
+    node: str
+    op: str
+    share: float | None
+    log10_gain: float | None
+    channels: Tensor | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class PathNormResult:
+    """All norms of one graph, and what they rest on.
+
+    Parameters
+    ----------
+    norms
+        One per q, in the order asked for.
+    layers
+        For the first q, in topological order; empty unless asked for.
+    assumptions
+        What was read as what.
+    weights
+        For the first q, π = θ·∂log‖Φ‖_q/∂θ of every parameter that takes part, by its name, in its shape, float64;
+        empty unless asked for. π ≥ 0 for weights; it is the share of ‖Φ‖_q^q that passes through that weight.
+    """
+
+    norms: tuple[Norm, ...]
+    layers: tuple[LayerNorm, ...]
+    assumptions: tuple[str, ...]
+    weights: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
