@@ -76,11 +76,11 @@ def export(
 
     if importlib.util.find_spec("onnxscript") is None:
         raise UsageError("0480", "exporting a module needs onnxscript", hint="pip install 'pathlift[export]'")
-    inputs = _inputs(example, dynamic_batch)
+    inputs = example_tensors(example, dynamic_batch)
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        with contextlib.nullcontext() if verbose else _quiet():
+        with contextlib.nullcontext() if verbose else quietly():
             program = torch.onnx.export(
                 module,
                 inputs,
@@ -129,7 +129,7 @@ def load_factory(spec: str) -> nn.Module:
         if not isinstance(made, nn.Module) and callable(made):
             made = made()
     except Exception as error:
-        raise UsageError("0482", f"loading {spec!r} failed: {type(error).__name__}: {_line(error)}") from error
+        raise UsageError("0482", f"loading {spec!r} failed: {type(error).__name__}: {one_line(error)}") from error
     finally:
         with contextlib.suppress(ValueError):  # the factory may have changed it itself
             sys.path.remove(here)
@@ -138,7 +138,7 @@ def load_factory(spec: str) -> nn.Module:
     return made
 
 
-def _inputs(example: Example, dynamic_batch: bool) -> tuple[Tensor, ...]:
+def example_tensors(example: Example, dynamic_batch: bool) -> tuple[Tensor, ...]:
     """Make tensors of the example; an open axis must not be 1 long, which torch takes for a constant."""
     import torch
 
@@ -254,7 +254,7 @@ def _diagnose(module: nn.Module, inputs: tuple[Tensor, ...], error: Exception) -
             module(*inputs)
     except Exception as refusal:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
-        return UsageError("0486", f"the module fails on an input of shape {shapes}: {_line(refusal)}")
+        return UsageError("0486", f"the module fails on an input of shape {shapes}: {one_line(refusal)}")
     root: BaseException = error
     while root.__cause__ is not None:
         root = root.__cause__
@@ -262,17 +262,17 @@ def _diagnose(module: nn.Module, inputs: tuple[Tensor, ...], error: Exception) -
     if "No ONNX function found" in str(root):
         operation = str(root).partition("op='")[2].partition("'")[0]
         return UnsupportedError("0381", f"module {name!r}: {operation} has no ONNX translation")
-    return UnsupportedError("0380", f"module {name!r} cannot be exported: {_line(root)}")
+    return UnsupportedError("0380", f"module {name!r} cannot be exported: {one_line(root)}")
 
 
-def _line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """First line of an error's message, cut at 200 characters."""
     line = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
     return line if len(line) <= 200 else line[:199] + "…"
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Keep the exporter's prints, logs and warnings off the terminal."""
     disabled = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -140,6 +140,7 @@ class Graph:
         self.nx: nx.MultiDiGraph = nx.freeze(graph)
         self.outputs = outputs
         self.info = info or ModelInfo()
+        self._inputs: dict[str, tuple[Value | None, ...]] = {}
 
     def __getitem__(self, key: str) -> Node:
         """Return the node with this key.
@@ -196,11 +197,13 @@ class Graph:
 
     def inputs_of(self, key: str) -> tuple[Value | None, ...]:
         """Return what each input slot of a node reads; ``None`` for an optional input that is left out."""
-        slots: dict[int, Value] = {}
-        for producer, edges in self.nx.pred[key].items():
-            for slot, data in edges.items():
-                slots[slot] = Value(producer, data["port"])
-        return tuple(slots.get(i) for i in range(max(slots, default=-1) + 1))
+        if key not in self._inputs:
+            slots: dict[int, Value] = {}
+            for producer, edges in self.nx.pred[key].items():
+                for slot, data in edges.items():
+                    slots[slot] = Value(producer, data["port"])
+            self._inputs[key] = tuple(slots.get(i) for i in range(max(slots, default=-1) + 1))
+        return self._inputs[key]
 
     def users(self, key: str) -> tuple[tuple[str, int, int], ...]:
         """Return ``(consumer, input slot, output index)`` of every use of a node's outputs."""
@@ -218,12 +221,12 @@ class Graph:
         """Return the name of a value, as the file and the text form call it."""
         return self[value.node].names[value.port]
 
-    @property
+    @functools.cached_property
     def inputs(self) -> tuple[str, ...]:
         """Keys of the ``Input`` nodes, in order."""
         return tuple(key for key, node in self.nx.nodes(data="node") if node.op == "Input")
 
-    @property
+    @functools.cached_property
     def params(self) -> tuple[str, ...]:
         """Keys of the ``Param`` nodes, in order."""
         return tuple(key for key, node in self.nx.nodes(data="node") if node.op == "Param")

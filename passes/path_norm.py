@@ -64,7 +64,7 @@ class PathNorm(Analysis[PathNormResult]):
         UsageError
             If an option is out of range or an extent is missing.
         """
-        self._check_options()
+        self.check()
         stripped = StripHead().run(graph)
         inputs = resolve_inputs(stripped.graph, dict(self.shape))
         check_sizes(stripped.graph, inputs, self.memory_limit)
@@ -76,7 +76,8 @@ class PathNorm(Analysis[PathNormResult]):
             with underflow(up=False) as record:
                 leaves = self._leaves(stripped.graph) if self.per_weight and i == 0 else None
                 evaluation = Evaluation(self, q, attribute=self.per_layer and i == 0, parameters=leaves)
-                evaluation.run(stripped.graph, inputs)
+                with torch.set_grad_enabled(evaluation.attribute or leaves is not None):
+                    evaluation.run(stripped.graph, inputs)
                 norm = evaluation.norm()
                 if i == 0 and self.per_layer:
                     layers = evaluation.layers()
@@ -90,7 +91,14 @@ class PathNorm(Analysis[PathNormResult]):
             norms.append(norm)
         return PathNormResult(tuple(norms), layers, tuple(dict.fromkeys(a for a in assumptions if a)), weights)
 
-    def _check_options(self) -> None:
+    def check(self) -> None:
+        """Check the options.
+
+        Raises
+        ------
+        UsageError
+            If one is out of range, or the device cannot be used.
+        """
         if not self.q or not all(q in (0, inf) or 1e-6 <= q <= 1e6 for q in self.q):
             given = ", ".join(map(str, self.q)) or "nothing"
             raise UsageError("0420", f"q must be 0, inf, or between 1e-6 and 1e6, got {given}")

@@ -42,14 +42,13 @@ class Evaluation:
     attribute
         Whether to find the layers' shares and gains.
     parameters
-        Tensors in place of the graph's parameters, for gradients.
+        Tensors in place of the graph's parameters, to differentiate by.
     """
 
     def __init__(
         self, options: PathNorm, q: float, *, attribute: bool = False, parameters: Mapping[str, Tensor] | None = None
     ) -> None:
         self.q, self.options, self.attribute = q, options, attribute
-        self.differentiable = attribute or bool(parameters)
         self.algebra = PathNormAlgebra(
             q,
             options.pooling,
@@ -64,13 +63,13 @@ class Evaluation:
         self._batch, self._whole = 1, list[str]()
 
     def run(self, graph: Graph, inputs: Mapping[str, Extents]) -> None:
-        """Evaluate the graph on ones."""
+        """Evaluate the graph on ones; whether with gradients is the caller's to set."""
         algebra = self.algebra
         feeds: dict[str, Operand] = {
             name: Field.ones(inputs.get(name, ()), algebra.dtype, algebra.device, classes=self.options.borders)
             for name in (graph[key].names[0] for key in graph.inputs)
         }
-        with exact_arithmetic(algebra.device), torch.set_grad_enabled(self.differentiable):
+        with exact_arithmetic(algebra.device):
             results = run(graph, algebra, feeds, observe=self._observe if self.attribute else None)
             outputs = {name: algebra.signal(y) for name, y in results.items()}
             self._batch = batch_extent(graph, inputs, list(outputs.values()))

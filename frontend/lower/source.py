@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from types import MappingProxyType
 
 import onnx_ir
@@ -28,6 +29,7 @@ def param_of(tensor: onnx_ir.TensorProtocol, name: str) -> Param:
     where = f"tensor {name!r}"
     dtype = numpy_dtype(tensor.dtype, where)
 
+    @functools.cache  # reading a tensor out of its message copies it, every time
     def load() -> Array:
         with foreign(f"read {where}"):
             return tensor.numpy()

@@ -136,28 +136,25 @@ def joint(fields: Sequence[Field], *, apart: int | None = None) -> list[Field]:
 
     An axis of extent 1 next to a longer one is left as it is: it broadcasts.
     """
-    result = list(fields)
+    result, shapes = list(fields), [f.shape for f in fields]
     for axis in range(fields[0].rank):
-        if axis != apart:
-            _join(result, axis)
+        extents = [shape[axis] for shape in shapes]
+        if axis != apart and len(at := [i for i, n in enumerate(extents) if n != 1] or [0]) > 1:
+            _join(result, axis, at)
     return result
 
 
-def _join(fields: list[Field], axis: int) -> None:
-    extents = [f.shape[axis] for f in fields]
-    extent = max(extents) if 0 not in extents else 0
-    at = [i for i, n in enumerate(extents) if n == extent]
+def _join(fields: list[Field], axis: int, at: Sequence[int]) -> None:
+    """Give those of the fields that are `at` these places the same classes along an axis."""
     first = fields[at[0]].labels[axis]
     if all(_same(fields[i].labels[axis], first) for i in at[1:]):
         return
-    rows = np.stack([fields[i].labels_of(axis) for i in at], 1)
-    kept, labels = classes(rows)
-    for column, i in enumerate(at):
+    kept, labels = classes(np.stack([fields[i].labels_of(axis) for i in at], 1))
+    for source, i in zip(kept.T, at, strict=True):
         f = fields[i]
-        source = np.ascontiguousarray(kept[:, column])
         value = f.value
         if len(source) != value.m.shape[axis] or not np.array_equal(source, np.arange(len(source))):
-            value = value.taken(axis, torch.from_numpy(source).to(value.m.device))
+            value = value.taken(axis, f._index(source))
         fields[i] = Field(value, tuple(labels if j == axis else s for j, s in enumerate(f.labels)))
 
 
@@ -178,5 +175,5 @@ def times(a: Field, b: Field) -> Field:
 def _elementwise(a: Field, b: Field, f: Callable[[Scaled, Scaled], Scaled]) -> Field:
     rank = max(a.rank, b.rank)
     x, y = joint([a.lifted(rank), b.lifted(rank)])
-    longer = [s if m >= n else t for s, t, m, n in zip(x.labels, y.labels, x.shape, y.shape, strict=True)]
-    return Field(f(x.value, y.value), tuple(longer))
+    # Where one broadcasts, the classes are the other's.
+    return Field(f(x.value, y.value), tuple(t if s is None else s for s, t in zip(x.labels, y.labels, strict=True)))

@@ -123,7 +123,7 @@ def _(v: V.Concat, xs: Sequence[Field]) -> Field:
 
 def _concatenated(parts: Sequence[Scaled], axis: int) -> Scaled:
     roundings = max(x.roundings for x in parts)
-    if (together := common_integer(parts)) is not None:
+    if (together := common_integer(parts) or common_integer([x.settled() for x in parts])) is not None:
         values, e = together
         low, high = min(x.low for x in values), max(x.high for x in values)
         return Scaled(torch.cat([x.m for x in values], axis), e, roundings, low, high)

@@ -140,8 +140,11 @@ class Scaled:
         rank = max(self.rank, other.rank)
         roundings = max(self.roundings, other.roundings) + 1
         pair = [self.lifted(rank), other.lifted(rank)]
-        if (together := common_integer(pair)) is None and (larger := _absorbing(pair)) is not None:
-            return replace(larger, roundings=roundings)
+        if (together := common_integer(pair)) is None:
+            pair = [v.settled() for v in pair]
+            if (larger := _absorbing(*pair)) is not None:
+                return replace(larger, roundings=roundings)
+            together = common_integer(pair)
         (a, b), e = together or _common_elementwise(pair)
         m = semiring.plus(a.m, b.m)
         if isinstance(e, int):
@@ -216,17 +219,16 @@ def magnitudes(m: Tensor) -> tuple[int, int]:
 
 
 def common_integer(values: Sequence[Scaled]) -> tuple[list[Scaled], int] | None:
-    """Bring values to one integer exponent, if that loses nothing."""
-    for _ in range(2):
-        integers = [v.e for v in values if isinstance(v.e, int)]
-        if len(integers) == len(values):
-            e = max(integers)
-            shifts = [i - e for i in integers]
-            limit = LIMIT[values[0].m.dtype]
-            if all(not s or (s >= -limit and v.low + s >= -limit) for v, s in zip(values, shifts, strict=True)):
-                return [_under(v, e, s) for v, s in zip(values, shifts, strict=True)], e
-        values = [v.settled() for v in values]
-    return None
+    """Bring values to one integer exponent, if their bounds say that nothing is lost."""
+    integers = [v.e for v in values if isinstance(v.e, int)]
+    if len(integers) < len(values):
+        return None
+    e = max(integers)
+    shifts = [i - e for i in integers]
+    limit = LIMIT[values[0].m.dtype]
+    if any(s and (s < -limit or v.low + s < -limit) for v, s in zip(values, shifts, strict=True)):
+        return None
+    return [_under(v, e, s) for v, s in zip(values, shifts, strict=True)], e
 
 
 def _under(v: Scaled, e: int, shift: int) -> Scaled:
@@ -241,12 +243,11 @@ def _common_elementwise(values: Sequence[Scaled]) -> tuple[list[Scaled], Tensor]
     return [Scaled(v.m * pow2(v.exponents() - top, v.m.dtype), top, v.roundings) for v in values], top
 
 
-def _absorbing(pair: Sequence[Scaled]) -> Scaled | None:
-    """The one of two values next to which the other is less than a rounding, everywhere; ``None`` if there is none.
+def _absorbing(a: Scaled, b: Scaled) -> Scaled | None:
+    """The one of two settled values next to which the other is less than a rounding, everywhere; ``None`` if there is none.
 
     A bias after fifty layers is one: leaving it out costs the sum a factor above 1 − u.
     """
-    a, b = (v.settled() for v in pair)
     for large, small in ((a, b), (b, a)):
         if isinstance(large.e, int) and isinstance(small.e, int):
             gap = large.e + large.low - small.e - small.high

@@ -16,8 +16,6 @@ import numpy as np
 import torch
 
 Tensor = torch.Tensor
-_BLOCK = 2**20
-"""Elements of the products that `Maxima` holds at once."""
 
 
 class Semiring(ABC):
@@ -134,14 +132,15 @@ class _MaxMatmul(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, w: Tensor, x: Tensor) -> Tensor:
         best = w.new_zeros(*w.shape[:-1], x.shape[-1])
-        winner = torch.zeros(best.shape, dtype=torch.int64, device=w.device)
-        step = max(1, _BLOCK // max(1, best.numel()))
-        for start in range(0, w.shape[-1], step):
-            block = w[..., start : start + step].unsqueeze(-1) * x[..., start : start + step, :].unsqueeze(-3)
-            value, index = block.max(-2)
-            winner = torch.where(value > best, index + start, winner)
-            best = torch.maximum(best, value)
-        ctx.save_for_backward(w, x, winner)
+        term = torch.empty_like(best)
+        winner = torch.zeros(best.shape, dtype=torch.int64, device=w.device) if any(ctx.needs_input_grad) else None
+        for i in range(w.shape[-1]):  # term by term: the products of all at once would leave the cache
+            torch.mul(w[..., i : i + 1], x[..., i : i + 1, :], out=term)
+            if winner is not None:
+                winner.masked_fill_(term > best, i)
+            torch.maximum(best, term, out=best)
+        if winner is not None:
+            ctx.save_for_backward(w, x, winner)
         return best
 
     @staticmethod

@@ -6,6 +6,7 @@ norm): its error is absolute, and kept elementwise until the value is used.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
@@ -60,9 +61,13 @@ class Weight:
         """
         if self.integer:
             raise UnsupportedError("0310", f"arithmetic with tensor {self.integer!r}, which is not of floats")
-        if not self.finite and not bool(self.values.isfinite().all()):
+        if not self._all_finite:
             raise UnsupportedError("0312", "a parameter that this node computes from its weights is not finite")
         return self.values
+
+    @functools.cached_property
+    def _all_finite(self) -> bool:
+        return self.finite or bool(self.values.isfinite().all())
 
     def wide(self) -> Tensor:
         """Return the values in float64, for arithmetic."""
@@ -127,4 +132,5 @@ def moved_weights(v: View, weights: Sequence[Weight]) -> Weight:
     if any(w.error is not None for w in weights):
         error = v(*(torch.zeros_like(w.values) if w.error is None else w.error for w in weights))
     integer = next((w.integer for w in weights if w.integer), "")
-    return Weight(v(*(w.values for w in weights)), max(w.roundings for w in weights), error, integer=integer)
+    finite = all(w.finite for w in weights)
+    return Weight(v(*(w.values for w in weights)), max(w.roundings for w in weights), error, finite, integer)

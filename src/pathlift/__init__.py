@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlift.ir.graph import Graph
     from pathlift.verbs.export import export
     from pathlift.verbs.inspect import inspect
+    from pathlift.verbs.loss import PathNormLoss, path_norm_loss
     from pathlift.verbs.norm import norm
     from pathlift.verbs.opt import opt
     from pathlift.verbs.passes import list_passes
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # Where each name lives. Type checkers read the imports above; a test keeps the two the same.
 _HOMES = {
     "Graph": "pathlift.ir.graph",
+    "PathNormLoss": "pathlift.verbs.loss",
     "PathliftError": "pathlift.ir.errors",
     "Result": "pathlift.verbs.result",
     "export": "pathlift.verbs.export",
@@ -32,11 +34,13 @@ _HOMES = {
     "load": "pathlift.frontend.load",
     "norm": "pathlift.verbs.norm",
     "opt": "pathlift.verbs.opt",
+    "path_norm_loss": "pathlift.verbs.loss",
     "save": "pathlift.frontend.save",
 }
 
 __all__ = [
     "Graph",
+    "PathNormLoss",
     "PathliftError",
     "Result",
     "__version__",
@@ -46,6 +50,7 @@ __all__ = [
     "load",
     "norm",
     "opt",
+    "path_norm_loss",
     "save",
 ]
 

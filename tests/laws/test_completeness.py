@@ -21,6 +21,7 @@ from pathlift.ir.ops import OPS
 from pathlift.ir.shape import Shape
 from pathlift.passes.path_norm import PathNorm
 from pathlift.passes.path_norm_algebra import PathNormAlgebra
+from pathlift.passes.support import Kinds, support
 from pathlift.testing import execute, random_feeds, samples
 from pathlift.testing.growth import STEPS
 from pathlift.testing.strategies import graphs
@@ -29,7 +30,8 @@ from pathlift.testing.strategies import graphs
 ALGEBRAS: dict[type[Algebra], Callable[[Graph], object]] = {
     Shape: lambda graph: graph.edit().finish(),
     Numeric: lambda graph: execute(graph, random_feeds(graph, np.random.default_rng(0))),
-    PathNormAlgebra: lambda graph: PathNorm(q=(0.5, 1.0, 2.0)).run(graph),
+    Kinds: support,
+    PathNormAlgebra: lambda graph: PathNorm(q=(0.0, 0.5, 1.0, 2.0, inf)).run(graph),
 }
 
 

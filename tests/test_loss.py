@@ -1,0 +1,163 @@
+"""The path-norm as a regularizer: its gradients, and that it follows the module."""
+
+from __future__ import annotations
+
+import gc
+import math
+import weakref
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pathlift
+
+Q = [0.5, 1.0, 2.0, 3.3, math.inf]
+
+
+class Residual(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(self.norm(self.conv(x)) + x)
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(2, 3, 3, padding=1),
+        Residual(3),
+        nn.MaxPool2d(2),
+        nn.Conv2d(3, 4, 3, stride=2, groups=1),
+        nn.PReLU(4, init=1.5),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 3),
+    ).double()
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.running_mean.normal_()
+            part.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(part.weight, 0.5, 2)
+            nn.init.normal_(part.bias)
+    return module
+
+
+EXAMPLE = torch.zeros(1, 2, 12, 12, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("q", Q)
+@pytest.mark.parametrize("log", [False, True])
+def test_gradients_match_finite_differences(q: float, log: bool) -> None:
+    module = network()
+    loss = pathlift.PathNormLoss(module, EXAMPLE, q, log=log)
+    value = loss()
+    value.backward()
+    seen = 0.0
+    for name, p in module.named_parameters():
+        for i in range(0, p.numel(), max(1, p.numel() // 5)):
+            flat, step = p.data.view(-1), 1e-6
+            before = flat[i].item()
+            sides = []
+            for h in (step, -step):
+                flat[i] = before + h
+                sides.append(loss().item())
+            flat[i] = before
+            expected = (sides[0] - sides[1]) / (2 * step)
+            gradient = 0.0 if p.grad is None else p.grad.view(-1)[i].item()
+            assert gradient == pytest.approx(expected, rel=1e-4, abs=1e-6 * abs(value.item()) + 1e-8), name
+            seen += abs(gradient)
+    assert seen > 0
+
+
+@pytest.mark.parametrize("q", Q)
+def test_value_is_that_of_the_file(q: float) -> None:
+    module = network()
+    value = pathlift.path_norm_loss(module, EXAMPLE, q)
+    assert value.item() == pytest.approx(pathlift.norm(module, q=q, example=EXAMPLE).value, rel=1e-12)
+
+
+def test_training_on_it_alone_shrinks_it_and_compiles_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pathlift.verbs.loss as home
+
+    module = network().train()
+    first = pathlift.path_norm_loss(module, EXAMPLE, 1).item()
+    monkeypatch.setattr(home, "bind", None)  # a second compilation would fail
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.05)
+    for _ in range(20):
+        optimizer.zero_grad()
+        pathlift.path_norm_loss(module, EXAMPLE, 1).log().backward()
+        optimizer.step()
+    assert pathlift.path_norm_loss(module, EXAMPLE, 1).item() < 0.5 * first
+    assert module.training
+
+
+def test_a_module_with_other_tensors_is_compiled_again() -> None:
+    module = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1))
+    pathlift.path_norm_loss(module, (1, 4))
+    module[0], module[2] = nn.Linear(4, 7), nn.Linear(7, 1)
+    value = pathlift.path_norm_loss(module, (1, 4)).item()
+    assert value == pytest.approx(pathlift.norm(module, example=(1, 4)).value, rel=1e-12)
+
+
+def test_the_cache_does_not_keep_modules_alive() -> None:
+    module = nn.Sequential(nn.Linear(4, 3), nn.ReLU())
+    pathlift.path_norm_loss(module, (1, 4))
+    alive = weakref.ref(module)
+    del module
+    gc.collect()
+    assert alive() is None
+
+
+def test_rescaling_leaves_the_loss_and_moves_the_gradient() -> None:
+    module = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1)).double()
+    example = torch.zeros(1, 4, dtype=torch.float64)
+    before = pathlift.path_norm_loss(module, example, 2).item()
+    with torch.no_grad():
+        module[0].weight *= 8
+        module[0].bias *= 8
+        module[2].weight /= 8
+    assert pathlift.path_norm_loss(module, example, 2).item() == before
+
+
+def test_norms_beyond_float64_have_a_logarithm() -> None:
+    layers: list[nn.Module] = []
+    for _ in range(120):
+        layers += [nn.Linear(4, 4, bias=False), nn.ReLU()]
+    module = nn.Sequential(*layers)
+    with torch.no_grad():
+        for p in module.parameters():
+            p.fill_(1000.0)
+    with pytest.raises(pathlift.PathliftError, match=r"PL0913 .*hint: log=True"):
+        pathlift.path_norm_loss(module, (1, 4))
+    value = pathlift.path_norm_loss(module, (1, 4), log=True)
+    value.backward()
+    assert value.item() == pytest.approx(120 * math.log(4000) + math.log(4), rel=1e-12)
+    assert all(p.grad is not None and bool((p.grad > 0).all()) for p in module.parameters())
+
+
+def test_a_zero_norm_has_gradient_zero_and_no_logarithm() -> None:
+    module = nn.Linear(4, 3, bias=False)
+    nn.init.zeros_(module.weight)
+    value = pathlift.path_norm_loss(module, (1, 4), 2)
+    value.backward()
+    assert value.item() == 0
+    assert module.weight.grad is None or not module.weight.grad.any()
+    with pytest.raises(pathlift.PathliftError, match="PL0912"):
+        pathlift.path_norm_loss(module, (1, 4), 2, log=True)
+
+
+def test_wrong_uses_are_coded() -> None:
+    module = nn.Linear(4, 3)
+    with pytest.raises(pathlift.PathliftError, match="PL0428"):
+        pathlift.path_norm_loss(module, (1, 4), 0)
+    with pytest.raises(pathlift.PathliftError, match="PL0420"):
+        pathlift.path_norm_loss(module, (1, 4), -1)
+    with pytest.raises(pathlift.PathliftError, match="PL0315"):
+        pathlift.path_norm_loss(nn.Sequential(nn.Linear(4, 3), nn.GELU(), nn.Linear(3, 1)), (1, 4))
+    with torch.no_grad():
+        module.weight[0, 0] = math.nan
+    with pytest.raises(pathlift.PathliftError, match="PL0180"):
+        pathlift.path_norm_loss(module, (1, 4))
