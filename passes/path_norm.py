@@ -139,7 +139,7 @@ def _check_device(device: str) -> None:
         If they cannot.
     """
     try:
-        torch.zeros(1, dtype=torch.float64, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        torch.zeros(1, dtype=torch.float64, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        reason = str(error).split(". ")[0].splitlines()[0][:120] if str(error) else type(error).__name__
         raise UsageError("0427", f"device {device!r} cannot be used: {reason}", hint="cpu, or cuda") from None

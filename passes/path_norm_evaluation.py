@@ -152,7 +152,7 @@ class Evaluation:
         if total.requires_grad and total.item() > 0:
             grads = torch.autograd.grad(total.log(), list(probes.values()), allow_unused=True, retain_graph=True)
             shares = {
-                key: torch.zeros(probe.numel()) if g is None else g.double().reshape(-1)
+                key: torch.zeros(probe.numel()) if g is None else g.double().reshape(-1).cpu()
                 for (key, probe), g in zip(probes.items(), grads, strict=True)
             }
         return tuple(

@@ -244,9 +244,9 @@ def _common_elementwise(values: Sequence[Scaled]) -> tuple[list[Scaled], Tensor]
 
 
 def _absorbing(a: Scaled, b: Scaled) -> Scaled | None:
-    """The one of two settled values next to which the other is less than a rounding, everywhere; ``None`` if there is none.
+    """The one of two settled values next to which the other is less than a rounding, everywhere, if there is one.
 
-    A bias after fifty layers is one: leaving it out costs the sum a factor above 1 − u.
+    A bias after fifty layers is less: leaving it out costs the sum a factor above 1 − u.
     """
     for large, small in ((a, b), (b, a)):
         if isinstance(large.e, int) and isinstance(small.e, int):
