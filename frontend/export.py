@@ -76,7 +76,7 @@ def export(
 
     if importlib.util.find_spec("onnxscript") is None:
         raise UsageError("0480", "exporting a module needs onnxscript", hint="pip install 'pathlift[export]'")
-    inputs = example_tensors(example, dynamic_batch)
+    inputs = example_tensors(module, example, dynamic_batch)
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
@@ -138,14 +138,18 @@ def load_factory(spec: str) -> nn.Module:
     return made
 
 
-def example_tensors(example: Example, dynamic_batch: bool) -> tuple[Tensor, ...]:
-    """Make tensors of the example; an open axis must not be 1 long, which torch takes for a constant."""
+def example_tensors(module: nn.Module, example: Example, dynamic_batch: bool) -> tuple[Tensor, ...]:
+    """Make tensors of the example, for shapes in the module's own precision and place.
+
+    An open axis must not be 1 long, which torch takes for a constant.
+    """
     import torch
 
     if isinstance(example, torch.Tensor) or not isinstance(example, Sequence):
         raise UsageError("0484", f"the example is a {type(example).__name__}, not a list of shapes or tensors")
     items = [example] if all(isinstance(item, int) for item in example) else example
-    tensors = [item if isinstance(item, torch.Tensor) else _zeros(item) for item in items]
+    own = next((p for p in module.parameters() if p.is_floating_point()), torch.empty(0))
+    tensors = [item if isinstance(item, torch.Tensor) else _zeros(item, own) for item in items]
     if dynamic_batch:
         sizes = {tensor.shape[0] if tensor.ndim else None for tensor in tensors}
         if len(sizes) > 1 or None in sizes:
@@ -155,12 +159,12 @@ def example_tensors(example: Example, dynamic_batch: bool) -> tuple[Tensor, ...]
     return tuple(tensors)
 
 
-def _zeros(shape: object) -> Tensor:
+def _zeros(shape: object, like: Tensor) -> Tensor:
     import torch
 
     if not isinstance(shape, Sequence) or not shape or not all(isinstance(size, int) and size > 0 for size in shape):
         raise UsageError("0484", f"the input shape {shape!r} is not a list of positive sizes")
-    return torch.zeros(tuple(shape))
+    return torch.zeros(tuple(shape), dtype=like.dtype, device=like.device)
 
 
 def _tidy(model: onnx_ir.Model, *, name_outputs: bool) -> onnx_ir.Model:

@@ -112,7 +112,7 @@ def named_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 def _trace(module: nn.Module, example: Example) -> tuple[ExportedProgram, bool]:
     """Return what the module does in eval mode, free of mutation, and whether it switches gradients on or off."""
-    inputs = example_tensors(example, True)
+    inputs = example_tensors(module, example, True)
     shapes = ({0: Dim(BATCH)},) * len(inputs)
     try:
         with quietly(), _evaluating(module):
