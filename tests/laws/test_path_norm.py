@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import strategies as st
 
 from pathlift.ir.graph import Graph, Value
@@ -18,6 +19,8 @@ from pathlift.testing.strategies import feeds, graphs
 
 CheckLaw = Callable[..., None]
 LIMIT = 20_000
+QS = (0.0, 0.5, 1.0, 2.0, 3.3, math.inf)
+POOLED = ["Gemm", "Conv", "Relu", "Add", "MaxPool", "ReduceMax", "Max", "TopK", "Reshape", "Split", "Min", "Concat"]
 NOT_MONOTONE = {"BatchNormalization", "Div"}  # the bias of a batch norm is a difference; a divisor divides
 
 
@@ -31,13 +34,21 @@ def norm(graph: Graph, **options: Any) -> float:
     return -math.inf if result.log10 is None else result.log10
 
 
-@pytest.mark.parametrize("q", [0.5, 1.0, 2.0, 3.3])
+@pytest.mark.parametrize("q", QS)
 def test_equals_enumeration(check_law: CheckLaw, q: float) -> None:
-    def law(graph: Graph, inputs_only: bool) -> None:
+    def law(graph: Graph, inputs_only: bool, mixed: float | None) -> None:
         if oracle.path_count(oracle.neuron_graph(graph)) <= LIMIT:
-            assert_path_norm(graph, q=q, inputs_only=inputs_only, rtol=rtol(graph))
+            assert_path_norm(graph, q=q, mixed=mixed, inputs_only=inputs_only, rtol=rtol(graph))
 
-    check_law(law, networks(), st.booleans())
+    check_law(law, networks(), st.booleans(), st.sampled_from([None, 1.0, 2.0, math.inf]))
+
+
+@pytest.mark.parametrize("q", QS)
+def test_pools_as_maxima_equal_a_recursion_over_neurons(check_law: CheckLaw, q: float) -> None:
+    def law(graph: Graph, inputs_only: bool) -> None:
+        assert_path_norm(graph, q=q, pooling="max", inputs_only=inputs_only, rtol=rtol(graph))
+
+    check_law(law, graphs(ops=POOLED, octaves=6), st.booleans(), examples=0.5)
 
 
 @pytest.mark.parametrize("name", samples())
@@ -47,9 +58,36 @@ def test_equals_enumeration_on_samples(name: str) -> None:
         oracle.neuron_graph(graph)
     except Exception as refusal:
         pytest.skip(str(refusal))
-    for q in (0.5, 1.0, 2.0, 3.3):
+    for q in QS:
         for inputs_only in (False, True):
             assert_path_norm(graph, q=q, inputs_only=inputs_only, rtol=rtol(graph))
+
+
+def test_falls_with_q_towards_the_largest_path(check_law: CheckLaw) -> None:
+    def law(graph: Graph) -> None:
+        falling = [0.5, 1.0, 2.0, 50.0, 200.0, math.inf]
+        paths, *norms = PathNorm(q=(0.0, *falling)).run(graph).norms
+        if paths.zero:
+            assert all(n.zero for n in norms)
+            return
+        largest = norms[-1].log10
+        for q, this, next_ in zip(falling, norms, norms[1:], strict=False):
+            assert this.log10 >= next_.log10 - 1e-12, f"‖Φ‖_{q:g} is below ‖Φ‖_{next_.q:g}"
+            assert this.log10 <= largest + paths.log10 / q + 1e-9, f"‖Φ‖_{q:g} is more than so many paths make"
+
+    check_law(law, networks())
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_a_sweep_over_q_is_one_norm_at_a_time(check_law: CheckLaw, dtype: str) -> None:
+    def law(graph: Graph, mixed: float | None) -> None:
+        options: dict[str, Any] = {"dtype": dtype, "mixed": mixed}
+        for swept in PathNorm(q=QS, **options).run(graph).norms:
+            (alone,) = PathNorm(q=(swept.q,), **options).run(graph).norms
+            assert (swept.log10, swept.upper_log10, swept.value) == (alone.log10, alone.upper_log10, alone.value)
+            assert all(torch.equal(y, alone.outputs[name]) for name, y in swept.outputs.items())
+
+    check_law(law, networks(), st.sampled_from([None, 2.0]), examples=0.5)
 
 
 def test_upper_is_above(check_law: CheckLaw) -> None:
@@ -60,7 +98,7 @@ def test_upper_is_above(check_law: CheckLaw) -> None:
         else:
             assert result.log10 <= result.upper_log10 <= result.log10 + 1e-9
 
-    check_law(law, networks(), st.sampled_from([0.5, 1.0, 2.0]))
+    check_law(law, networks(), st.sampled_from(QS))
 
 
 def test_float32_agrees_with_float64(check_law: CheckLaw) -> None:

@@ -8,9 +8,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import fsum, inf, isclose
+from math import inf, isclose
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -127,18 +127,29 @@ def onnxruntime_session(source: str | bytes) -> Any:
 
 
 def assert_path_norm(
-    graph: Graph, expected: float | None = None, *, q: float = 1.0, inputs_only: bool = False, rtol: float = 1e-9
+    graph: Graph,
+    expected: float | None = None,
+    *,
+    q: float = 1.0,
+    pooling: Literal["sum", "max"] = "sum",
+    mixed: float | None = None,
+    inputs_only: bool = False,
+    rtol: float = 1e-9,
 ) -> None:
-    """Assert that `PathNorm` gives this value, or, without one, what enumerating the paths gives, per output.
+    """Assert that `PathNorm` gives this value, or, without one, what the paths give one by one, per output.
 
     Parameters
     ----------
     graph
-        For enumeration, of a few hundred neurons at most.
+        Without a value, of a few hundred neurons at most.
     expected
         The norm over all outputs.
     q
-        The exponent, in (0, ∞).
+        The exponent, in [0, ∞].
+    pooling
+        How pools are read. Paths are enumerated for ``sum``; maxima are taken neuron by neuron.
+    mixed
+        The exponent over the outputs' elements, in (0, ∞]; `q` by default.
     inputs_only
         Whether to leave out the paths that start at a bias.
     rtol
@@ -146,18 +157,19 @@ def assert_path_norm(
     """
     from pathlift.passes.path_norm import PathNorm
 
-    (norm,) = PathNorm(q=(q,), inputs_only=inputs_only).run(graph).norms
+    (norm,) = PathNorm(q=(q,), pooling=pooling, mixed=mixed, inputs_only=inputs_only).run(graph).norms
     value = 0.0 if norm.value is None and norm.zero else norm.value
     assert value is not None, f"the norm is 1e{norm.log10}: compare logarithms"
     if expected is None:
-        from pathlift.testing.oracle import path_norm
+        from pathlift.testing.oracle import path_norm, vector_norm
 
-        per_output = path_norm(graph, q, inputs_only=inputs_only)
+        per_output = path_norm(graph, q, pooling=pooling, inputs_only=inputs_only)
         for name, want in per_output.items():
             got = 10.0 ** norm.outputs[name].double().numpy()
             assert got.shape == want.shape, f"output {name!r} has shape {got.shape}, not {want.shape}"
             assert np.allclose(got, want, rtol=rtol, atol=0), f"‖Φ‖_{q:g} of output {name!r} is\n{got}\nnot\n{want}"
-        expected = fsum(v**q for want in per_output.values() for v in want.flat) ** (1 / q)
+        elements = [float(v) for want in per_output.values() for v in want.flat]
+        expected = vector_norm(elements, (q or 1.0) if mixed is None else mixed)
     assert isclose(value, expected, rel_tol=rtol), f"‖Φ‖_{q:g} is {value!r}, not {expected!r}"
 
 

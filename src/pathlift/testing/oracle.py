@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from math import fsum, inf
+from typing import Any, Literal
 
 import networkx as nx
 import numpy as np
@@ -18,12 +19,14 @@ import numpy as np
 from pathlift.ir.errors import UnsupportedError, UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array, TensorType
-from pathlift.testing.unroll import RULES, Net, Signal
+from pathlift.testing.unroll import RULES, Net, Number, Signal
 
 ONE = Net.ONE
 
 
-def neuron_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]] | None = None) -> nx.MultiDiGraph:
+def neuron_graph(
+    graph: Graph, shapes: Mapping[str, tuple[int, ...]] | None = None, *, number: Number = float
+) -> nx.MultiDiGraph:
     """Unroll a network into scalar neurons.
 
     Parameters
@@ -32,6 +35,9 @@ def neuron_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]] | None = No
         What to unroll; only ops that path-norms cover.
     shapes
         Shapes of inputs, by name. Where left out, symbolic and unknown extents are 1.
+    number
+        What the weights are converted to, and computed in where they are computed (frozen batch norms, averages):
+        ``mpmath.mpf``, for instance. Resizing has the single precision of ONNX Runtime in any case.
 
     Returns
     -------
@@ -46,7 +52,7 @@ def neuron_graph(graph: Graph, shapes: Mapping[str, tuple[int, ...]] | None = No
     UnsupportedError
         If an op has no neurons (softmax, products …); names the node.
     """
-    net = Net()
+    net = Net(number)
     inputs = {name: net.create(_extents(graph, name, shapes or {}), "input") for name in graph.inputs}
     values: dict[tuple[str, int], Signal] = {(name, 0): signal for name, signal in inputs.items()}
     for key in graph.order:
@@ -94,7 +100,7 @@ def path_weights(neurons: nx.MultiDiGraph, output: int, *, inputs_only: bool = F
         kind = neurons.nodes[v]["kind"]
         if kind == "input" or (kind == "one" and not inputs_only):
             yield weight
-        gain = max(map(abs, neurons.nodes[v].get("slopes", (1.0,))))
+        gain = _gain(neurons.nodes[v])
         stack.extend((u, weight * w * gain) for u, _, w in neurons.in_edges(v, data="weight"))
 
 
@@ -106,31 +112,81 @@ def path_count(neurons: nx.MultiDiGraph) -> int:
     return sum(counts[v] for ids in neurons.graph["outputs"].values() for v in map(int, ids.flat))
 
 
+def power_sums(
+    neurons: nx.MultiDiGraph,
+    q: float,
+    *,
+    pooling: Literal["sum", "max"] = "sum",
+    inputs_only: bool = False,
+) -> dict[str, Array]:
+    """Return the sum of the q-th powers of all path weights per output element, by recursion on the neurons.
+
+    Parameters
+    ----------
+    neurons
+        Of any size; the arithmetic is that of its weights.
+    q
+        0 counts the paths of non-zero weight, ``inf`` takes the largest weight.
+    pooling
+        With ``max``, a pool takes the largest of its antecedents' sums instead of adding them up.
+    inputs_only
+        Whether to leave out the paths that start at a bias.
+
+    Returns
+    -------
+    dict
+        Arrays of numbers (dtype object) of the outputs' shapes, by name; no root is taken.
+    """
+    sums: dict[int, Any] = {ONE: 0 if inputs_only else 1}
+    for v, data in neurons.nodes(data=True):
+        if data["kind"] == "input":
+            sums[v] = 1
+        elif v != ONE:
+            gain = _gain(data)
+            terms = [_power(w * gain, q) * sums[u] for u, _, w in neurons.in_edges(v, data="weight")]
+            largest = q == inf or (pooling == "max" and data["kind"] == "pool")
+            sums[v] = max(terms, default=0) if largest else sum(terms)
+    return {name: np.frompyfunc(sums.__getitem__, 1, 1)(ids) for name, ids in neurons.graph["outputs"].items()}
+
+
+def _gain(neuron: Mapping[str, Any]) -> Any:
+    """What a neuron multiplies a path by: the steeper of a gate's slopes."""
+    return max(map(abs, neuron.get("slopes", (1.0,))))
+
+
+def _power(weight: Any, q: float) -> Any:
+    if q == 0 or weight == 0:
+        return int(weight != 0)
+    return abs(weight) if q == inf else abs(weight) ** q
+
+
 def path_norm(
     graph: Graph,
     q: float = 1.0,
     *,
+    pooling: Literal["sum", "max"] = "sum",
     inputs_only: bool = False,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     limit: int = 200_000,
 ) -> dict[str, Array]:
-    """Return the q-norm of the path weights that end at each output element, by enumeration.
+    """Return the q-norm of the path weights that end at each output element.
+
+    Paths are enumerated; only where pools are read as maxima, which no set of paths expresses, is it `power_sums`.
 
     Parameters
     ----------
     graph, shapes
         As for `neuron_graph`.
-    q
-        0 counts the paths of non-zero weight, ``inf`` takes the largest weight.
-    inputs_only
-        Whether to leave out the paths that start at a bias.
+    q, pooling, inputs_only
+        As for `power_sums`.
     limit
         The most paths to enumerate.
 
     Returns
     -------
     dict
-        Arrays of the outputs' shapes, by name. The norm of the network is the q-norm of all their elements.
+        Arrays of the outputs' shapes, by name. The norm of the network is the q-norm of all their elements, for q = 0
+        their sum.
 
     Raises
     ------
@@ -138,6 +194,9 @@ def path_norm(
         If there are more than `limit` paths.
     """
     neurons = neuron_graph(graph, shapes)
+    if pooling == "max":
+        sums = power_sums(neurons, q, pooling=pooling, inputs_only=inputs_only)
+        return {name: y.astype(np.float64) ** (1 / q if 0 < q < inf else 1.0) for name, y in sums.items()}
     count = path_count(neurons)
     if count > limit:
         raise UsageError("0491", f"{count} paths are more than {limit}", hint="use a smaller network")

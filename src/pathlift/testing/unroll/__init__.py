@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from pathlift.testing.unroll import linear, selections, structure
-from pathlift.testing.unroll.net import Net, Signal
+from pathlift.testing.unroll.net import Net, Number, Signal
 
-__all__ = ["RULES", "Net", "Signal"]
+__all__ = ["RULES", "Net", "Number", "Signal"]
 
 RULES = linear.RULES | selections.RULES | structure.RULES

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from math import prod
 from typing import Any
 
@@ -17,7 +18,7 @@ def _biased(net: Net, y: Signal, b: Signal | None, axis: int) -> Signal:
     if b is not None:
         values = net.weights(b)
         for i in np.ndindex(*y.shape):
-            net.graph.add_edge(net.ONE, int(y.ids[i]), weight=float(values[i[axis] if values.size > 1 else 0]))
+            net.graph.add_edge(net.ONE, int(y.ids[i]), weight=values[i[axis] if values.size > 1 else 0])
     return y
 
 
@@ -93,7 +94,7 @@ def _conv_transpose(
 def _batch_normalization(
     net: Net, x: Signal, gamma: Signal, beta: Signal, mean: Signal, var: Signal, *, epsilon: float = 1e-5
 ) -> Signal:
-    s = net.weights(gamma) / np.sqrt(net.weights(var) + epsilon)
+    s = net.weights(gamma) / (net.weights(var) + epsilon) ** 0.5
     column = (-1, *[1] * (len(x.shape) - 2))
     shift = net.constant((net.weights(beta) - s * net.weights(mean)).reshape(column))
     return net.total(Signal(x.ids, x.coef * s.reshape(column)), shift)
@@ -108,9 +109,9 @@ def _average_pool(net: Net, x: Signal, *, kernel: Ints, count_include_pad: bool 
     spatial = x.shape[2:]
     y = net.create((*x.shape[:2], *window_counts(spatial, kernel, **({"ceil_mode": False} | window))))
     for place, inside, padded in windows_of(spatial, kernel, **window):
-        for lead in np.ndindex(*x.shape[:2]):
-            for at in inside:
-                net.edge(x, (*lead, *at), y, (*lead, *place), 1 / (padded if count_include_pad else len(inside)))
+        for lead, at in product(np.ndindex(*x.shape[:2]), inside):
+            share = net.number(1.0) / (padded if count_include_pad else len(inside))
+            net.edge(x, (*lead, *at), y, (*lead, *place), share)
     return y
 
 
@@ -118,23 +119,25 @@ def reduced(net: Net, x: Signal, axes: Ints, keepdims: bool, kind: str = "identi
     """New neurons that sum (average, pool) over `axes`; over all, if empty."""
     gone = {a % len(x.shape) for a in axes} or set(range(len(x.shape)))
     y = net.create(tuple(1 if d in gone else n for d, n in enumerate(x.shape)), kind)
-    count = prod(x.shape[d] for d in gone)
+    share = net.number(1.0) / prod(x.shape[d] for d in gone) if mean else 1.0
     for i in np.ndindex(*x.shape):
-        net.edge(x, i, y, tuple(0 if d in gone else p for d, p in enumerate(i)), 1 / count if mean else 1.0)
+        net.edge(x, i, y, tuple(0 if d in gone else p for d, p in enumerate(i)), share)
     return y if keepdims else y.view(lambda a: np.squeeze(a, tuple(gone)))
 
 
 def _resize(net: Net, x: Signal, **attrs: Any) -> Signal:
-    responses = [resize_in_onnxruntime(impulse, **attrs) for impulse in np.eye(x.ids.size).reshape(-1, *x.shape)]
+    session = _resize_session(x.shape, **attrs)
+    impulses = np.eye(x.ids.size, dtype=np.float32).reshape(-1, *x.shape)
+    responses = [session.run(None, {"x": impulse})[0].astype(np.float64) for impulse in impulses]
     y = net.create(responses[0].shape)
     for i, response in zip(np.ndindex(*x.shape), responses, strict=True):
         for j in np.argwhere(np.abs(response) > 1e-6).tolist():  # less is single-precision noise about 0
-            net.edge(x, i, y, tuple(j), response[tuple(j)])
+            net.edge(x, i, y, tuple(j), net.number(response[tuple(j)]))
     return y
 
 
-def resize_in_onnxruntime(
-    x: Array,
+def _resize_session(
+    shape: Ints,
     *,
     axes: Ints,
     scales: tuple[float, ...] = (),
@@ -144,12 +147,13 @@ def resize_in_onnxruntime(
     nearest_mode: str = "round_prefer_floor",
     cubic_coeff_a: float = -0.75,
     exclude_outside: bool = False,
-) -> Array:
-    """Resize an array by ONNX Runtime."""
+) -> Any:
+    """Return an ONNX Runtime session that resizes an array ``x`` of this shape."""
     import onnxruntime
     from onnx import TensorProto, helper
 
-    full: list[float] = list(x.shape) if sizes else [1.0] * x.ndim
+    rank = len(shape)
+    full: list[float] = list(shape) if sizes else [1.0] * rank
     for axis, extent in zip(axes, sizes or scales, strict=True):
         full[axis] = extent
     node = helper.make_node(
@@ -157,13 +161,11 @@ def resize_in_onnxruntime(
         coordinate_transformation_mode=coordinates, nearest_mode=nearest_mode, cubic_coeff_a=cubic_coeff_a,
         exclude_outside=int(exclude_outside),
     )  # fmt: skip
-    extents = helper.make_tensor("e", TensorProto.INT64 if sizes else TensorProto.FLOAT, [x.ndim], full)
-    io = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * x.ndim) for name in "xy"]
+    extents = helper.make_tensor("e", TensorProto.INT64 if sizes else TensorProto.FLOAT, [rank], full)
+    io = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None] * rank) for name in "xy"]
     graph = helper.make_graph([node], "resize", io[:1], io[1:], [extents])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    result: Array = session.run(None, {"x": x.astype(np.float32)})[0]
-    return result.astype(np.float64)
+    return onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
 
 
 RULES: dict[str, Callable[..., Any]] = {

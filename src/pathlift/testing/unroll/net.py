@@ -12,6 +12,7 @@ import numpy as np
 from pathlift.ir.types import Array
 
 Ints = tuple[int, ...]
+Number = Callable[[float], Any]
 
 
 class Signal(NamedTuple):
@@ -35,27 +36,29 @@ class Signal(NamedTuple):
 
 
 class Net:
-    """The neuron graph in the making."""
+    """The neuron graph in the making; its weights are of the type that `number` makes of a float."""
 
     ONE = 0
 
-    def __init__(self) -> None:
-        self.graph = nx.MultiDiGraph()
+    def __init__(self, number: Number = float) -> None:
+        self.graph, self.number = nx.MultiDiGraph(), number
         self.graph.add_node(self.ONE, kind="one")
 
     def constant(self, values: Array) -> Signal:
         """Multiples of the neuron that is always 1: parameters, biases, padding."""
-        return Signal(np.full(values.shape, self.ONE), values)
+        coef = np.frompyfunc(self.number, 1, 1)(values)
+        return Signal(np.full(values.shape, self.ONE), np.asarray(coef, dtype=object))
 
     def create(self, shape: Ints, kind: str = "identity") -> Signal:
         """New neurons without edges."""
         first = len(self.graph)
         self.graph.add_nodes_from(range(first, first + prod(shape)), kind=kind)
-        return Signal(np.arange(first, first + prod(shape)).reshape(shape), np.ones(shape))
+        ids = np.arange(first, first + prod(shape)).reshape(shape)
+        return Signal(ids, np.full(shape, self.number(1.0), dtype=object))
 
-    def edge(self, x: Signal, i: Ints, y: Signal, j: Ints, weight: float = 1.0) -> None:
+    def edge(self, x: Signal, i: Ints, y: Signal, j: Ints, weight: Any = 1.0) -> None:
         """Add an edge from element i of `x` to neuron j of `y`."""
-        self.graph.add_edge(int(x.ids[i]), int(y.ids[j]), weight=float(x.coef[i]) * float(weight))
+        self.graph.add_edge(int(x.ids[i]), int(y.ids[j]), weight=x.coef[i] * weight)
 
     def total(self, *xs: Signal, kind: str = "identity") -> Signal:
         """New neurons, each of which sums (or pools) the elements of `xs` at its place, broadcast."""

@@ -17,8 +17,8 @@ from pathlift.testing.unroll.windows import window_counts, windows_of
 
 def _gate(net: Net, x: Signal, left: Array | float, right: float = 1.0) -> Signal:
     """Activations that are linear on both sides of 0, with these slopes."""
-    y, slopes = net.total(x, kind="gate"), np.broadcast_to(left, x.shape)
-    return net.annotate(y, "slopes", lambda i: (float(slopes[i]), right))
+    y, slopes = net.total(x, kind="gate"), np.broadcast_to(np.asarray(left, dtype=object), x.shape)
+    return net.annotate(y, "slopes", lambda i: (slopes[i], right))
 
 
 def _clip(net: Net, x: Signal, *, low: float = -inf, high: float = inf) -> Signal:
