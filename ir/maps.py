@@ -39,9 +39,16 @@ class Contract(LinearMap):
     def terms(self) -> tuple[str, str, str]:
         """Letters of `x`, of the weights, and of the result; ``.`` stands for the ellipsis."""
         match = _EQUATION.fullmatch(self.equation.replace(" ", "").replace("...", "."))
-        if match is None or not set(match[3]) <= set(match[1] + match[2]) or len(set(match[3])) < len(match[3]):
+        terms = () if match is None else match.groups()
+        if not terms or not set(terms[2]) <= set(terms[0] + terms[1]) or any(len(set(t)) < len(t) for t in terms):
             raise GraphError("0528", f"{self.equation!r} is no contraction of activations with weights")
-        return match[1], match[2], match[3]
+        return terms[0], terms[1], terms[2]
+
+    def letters(self, rank: int) -> tuple[str, str, str]:
+        """The terms for an `x` of this rank: a letter per axis, Greek ones for the ellipsis."""
+        xs, ws, out = self.terms
+        ellipsis = "".join(chr(ord("α") + i) for i in range(rank - len(xs.replace(".", ""))))
+        return xs.replace(".", ellipsis), ws, out.replace(".", ellipsis)
 
     def shape(self, x: Dims, w: Dims | None) -> Dims:
         assert w is not None

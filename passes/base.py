@@ -20,6 +20,7 @@ from pathlift.ir.graph import Graph
 Result = TypeVar("Result")
 _MODULES = {
     "path-norm": "pathlift.passes.path_norm:PathNorm",
+    "heaviest-path": "pathlift.passes.heaviest_path:HeaviestPath",
     "strip-head": "pathlift.passes.strip_head:StripHead",
     "dead-code": "pathlift.passes.dead_code:DeadCode",
 }

@@ -9,8 +9,8 @@ import torch
 
 from pathlift.ir.graph import Graph
 from pathlift.ir.interpret import run
+from pathlift.passes.fields.bracket import bracket
 from pathlift.passes.fields.field import Field
-from pathlift.passes.fields.underflow import underflow
 from pathlift.passes.path_norm_algebra import Operand, PathNormAlgebra
 from pathlift.passes.sizes import Extents
 
@@ -52,7 +52,7 @@ def _reached(graph: Graph, inputs: Mapping[str, Extents], extent: int, first: bo
     rows = np.arange(extent) < 1
     positions = np.where(rows if first else ~rows, 0, -1)
     algebra = PathNormAlgebra(1.0, "sum", inputs_only=True)
-    with underflow(up=True), torch.no_grad():
+    with bracket(up=True), torch.no_grad():
         feeds: dict[str, Operand] = {
             name: Field.ones((1, *shape[1:]), algebra.dtype, algebra.device).taken(0, positions)
             for name, shape in inputs.items()

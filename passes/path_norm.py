@@ -20,7 +20,7 @@ from pathlift.ir.graph import Graph
 from pathlift.ir.numeric import as_tensor
 from pathlift.ir.types import MEMORY_LIMIT, is_float
 from pathlift.passes.base import Analysis
-from pathlift.passes.fields.underflow import underflow
+from pathlift.passes.fields.bracket import bracket
 from pathlift.passes.path_norm_evaluation import DTYPES, Evaluation
 from pathlift.passes.path_norm_result import LayerNorm, Norm, PathNormResult
 from pathlift.passes.sizes import Extents, check_sizes, missing_batches, resolve_inputs
@@ -73,7 +73,7 @@ class PathNorm(Analysis[PathNormResult]):
         layers: tuple[LayerNorm, ...] = ()
         weights: Mapping[str, torch.Tensor] = {}
         for i, q in enumerate(self.q):
-            with underflow(up=False) as record:
+            with bracket(up=False) as record:
                 leaves = self._leaves(stripped.graph) if self.per_weight and i == 0 else None
                 evaluation = Evaluation(self, q, attribute=self.per_layer and i == 0, parameters=leaves)
                 with torch.set_grad_enabled(evaluation.attribute or leaves is not None):
@@ -84,9 +84,11 @@ class PathNorm(Analysis[PathNormResult]):
                 if leaves is not None:
                     weights = evaluation.weights()
             assumptions.extend(evaluation.assumptions())
-            if record.happened:
+            if record.needed:
                 if norm.zero:
-                    assumptions.append(f"q = {q:g}: every term of the norm underflowed; it is an upper bound")
+                    assumptions.append(
+                        f"q = {q:g}: cancellation leaves nothing of the norm; the figure is an upper bound"
+                    )
                 norm = self._bracketed(norm, stripped.graph, inputs)
             norms.append(norm)
         return PathNormResult(tuple(norms), layers, tuple(dict.fromkeys(a for a in assumptions if a)), weights)
@@ -122,8 +124,8 @@ class PathNorm(Analysis[PathNormResult]):
         return leaves
 
     def _bracketed(self, lower: Norm, graph: Graph, inputs: Mapping[str, Extents]) -> Norm:
-        """Replace the upper bound of a norm some of whose terms underflowed by one with those terms rounded up."""
-        with underflow(up=True):
+        """Replace the upper bound of a norm some of whose biases are uncertain by one with those rounded up."""
+        with bracket(up=True):
             evaluation = Evaluation(self, lower.q)
             evaluation.run(graph, inputs)
             upper = evaluation.norm()

@@ -23,10 +23,8 @@ from pathlift.passes.fields.power import Scratch
 from pathlift.passes.fields.scaled import Scaled
 from pathlift.passes.fields.semiring import Maxima, semiring
 from pathlift.passes.fields.weight import Weight, moved_weights
-from pathlift.passes.path_norm_rules import check_activation
+from pathlift.passes.path_norm_rules import check_activation, check_padding
 
-MINUS_INFINITY = 1e30
-"""Constants this large stand for an infinity (the lowest float32 before a max-pool), not for a bias."""
 Pooling = Literal["sum", "max"]
 Tensor = torch.Tensor
 Operand = Field | Weight
@@ -130,8 +128,8 @@ class PathNormAlgebra(Algebra[Operand]):
 
     def scale(self, x: Operand, c: Operand | float, axis: int | None = None, *, reciprocal: bool = False) -> Operand:
         if isinstance(c, float):
-            if isinstance(x, Field) and abs(c) == 1.0:
-                return x
+            if abs(c) == 1.0:
+                return x if isinstance(x, Field) or c == 1.0 else replace(x, values=-x.checked())
             c = self._constant(c)
         if isinstance(x, Weight):
             return x.times(self._weight(c), axis, reciprocal=reciprocal)
@@ -165,10 +163,7 @@ class PathNormAlgebra(Algebra[Operand]):
             return moved_weights(v, [x for x in xs if isinstance(x, Weight)])
         moved = moves.move(v, [self.signal(x) for x in xs])
         if isinstance(v, Pad) and v.value != 0:
-            if not abs(v.value) < MINUS_INFINITY:
-                raise UnsupportedError(
-                    "0316", f"padding with {v.value:g}", hint="padding before a max-pool belongs into the pool"
-                )
+            check_padding(v)
             moved = plus(moved, self._border(v, self.signal(xs[0]).shape), self.semiring)
         return moved
 
@@ -203,5 +198,4 @@ class PathNormAlgebra(Algebra[Operand]):
 
 def _along(vector: Scaled, axis: int, rank: int) -> Scaled:
     """View a vector so that it broadcasts along `axis` of a tensor of this rank."""
-    e = vector.e if isinstance(vector.e, int) else along(vector.e, axis, rank)
-    return replace(vector, m=along(vector.m, axis, rank), e=e)
+    return vector.moved(lambda t: along(t, axis, rank))

@@ -1,17 +1,13 @@
-"""Which activations a path-norm can be read through, decided without running anything (and without torch)."""
+"""Which activations and paddings a path-norm can be read through, decided without running anything (nor torch)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from pathlift.ir.errors import UnsupportedError
-from pathlift.ir.graph import Graph
-from pathlift.ir.interpret import run
-from pathlift.ir.primitives import Activation, Nonlinear
-from pathlift.ir.shape import Shape
-from pathlift.ir.types import ValueType
-from pathlift.passes.strip_head import StripHead
+from pathlift.ir.primitives import Activation
+from pathlift.ir.views import Pad
 
+MINUS_INFINITY = 1e30
+"""Constants this large stand for an infinity (the lowest float32 before a max-pool), not for a bias."""
 _HINT = "path-norms know ReLU-like activations, and bound Clip and Tanh"
 
 
@@ -38,31 +34,14 @@ def check_activation(f: Activation) -> bool:
     raise UnsupportedError("0315", f"{f.name} inside the network is not homogeneous, nor bounded by |x|", hint=_HINT)
 
 
-class _Support(Shape):
-    """Shape inference that remembers what a path-norm would refuse, and goes on."""
+def check_padding(v: Pad) -> None:
+    """Check that the value a padding adds is a number, where paths start as at a bias.
 
-    def __init__(self) -> None:
-        self.refusals: list[UnsupportedError] = []
-
-    def _refuse(self, refusal: UnsupportedError) -> None:
-        assert self.node is not None
-        self.refusals.append(refusal.at(self.node.label, str(self.node.attrs.get("op_type", self.node.op))))
-
-    def gate(self, x: ValueType, f: Activation, *params: ValueType) -> ValueType:
-        try:
-            check_activation(f)
-        except UnsupportedError as refusal:
-            self._refuse(refusal)
-        return super().gate(x, f, *params)
-
-    def apply(self, f: Nonlinear, xs: Sequence[ValueType | None], types: Sequence[ValueType]) -> tuple[ValueType, ...]:
-        self._refuse(UnsupportedError("0304", f.reason, hint=f.hint))
-        return super().apply(f, xs, types)
-
-
-def refusals(graph: Graph) -> list[UnsupportedError]:
-    """Return every refusal that stands between a graph and its path-norm, in topological order."""
-    stripped = StripHead().run(graph).graph
-    support = _Support()
-    run(stripped, support, {stripped[key].names[0]: stripped[key].types[0] for key in stripped.inputs})
-    return support.refusals
+    Raises
+    ------
+    UnsupportedError
+        If it is an infinity, or stands for one.
+    """
+    if not abs(v.value) < MINUS_INFINITY:
+        hint = "padding before a max-pool belongs into the pool"
+        raise UnsupportedError("0316", f"padding with {v.value:g}", hint=hint)

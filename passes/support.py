@@ -13,7 +13,8 @@ from pathlift.ir.graph import Graph, Value
 from pathlift.ir.interpret import evaluate
 from pathlift.ir.primitives import Activation, LinearMap, OrderStatistic, View
 from pathlift.ir.types import Param
-from pathlift.passes.path_norm_rules import check_activation
+from pathlift.ir.views import Pad
+from pathlift.passes.path_norm_rules import check_activation, check_padding
 
 
 class Kind(IntEnum):
@@ -76,7 +77,10 @@ class Kinds(Algebra[Kind]):
         return Kind.SIGNAL
 
     def move(self, xs: Sequence[Kind], v: View) -> Kind:
-        return max(xs)
+        kind = max(xs)
+        if isinstance(v, Pad) and kind is Kind.SIGNAL:
+            check_padding(v)
+        return kind
 
 
 @dataclass(frozen=True)

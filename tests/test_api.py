@@ -60,6 +60,7 @@ def test_every_pass_is_listed() -> None:
 
 
 ANY: Any = None
+THREE: Any = 3
 WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "norm-none": (lambda: pathlift.norm(ANY), "NoneType"),
     "norm-list": (lambda: pathlift.norm([DIGITS]), "list"),
@@ -71,7 +72,11 @@ WRONG: dict[str, tuple[Callable[[], object], str]] = {
     "q-none": (lambda: pathlift.norm(DIGITS, q=ANY), "None"),
     "q-text": (lambda: pathlift.norm(DIGITS, q="1,2"), "1,2"),
     "q-huge": (lambda: pathlift.norm(DIGITS, q=1e308), "1e.308"),
-    "q-inf": (lambda: pathlift.norm(DIGITS, q=float("inf")), "inf"),
+    "q-tiny": (lambda: pathlift.norm(DIGITS, q=1e-7), "1e-07"),
+    "mixed": (lambda: pathlift.norm(DIGITS, mixed="2"), "'2'"),
+    "device": (lambda: pathlift.norm(DIGITS, device=ANY), "None"),
+    "weights": (lambda: pathlift.norm(DIGITS, weights=THREE), "'3'"),
+    "chart": (lambda: pathlift.norm(DIGITS, chart=THREE), "'3'"),
     "pooling": (lambda: pathlift.norm(DIGITS, pooling="mean"), "mean"),
     "dtype": (lambda: pathlift.norm(DIGITS, dtype="f8"), "f8"),
     "shape-text": (lambda: pathlift.norm(DIGITS, shape="N=8"), "N=8"),

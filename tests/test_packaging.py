@@ -59,7 +59,10 @@ def test_package_has_a_docstring(name: str) -> None:
 def test_every_dependency_is_pinned() -> None:
     project = PROJECT["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *(item for extra in ("cpu", "export", "test") for item in extras[extra])]
+    wanted = [
+        *project["dependencies"],
+        *(item for extra in ("cpu", "export", "plot", "test") for item in extras[extra]),
+    ]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {line.split("==")[0] for line in lines if line and not line.startswith("#")}
     assert {item.split(">=")[0] for item in wanted} == pinned

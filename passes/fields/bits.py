@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from pathlift.passes.fields.underflow import floored
-
 Tensor = torch.Tensor
 
 EMPTY = -(2**48)
 """Exponent of a zero: far below any other, so that it never decides an alignment."""
 FLOOR = {torch.float64: -900, torch.float32: -60}
-"""Smallest power of two that an alignment multiplies by, per dtype of mantissas."""
+"""Next to a term of 1, one below 2^FLOOR is less than a rounding, however many of them there are."""
 
 
 def exponent_of(values: Tensor) -> Tensor:
@@ -28,10 +26,10 @@ def _exact_pow2(k: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def pow2(k: Tensor, dtype: torch.dtype) -> Tensor:
-    """``2**k`` for integer tensors, exactly; for k < `FLOOR` rounded as `underflow` says."""
-    floor = FLOOR[dtype]
-    small = (k < floor) & (k > EMPTY // 2)
-    return floored(_exact_pow2(k.clamp(min=EMPTY), dtype), small, 2.0**floor)
+    """``2**k`` for integer tensors, exactly; 0 for k < `FLOOR`."""
+    power = _exact_pow2(k.clamp(min=EMPTY), dtype)
+    small = (k < FLOOR[dtype]) & (k > EMPTY // 2)
+    return torch.where(small, 0.0, power) if bool(small.any()) else power
 
 
 def shifted(values: Tensor, k: Tensor) -> Tensor:

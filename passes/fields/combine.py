@@ -7,28 +7,17 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.primitives import OrderStatistic, SeparableMap
 from pathlift.ir.taps import Taps
 from pathlift.ir.types import Array
-from pathlift.passes.fields.bits import EMPTY, pow2
 from pathlift.passes.fields.field import Field, Labels, classes
 from pathlift.passes.fields.power import power
-from pathlift.passes.fields.scaled import Scaled, fits
+from pathlift.passes.fields.scaled import Scaled
 from pathlift.passes.fields.semiring import Semiring
-
-_VANISHING = -500
-"""A coefficient this many octaves below the largest one of its map is no longer told from zero."""
 
 
 def apply_separable(f: SeparableMap, x: Field, semiring: Semiring) -> Field:
-    """Apply a map with fixed coefficients (average pool, mean, resize): they are edges too.
-
-    Raises
-    ------
-    UnsupportedError
-        If powers of the coefficients differ by more than the format holds.
-    """
+    """Apply a map with fixed coefficients (average pool, mean, resize): they are edges too."""
     axes, rank = f.mixed_axes(x.shape), len(f.shape(x.shape, None))
     for axis in axes:
         x = _combined(x, axis, f.taps(axis, x.shape[axis]), semiring)
@@ -48,16 +37,15 @@ def _squeezed(x: Field, axes: tuple[int, ...], rank: int) -> Field:
     if x.rank == rank:
         return x
     kept = [i for i in range(x.rank) if i not in axes]
-    e = x.value.e if isinstance(x.value.e, int) else x.value.e.squeeze(axes)
-    return Field(replace(x.value, m=x.value.m.squeeze(axes), e=e), tuple(x.labels[i] for i in kept))
+    return Field(x.value.moved(lambda t: t.squeeze(axes)), tuple(x.labels[i] for i in kept))
 
 
 def _combined(x: Field, axis: int, taps: Taps, semiring: Semiring) -> Field:
     sources, coefficients, labels = _tap_classes(x.labels[axis], taps)
     edges = None if coefficients is None else _edges(coefficients, semiring)
     held = x.value.m.shape[axis]
-    if sources.shape[1] > held:  # some class is read several times: once, and as often, is less work
-        sources, edges = _merged(sources, edges, held, semiring)
+    if sources.shape[1] > held and (edges is None or isinstance(edges.e, int)):
+        sources, edges = _merged(sources, edges, held, semiring)  # a class that is read several times is read once
     value = _applied(x.value, axis, sources, edges, semiring)
     return Field(value, tuple(labels if i == axis else s for i, s in enumerate(x.labels)))
 
@@ -78,15 +66,8 @@ def _tap_classes(labels: Labels, taps: Taps) -> tuple[Array, Array | None, Label
 
 
 def _edges(coefficients: Array, semiring: Semiring) -> Scaled:
-    """Powers of fixed coefficients, in float64 under one exponent."""
+    """Powers of fixed coefficients, in float64."""
     edges = power(torch.from_numpy(coefficients), semiring.power, torch.float64)
-    if not isinstance(edges.e, int):
-        present = edges.e[edges.e > EMPTY // 2]
-        top = int(present.max())
-        if int(present.min()) - top < _VANISHING:
-            reason = f"the coefficients of this map vanish at q = {semiring.power:g}"
-            raise UnsupportedError("0317", reason, hint="a smaller q")
-        edges = Scaled.of(edges.m * pow2(edges.e - top, torch.float64), top, edges.roundings)
     return replace(edges.settled(), roundings=edges.roundings + 8 + int(semiring.power))
 
 
@@ -102,25 +83,11 @@ def _merged(sources: Array, edges: Scaled | None, held: int, semiring: Semiring)
 
 def _applied(value: Scaled, axis: int, sources: Array, edges: Scaled | None, semiring: Semiring) -> Scaled:
     out, k = sources.shape
-    dtype, device = value.m.dtype, value.m.device
-    index = torch.from_numpy(sources.flatten()).to(device)
-
-    def combined(v: Scaled) -> torch.Tensor:
-        taken = v.taken(axis, index).m
-        taken = taken.reshape(*taken.shape[:axis], out, k, *taken.shape[axis + 1 :])
-        if edges is not None:
-            taken = taken * edges.m.to(taken).reshape(out, k, *[1] * (v.rank - axis - 1))
-        return semiring.over(taken, axis + 1)
-
-    low, high, shift = (edges.low, edges.high, edges.e) if edges is not None else (0, 0, 0)
-    assert isinstance(shift, int)
-    roundings = value.roundings + semiring.additions(k) + (edges.roundings + 2 if edges is not None else 0)
-    for _ in range(2):
-        bounds = value.low + low, value.high + high + semiring.growth(k)
-        if isinstance(value.e, int) and fits(dtype, *bounds):
-            return Scaled(combined(value), value.e + shift, roundings, *bounds)
-        value = value.settled()
-    # In float64 also for float32 mantissas, whose range the coefficients could leave.
-    value = value.spread().aligned([axis]).normalized()
-    y = Scaled(combined(replace(value, m=value.m.double())), value.exponents() + shift).normalized()
-    return Scaled(y.m.to(dtype), y.e, roundings + 1).normalized().compact()
+    index = torch.from_numpy(sources.flatten()).to(value.m.device)
+    split = (*value.m.shape[:axis], out, k, *value.m.shape[axis + 1 :])
+    taken = value.taken(axis, index).moved(lambda t: t.reshape(split))
+    if edges is not None:
+        along = (out, k, *[1] * (value.rank - axis - 1))
+        narrow = Scaled.of(edges.m.to(value.m), edges.e, edges.roundings + 1)
+        taken = taken.times(narrow.moved(lambda t: t.reshape(along)))
+    return taken.over(axis + 1, semiring)

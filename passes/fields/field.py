@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import prod
 from typing import Any
 
 import numpy as np
@@ -93,17 +92,14 @@ class Field:
 
     def total(self, semiring: Semiring) -> Scaled:
         """All elements combined, as a scalar in float64."""
-        value, m = self.value.aligned(range(self.rank)), self.value.m
-        # The exponents of an empty or a wholly aligned tensor agree; it is its mantissas that are added up.
-        m = value.m.double()
-        additions = semiring.additions(prod(self.shape))
+        value = replace(self.value, m=self.value.m.double())
         for axis in reversed(range(self.rank)):
             if (labels := self.labels[axis]) is not None:
-                counts = torch.from_numpy(np.bincount(labels, minlength=m.shape[axis])).to(m.device)
-                m = semiring.weighted(m, counts, axis)
-            m = semiring.over(m, axis)
-        e = value.e if isinstance(value.e, int) else (int(value.e.flatten()[0]) if value.e.numel() else 0)
-        return Scaled.of(m, e, value.roundings + additions)
+                counts = torch.from_numpy(np.bincount(labels).astype(np.float64)).to(value.m.device)
+                factors = semiring.multiple(counts).reshape(-1, *[1] * (value.rank - axis - 1))
+                value = value.times(Scaled.of(factors))
+            value = value.over(axis, semiring)
+        return value.settled()
 
     def log2(self) -> Tensor:
         """Binary logarithm of every element, at full extent, detached; −inf where it is zero."""

@@ -5,8 +5,9 @@ for any contraction, is ``(group, out, in) × (batch, group, in, position)``. It
 a fast convolution: those subtract, and the certified upper bound rests on sums of non-negative products.
 
 Where weights or inputs span more than a float's range, exponents move into the weights: each output row r gets the
-exponent E_r = max over its weights of (exponent of the weight + exponent of the input it multiplies), and its weights
-become m_w · 2^(e_w + e_x − E_r) ≤ 1. The largest term of a row is about 1, whatever the magnitudes of the others.
+exponent E_r = max over its weights of (exponent of the weight + exponent of the input channel it multiplies), and its
+weights become m_w · 2^(e_w + e_x − E_r) ≤ 1. Where even that would lose small terms, because positions of one channel
+or inputs of one row lie too far apart, the product is formed term by term, with an exponent for each output.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.maps import Contract, Conv, ConvTranspose
 from pathlift.ir.primitives import LinearMap
 from pathlift.ir.types import Array
-from pathlift.passes.fields.bits import pow2
+from pathlift.passes.fields.bits import EMPTY, pow2
 from pathlift.passes.fields.field import Field, Labels, classes
 from pathlift.passes.fields.scaled import Scaled, fits
 from pathlift.passes.fields.semiring import Semiring
@@ -33,6 +34,8 @@ Probe = Callable[[Tensor], Tensor]
 
 _CHUNK = 2**22
 """Elements of gathered windows that are held at once."""
+_DEPTH = {torch.float64: -400, torch.float32: -50}
+"""How far below the largest factor of its kind a factor may be: their product is still a normal number."""
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,10 @@ def apply_linear(f: LinearMap, x: Field, w: Scaled, semiring: Semiring, probe: P
         Applied to the result as ``(batch, group, out, window)``: for the share of each output channel.
     """
     product = _as_product(f, x, tuple(w.m.shape))
-    weights = replace(w, m=product.matrix(w.m), e=w.e if isinstance(w.e, int) else product.matrix(w.e))
-    y = _multiplied(product, weights, semiring)
+    y = _multiplied(product, w.moved(product.matrix), semiring)
     if probe is not None:
         y = replace(y, m=probe(y.m))
-    e = y.e if isinstance(y.e, int) else product.restore(y.e.expand(y.m.shape))
-    return Field(replace(y, m=product.restore(y.m), e=e), product.labels)
+    return Field(y.moved(product.restore), product.labels)
 
 
 def _multiplied(p: _Product, w: Scaled, semiring: Semiring) -> Scaled:
@@ -97,19 +98,47 @@ def _multiplied(p: _Product, w: Scaled, semiring: Semiring) -> Scaled:
                 m = _matmul(w.m, x.m, p.windows, semiring)
                 return Scaled(m, x.e + w.e, x.roundings + roundings, low, high)
         x, w = x.settled(), w.settled()
-    x, w = _per_channel(x), w.spread()
-    groups = w.m.shape[0]
-    sources = x.exponents().reshape(groups, 1, -1).repeat_interleave(fan_in * groups // x.m.shape[1], 2)
-    e = w.exponents() + sources
-    rows = e.amax(2, keepdim=True)
-    y = _matmul(w.m * pow2(e - rows, dtype), x.m, p.windows, semiring)
-    return Scaled(y, rows.unsqueeze(0), x.roundings + roundings).normalized().compact()
+    x, w = x.spread(), w.spread()
+    aligned = _aligned(x, w, dtype)
+    if aligned is None:
+        return replace(_term_by_term(p, w, x, semiring), roundings=x.roundings + roundings + 1).compact()
+    weights, inputs, rows = aligned
+    y = _matmul(weights, inputs, p.windows, semiring)
+    return Scaled.per_element(y, rows.unsqueeze(0), x.roundings + roundings).compact()
 
 
-def _per_channel(x: Scaled) -> Scaled:
-    """One exponent per channel, and mantissas whose product with a weight does not underflow unnoticed."""
-    x = x.aligned((0, 2))
-    return Scaled(x.m, x.exponents().expand(1, x.m.shape[1], 1), x.roundings).normalized()
+def _aligned(x: Scaled, w: Scaled, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor] | None:
+    """Weights, inputs and exponents of rows, with all exponents moved into the weights; ``None`` if terms are lost."""
+    e = x.exponents()
+    channels = e.amax((0, 2), keepdim=True) if e.numel() else e.new_zeros(1, e.shape[1], 1)
+    groups, _, fan_in = w.m.shape
+    sources = channels.reshape(groups, 1, -1).repeat_interleave(fan_in * groups // e.shape[1], 2)
+    terms = torch.where(w.m > 0, w.exponents() + sources, EMPTY)
+    rows = terms.amax(2, keepdim=True)
+    lost = torch.where((w.m > 0) & (sources > EMPTY // 2), terms - rows, 0).amin() < _DEPTH[dtype]
+    if bool(lost) or bool(torch.where(x.m > 0, e - channels, 0).amin() < _DEPTH[dtype]):
+        return None
+    return w.m * pow2(terms - rows, dtype), x.m * pow2(e - channels, dtype), rows
+
+
+def _term_by_term(p: _Product, w: Scaled, x: Scaled, semiring: Semiring) -> Scaled:
+    """The product with exponents for every term: first the largest one of each output, then the sum below it."""
+    batch, channels, _ = x.m.shape
+    groups, _, fan_in = w.m.shape
+    if p.windows is not None:
+        taps, windows = p.windows.shape
+        index = torch.where(p.windows == x.m.shape[2], -1, p.windows).reshape(-1)
+        x = x.taken(2, index).moved(lambda t: t.reshape(batch, channels * taps, windows))
+    x = x.moved(lambda t: t.reshape(batch, groups, fan_in, -1))
+    we, xe = w.exponents(), x.exponents()
+    top = torch.full((batch, *w.m.shape[:2], x.m.shape[3]), 2 * EMPTY, dtype=torch.int64, device=w.m.device)
+    for i in range(fan_in):
+        top = torch.maximum(top, we[..., i : i + 1] + xe[..., i : i + 1, :])
+    total = w.m.new_zeros(top.shape)
+    for i in range(fan_in):
+        shift = pow2(we[..., i : i + 1] + xe[..., i : i + 1, :] - top, w.m.dtype)
+        total = semiring.plus(total, w.m[..., i : i + 1] * x.m[..., i : i + 1, :] * shift)
+    return Scaled.per_element(total, top)
 
 
 def _matmul(w: Tensor, x: Tensor, windows: Tensor | None, semiring: Semiring) -> Tensor:
@@ -168,11 +197,9 @@ def _windowed(
     batch, channels, *held = x.value.m.shape
     axes = [_window_classes(x.labels[i + 2], f.taps(i, x.shape[i + 2], k)) for i, k in enumerate(kernel)]
     extents = [len(rows) for rows, _ in axes]
-    value = x.value.aligned(range(2, x.rank))
-    e = value.e if isinstance(value.e, int) else value.e.reshape(*value.e.shape[:2], 1)
     return _Product(
-        replace(value, m=value.m.reshape(batch, channels, prod(held)), e=e),
-        _flat_windows([rows for rows, _ in axes], held, value.m.device),
+        x.value.moved(lambda t: t.reshape(batch, channels, prod(held))),
+        _flat_windows([rows for rows, _ in axes], held, x.value.m.device),
         matrix,
         lambda y: y.reshape(batch, out, *extents),
         (x.labels[0], None, *(labels for _, labels in axes)),
@@ -200,7 +227,7 @@ def _flat_windows(rows: list[Array], extents: list[int], device: torch.device) -
 
 @_as_product.register
 def _(f: Contract, x: Field, w: tuple[int, ...]) -> _Product:
-    xs, ws, out = _letters(f, x.rank)
+    xs, ws, out = f.letters(x.rank)
     x = x.expanded(i for i, letter in enumerate(xs) if letter in ws or letter not in out)
     groups = [c for c in ws if c in xs and c in out]
     rows = [c for c in ws if c not in xs and c in out]
@@ -224,24 +251,15 @@ def _(f: Contract, x: Field, w: tuple[int, ...]) -> _Product:
         letters = groups + rows + free
         return y.reshape([extents[c] for c in letters]).permute([letters.index(c) for c in out])
 
-    value = x.value.aligned(i for i, c in enumerate(xs) if c in free)
     order = groups + summed + free
-    m = arranged(value.m, xs, order).expand([extents[c] for c in order])
-    e = value.e
-    if not isinstance(e, int):
-        e = arranged(e, xs, order).expand([extents[c] if c not in free else 1 for c in order])
-        e = e.reshape(1, sizes[0] * sizes[2], 1)
+
+    def columns(t: Tensor) -> Tensor:
+        return arranged(t, xs, order).expand([extents[c] for c in order]).reshape(1, sizes[0] * sizes[2], sizes[3])
+
     return _Product(
-        replace(value, m=m.reshape(1, sizes[0] * sizes[2], sizes[3]), e=e),
+        x.value.moved(columns),
         None,
         matrix,
         restore,
         tuple(x.labels[xs.index(c)] if c in free else None for c in out),
     )
-
-
-def _letters(f: Contract, rank: int) -> tuple[str, str, str]:
-    """The letters of the input's, the weights' and the output's axes, with the ellipsis spelled out in digits."""
-    xs, ws, out = f.terms
-    ellipsis = "".join(map(str, range(rank - len(xs.replace(".", "")))))
-    return xs.replace(".", ellipsis), ws, out.replace(".", ellipsis)

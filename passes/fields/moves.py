@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -21,9 +20,7 @@ from pathlift.passes.fields.scaled import Scaled, common_integer
 def move(v: View, xs: Sequence[Field]) -> Field:
     """Rearrange fields; the default does so position by position."""
     (x,) = xs
-    value = x.expanded().value
-    e = value.e if isinstance(value.e, int) else v(value.e.expand(value.m.shape))
-    return Field.plain(replace(value, m=v(value.m), e=e))
+    return Field.plain(x.expanded().value.moved(v))
 
 
 @move.register(V.Reshape)
@@ -36,9 +33,7 @@ def _(v: V.Reshape | V.Flatten, xs: Sequence[Field]) -> Field:
     labels: list[Labels] = [None] * len(shape)
     for i, j in kept.items():
         labels[j], shape[j] = x.labels[i], x.value.m.shape[i]
-    m = x.value.m.reshape(shape)
-    e = x.value.e if isinstance(x.value.e, int) else x.value.e.expand(x.value.m.shape).reshape(shape)
-    return Field(replace(x.value, m=m, e=e), tuple(labels))
+    return Field(x.value.moved(lambda t: t.reshape(shape)), tuple(labels))
 
 
 def _same_axis(old: Sequence[int], new: Sequence[int], i: int) -> int | None:
@@ -57,8 +52,7 @@ def _(v: View, xs: Sequence[Field]) -> Field:
     (x,) = xs
     origins = v.shape(tuple(map(str, range(x.rank))))  # each axis by its number; a new one has extent 1
     labels = tuple(x.labels[int(i)] if isinstance(i, str) else None for i in origins)
-    e = x.value.e if isinstance(x.value.e, int) else v(x.value.e)
-    return Field(replace(x.value, m=v(x.value.m), e=e), labels)
+    return Field(x.value.moved(v), labels)
 
 
 @move.register
@@ -128,7 +122,7 @@ def _concatenated(parts: Sequence[Scaled], axis: int) -> Scaled:
         low, high = min(x.low for x in values), max(x.high for x in values)
         return Scaled(torch.cat([x.m for x in values], axis), e, roundings, low, high)
     spread = [x.spread() for x in parts]
-    exponents = torch.cat([x.exponents().expand(x.m.shape) for x in spread], axis)
+    exponents = torch.cat([x.exponents() for x in spread], axis)
     return Scaled(torch.cat([x.m for x in spread], axis), exponents, roundings)
 
 

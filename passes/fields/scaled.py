@@ -2,20 +2,16 @@
 
 A `Scaled` value is ``m · 2**e`` with a floating tensor ``m ≥ 0``. Ordinarily `e` is one integer, and the magnitudes of
 the mantissas are known well enough to see, without looking at them, that the next product stays within the format.
-Where that fails, `e` becomes a tensor that broadcasts to `m`, down to one exponent per element. One exponent per
-tensor would lose mass: nine layers diag(1, 2⁻¹²⁰) followed by nine layers diag(1, 2¹²⁰) have path-norm 2, and the
-second channel passes through 2⁻¹⁰⁸⁰.
+Where that fails, every element gets an exponent of its own. One exponent per tensor would lose mass: nine layers
+diag(1, 2⁻¹²⁰) followed by nine layers diag(1, 2¹²⁰) have path-norm 2, and the second channel passes through 2⁻¹⁰⁸⁰.
 
 Multiplications by powers of two are exact. They are constants to autograd, so that gradients of a norm's logarithm
 come out right.
-
-Values that share an exponent may still differ by more than the format holds. That is recorded and rounded as the
-caller asks (`pathlift.passes.fields.underflow`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import frexp, inf, isfinite, log2
 
@@ -24,14 +20,11 @@ import torch
 from pathlift.ir.errors import RuntimeFailureError
 from pathlift.passes.fields.bits import EMPTY, exponent_of, pow2, shifted
 from pathlift.passes.fields.semiring import Semiring
-from pathlift.passes.fields.underflow import floored
 
 Tensor = torch.Tensor
 
 LIMIT = {torch.float64: 1000, torch.float32: 120}
 """Mantissas under one integer exponent stay within 2^±LIMIT, where all of a float's digits count."""
-_LEAST = {torch.float64: 2.0**-100, torch.float32: 2.0**-40}
-"""Smallest non-zero mantissa next to a tensor of exponents: its product with an aligned weight is a normal number."""
 _DIGITS = {torch.float64: 54, torch.float32: 25}
 """A value this many octaves below another is less than a rounding of it."""
 _SPREAD = {torch.float64: 200, torch.float32: 20}
@@ -47,8 +40,7 @@ class Scaled:
     m
         Mantissas, ≥ 0, float32 or float64.
     e
-        One exponent for all; or int64, of `m`'s rank, where each axis has `m`'s extent or 1, and the largest
-        mantissa of each exponent's extent lies in [1/2, 1) or is 0.
+        One exponent for all; or one per element, int64 in `m`'s shape, with mantissas in [1/2, 1) or 0 (`EMPTY`).
     roundings
         How many relative roundings of size u (the unit roundoff) any term of any element has met; since nothing is
         ever subtracted, the value is accurate to a factor (1 ± u)^roundings.
@@ -91,37 +83,13 @@ class Scaled:
             return replace(self, low=low, high=high)
         return Scaled(self.m * 2.0**-high, self.e + high, self.roundings, low - high, 0)
 
-    def exponents(self) -> Tensor:
-        """The exponents as a tensor of the mantissas' rank."""
-        if isinstance(self.e, int):
-            return torch.full([1] * self.rank, self.e, dtype=torch.int64, device=self.m.device)
-        return self.e
-
     def spread(self) -> Scaled:
-        """The same tensor with a tensor of exponents, per element unless it had one."""
+        """The same tensor with one exponent per element."""
         return Scaled.per_element(self.m, self.e, self.roundings) if isinstance(self.e, int) else self
 
-    def aligned(self, axes: Iterable[int]) -> Scaled:
-        """The same tensor with a common exponent along `axes` (the largest), so that those can be combined."""
-        if isinstance(self.e, int):
-            return self
-        gone = [a % self.rank for a in axes if self.e.shape[a] != 1]
-        if not gone:
-            return self
-        e = self.e.amax(gone, keepdim=True)
-        return Scaled(self.m * pow2(self.e - e, self.m.dtype), e, self.roundings)
-
-    def normalized(self) -> Scaled:
-        """The same tensor with the largest mantissa of each exponent's extent in [1/2, 1)."""
-        e = self.exponents()
-        shared = [i for i in range(self.rank) if e.shape[i] == 1 and self.m.shape[i] != 1]
-        top = self.m.detach()
-        k = exponent_of(top.amax(shared, keepdim=True) if shared and top.numel() else top)
-        m = shifted(self.m, -k)
-        least = _LEAST[m.dtype]
-        if m.numel() and bool(m.detach().amin() < least):
-            m = floored(m, (m > 0) & (m < least), least)
-        return Scaled(m, torch.where(k == EMPTY, k, e + k), self.roundings)
+    def exponents(self) -> Tensor:
+        """One exponent per element."""
+        return self.spread().e  # type: ignore[return-value]
 
     def compact(self) -> Scaled:
         """The same tensor with one integer exponent, if that loses nothing."""
@@ -147,12 +115,11 @@ class Scaled:
             together = common_integer(pair)
         (a, b), e = together or _common_elementwise(pair)
         m = semiring.plus(a.m, b.m)
-        if isinstance(e, int):
-            high = max(a.high, b.high) + semiring.growth(2)
-            sum_ = Scaled(m, e, roundings, min(a.low, b.low), high)
-            return sum_ if high <= LIMIT[m.dtype] else sum_.settled()
-        # Normalized, or a thousand doublings would overflow the mantissas.
-        return Scaled(m, e, roundings).normalized().compact()
+        if not isinstance(e, int):
+            return Scaled.per_element(m, e, roundings + 1).compact()
+        high = max(a.high, b.high) + semiring.growth(2)
+        result = Scaled(m, e, roundings, min(a.low, b.low), high)
+        return result if high <= LIMIT[m.dtype] else result.settled()
 
     def times(self, other: Scaled) -> Scaled:
         """Elementwise product, with broadcasting."""
@@ -164,28 +131,41 @@ class Scaled:
                 return Scaled(a.m * b.m, a.e + b.e, roundings, a.low + b.low, a.high + b.high)
             a, b = a.settled(), b.settled()
         a, b = a.spread(), b.spread()
-        return Scaled(a.m * b.m, a.exponents() + b.exponents(), roundings).normalized().compact()
+        return Scaled.per_element(a.m * b.m, a.exponents() + b.exponents(), roundings).compact()
 
     def lifted(self, rank: int) -> Scaled:
         """The same tensor with leading axes of extent 1, up to this rank."""
         lead = (1,) * (rank - self.rank)
-        if not lead:
-            return self
-        e = self.e if isinstance(self.e, int) else self.e.reshape(lead + self.e.shape)
-        return replace(self, m=self.m.reshape(lead + self.m.shape), e=e)
+        return self.moved(lambda t: t.reshape(lead + t.shape)) if lead else self
+
+    def moved(self, f: Callable[[Tensor], Tensor]) -> Scaled:
+        """Rearrange the elements; what `f` makes of a zero is a zero."""
+        return replace(self, m=f(self.m), e=self.e if isinstance(self.e, int) else f(self.e))
 
     def taken(self, axis: int, index: Tensor) -> Scaled:
         """The elements at these positions along an axis; −1 stands for a zero."""
-        m, e = self.m, self.e
+        padded = self
         if bool((index < 0).any()):
-            border = [1 if i == axis else n for i, n in enumerate(m.shape)]
-            m = torch.cat([m, m.new_zeros(border)], axis)
-            if not isinstance(e, int) and e.shape[axis] != 1:
-                e = torch.cat([e, e.new_full([1 if i == axis else n for i, n in enumerate(e.shape)], EMPTY)], axis)
-            index = torch.where(index < 0, m.shape[axis] - 1, index)
-        if not isinstance(e, int) and e.shape[axis] != 1:
-            e = e.index_select(axis, index)
-        return replace(self, m=m.index_select(axis, index), e=e)
+            border = [1 if i == axis else n for i, n in enumerate(self.m.shape)]
+            m = torch.cat([self.m, self.m.new_zeros(border)], axis)
+            e = self.e if isinstance(self.e, int) else torch.cat([self.e, self.e.new_full(border, EMPTY)], axis)
+            padded, index = replace(self, m=m, e=e), torch.where(index < 0, m.shape[axis] - 1, index)
+        return padded.moved(lambda t: t.index_select(axis, index))
+
+    def over(self, axis: int, semiring: Semiring) -> Scaled:
+        """Combine the elements along an axis."""
+        n = self.m.shape[axis]
+        roundings = self.roundings + semiring.additions(n)
+        if isinstance(self.e, int):
+            high = self.high + semiring.growth(n)
+            if high <= LIMIT[self.m.dtype]:
+                return Scaled(semiring.over(self.m, axis), self.e, roundings, self.low, high)
+        v = self.spread()
+        if not n:
+            return Scaled(semiring.over(v.m, axis), 0, roundings)
+        top = v.exponents().amax(axis, keepdim=True)
+        m = semiring.over(v.m * pow2(v.exponents() - top, v.m.dtype), axis)
+        return Scaled.per_element(m, top.squeeze(axis), roundings + 1).compact()
 
     def log2(self) -> Tensor:
         """Binary logarithm of every element; −inf where it is zero."""
@@ -240,7 +220,7 @@ def _common_elementwise(values: Sequence[Scaled]) -> tuple[list[Scaled], Tensor]
     values = [v.spread() for v in values]
     exponents = torch.broadcast_tensors(*(v.exponents() for v in values))  # type: ignore[no-untyped-call]
     top = torch.stack(exponents).amax(0)
-    return [Scaled(v.m * pow2(v.exponents() - top, v.m.dtype), top, v.roundings) for v in values], top
+    return [replace(v, m=v.m * pow2(v.exponents() - top, v.m.dtype), e=top) for v in values], top
 
 
 def _absorbing(a: Scaled, b: Scaled) -> Scaled | None:

@@ -42,8 +42,8 @@ class Semiring(ABC):
         """``(…, O, I) × (…, I, P) → (…, O, P)``."""
 
     @abstractmethod
-    def weighted(self, x: Tensor, counts: Tensor, axis: int) -> Tensor:
-        """What is left of values that each occur `counts` times (a positive number), before `over`."""
+    def multiple(self, counts: Tensor) -> Tensor:
+        """By what a value is multiplied when it is combined with its equals, so many of them, at least one."""
 
     @abstractmethod
     def growth(self, terms: float) -> int:
@@ -79,8 +79,8 @@ class Sums(Semiring):
     def matmul(self, w: Tensor, x: Tensor) -> Tensor:
         return w @ x
 
-    def weighted(self, x: Tensor, counts: Tensor, axis: int) -> Tensor:
-        return x * counts.to(x).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
+    def multiple(self, counts: Tensor) -> Tensor:
+        return counts
 
     def growth(self, terms: float) -> int:
         return ceil(log2(max(1.0, terms)))
@@ -111,8 +111,8 @@ class Maxima(Semiring):
         result: Tensor = _MaxMatmul.apply(w, x)  # type: ignore[no-untyped-call]
         return result
 
-    def weighted(self, x: Tensor, counts: Tensor, axis: int) -> Tensor:
-        return x
+    def multiple(self, counts: Tensor) -> Tensor:
+        return torch.ones_like(counts)
 
     def growth(self, terms: float) -> int:
         return 0

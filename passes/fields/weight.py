@@ -16,15 +16,15 @@ import torch
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.numeric import along
 from pathlift.ir.primitives import View
+from pathlift.passes.fields.bracket import rounded_up
 from pathlift.passes.fields.power import Scratch, power
 from pathlift.passes.fields.scaled import Scaled
-from pathlift.passes.fields.underflow import rounded_up
 
 Tensor = torch.Tensor
 
 U = 2.0**-53
 MOST_ROUNDINGS = 2.0**20
-"""A cancellation that costs more than so many roundings is bracketed, like an underflow."""
+"""A cancellation that costs more than so many roundings is bracketed."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Weight:
     def _bounded(self, q: float, dtype: torch.dtype) -> tuple[Tensor, int]:
         """Return values to take the power of, and the roundings in units of `dtype` that the power will have met.
 
-        Where cancellation has left nothing accurate, the magnitude is rounded as `underflow` says.
+        Where cancellation has left nothing accurate, the magnitude is rounded as `bracket` says.
         """
         values, roundings = self.checked(), self.roundings
         if self.error is not None:

@@ -191,10 +191,13 @@ def test_every_verb_has_the_shared_options(pathlift: Cli, verb: str, monkeypatch
 
 def test_norm_passes_its_flags_on(pathlift: Cli, fake: Fake) -> None:
     calls = fake(verb="norm.norm", payload={"norms": []})
-    flags = "--q 1,2,inf --pooling max --inputs-only --dtype float32 --shape N=8,H=224 --per-layer --full"
-    assert pathlift("norm", "m.onnx", *flags.split(), "--memory-limit", "1GiB", "--assume-eval").code == 0
-    named = {"q": (1.0, 2.0, math.inf), "pooling": "max", "inputs_only": True, "dtype": "float32", "full": True}
-    named |= {"shape": {"N": 8, "H": 224}, "per_layer": True, "memory_limit": 2**30, "assume_eval": True}
+    flags = "--q 0,2,inf --mixed inf --pooling max --inputs-only --dtype float32 --device cuda:0 --shape N=8,H=224"
+    more = "--per-layer --heaviest-path --regions --weights w.npz --chart c.svg --force --full --assume-eval"
+    assert pathlift("norm", "m.onnx", *flags.split(), *more.split(), "--memory-limit", "1GiB").code == 0
+    named: dict[str, Any] = {"q": (0.0, 2.0, math.inf), "mixed": math.inf, "pooling": "max", "inputs_only": True}
+    named |= {"dtype": "float32", "device": "cuda:0", "shape": {"N": 8, "H": 224}, "per_layer": True}
+    named |= {"heaviest_path": True, "regions": True, "weights": Path("w.npz"), "chart": Path("c.svg"), "force": True}
+    named |= {"full": True, "memory_limit": 2**30, "assume_eval": True}
     assert calls == [((Path("m.onnx"),), named)]
 
 
@@ -204,7 +207,7 @@ def test_norm_defaults_are_the_functions(pathlift: Cli, fake: Fake) -> None:
     from pathlift.verbs.norm import norm
 
     defaults = {name: p.default for name, p in inspect.signature(norm).parameters.items() if p.default is not p.empty}
-    del defaults["example"]  # for modules, which have no file
+    del defaults["example"], defaults["per_weight"]  # for modules, which have no file, and for arrays in memory
     calls = fake(verb="norm.norm", payload={"norms": []})
     pathlift("norm", "m.onnx")
     assert calls[0][1] == defaults | {"q": (defaults["q"],)}

@@ -14,11 +14,11 @@ from pathlift.verbs.result import Result
 
 NORM: dict[str, Any] = {
     "norms": [
-        {"q": 1.0, "log10": 30.798157, "value": 6.28e30, "upper_log10": 30.7981571, "pooling": "sum",
+        {"q": 1.0, "mixed": None, "log10": 30.798157, "value": 6.28e30, "upper_log10": 30.7981571, "pooling": "sum",
          "is_path_norm": True, "zero": False, "outputs": {}},
-        {"q": "inf", "log10": 400.25, "value": None, "upper_log10": 400.25, "pooling": "max",
+        {"q": "inf", "mixed": None, "log10": 400.25, "value": None, "upper_log10": 400.25, "pooling": "max",
          "is_path_norm": False, "zero": False, "outputs": {}},
-        {"q": 2.0, "log10": None, "value": 0.0, "upper_log10": None, "pooling": "sum",
+        {"q": 2.0, "mixed": None, "log10": None, "value": 0.0, "upper_log10": None, "pooling": "sum",
          "is_path_norm": True, "zero": True, "outputs": {}},
     ],
     "layers": [

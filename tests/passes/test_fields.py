@@ -15,25 +15,24 @@ from pathlift.passes.fields.linear import apply_linear
 from pathlift.passes.fields.power import power
 from pathlift.passes.fields.scaled import Scaled
 from pathlift.passes.fields.semiring import Sums
-from pathlift.passes.fields.underflow import underflow
 
 WIDE = st.floats(min_value=0, allow_infinity=False, allow_nan=False)
 
 
 def read(x: Scaled) -> list[float]:
     """The values as Python floats, via exact arithmetic in integers of any size."""
-    exponents = x.exponents().expand(x.m.shape)
+    x = x.spread()
     return [
         math.ldexp(m, int(e)) if m else 0.0
-        for m, e in zip(x.m.reshape(-1).tolist(), exponents.reshape(-1).tolist(), strict=True)
+        for m, e in zip(x.m.reshape(-1).tolist(), x.exponents().reshape(-1).tolist(), strict=True)
     ]
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_pow2_is_exact_and_never_underflows(dtype: torch.dtype) -> None:
+def test_pow2_is_exact_and_drops_what_is_less_than_a_rounding(dtype: torch.dtype) -> None:
     top = 1023 if dtype == torch.float64 else 127
     k = torch.arange(FLOOR[dtype] - 50, top + 1)
-    expected = [math.ldexp(1.0, max(int(i), FLOOR[dtype])) for i in k]
+    expected = [math.ldexp(1.0, int(i)) if i >= FLOOR[dtype] else 0.0 for i in k]
     assert pow2(k, dtype).tolist() == expected
     assert pow2(torch.tensor([-EMPTY]), dtype).item() == 1.0
 
@@ -74,6 +73,7 @@ def test_shifted_spans_the_whole_range() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("by_position", [False, True])
 @pytest.mark.parametrize("spread", [0, 10, 400])
 @pytest.mark.parametrize(
     ("f", "x_shape", "w_shape"),
@@ -90,36 +90,28 @@ def test_shifted_spans_the_whole_range() -> None:
     ],
 )
 def test_linear_maps_equal_exact_arithmetic(
-    f: object, x_shape: tuple[int, ...], w_shape: tuple[int, ...], spread: int, dtype: torch.dtype
+    f: object, x_shape: tuple[int, ...], w_shape: tuple[int, ...], spread: int, by_position: bool, dtype: torch.dtype
 ) -> None:
     """Against the same map on Python integers: all numbers are multiples of one power of two."""
     rng = np.random.default_rng(spread)
     axis = 1 if len(x_shape) > 2 and not isinstance(f, Contract) else -1
     x_exponents = rng.integers(
-        -spread, spread + 1, size=[n if i == axis % len(x_shape) else 1 for i, n in enumerate(x_shape)]
+        -spread, spread + 1, size=[n if by_position or i == axis % len(x_shape) else 1 for i, n in enumerate(x_shape)]
     )
     w_exponents = rng.integers(-spread, spread + 1, size=w_shape)
     x_m, w_m = rng.integers(1, 8, size=x_shape), rng.integers(0, 8, size=w_shape)
-    x = Scaled(torch.tensor(x_m, dtype=dtype), torch.tensor(x_exponents)).normalized()
+    x = Scaled.per_element(torch.tensor(x_m, dtype=dtype), torch.tensor(x_exponents))
     w = Scaled.per_element(torch.tensor(w_m, dtype=dtype), torch.tensor(w_exponents))
-    bounds = []
-    for up in (False, True):
-        with underflow(up=up) as record:
-            bounds.append(apply_linear(f, Field.plain(x), w, Sums(1.0)).log2().reshape(-1).tolist())
+    logs = apply_linear(f, Field.plain(x), w, Sums(1.0)).log2().reshape(-1).tolist()
     # Exact: one basis vector of the input at a time gives the matrix of the map in terms of weights' positions.
     exact_x = np.vectorize(lambda m, e: int(m) << int(e + spread), otypes=[object])(
         x_m, np.broadcast_to(x_exponents, x_shape)
     )
     exact_w = np.vectorize(lambda m, e: int(m) << int(e + spread), otypes=[object])(w_m, w_exponents)
     expected = _exact(f, exact_x, exact_w)
-    u = 1e-12 if dtype == torch.float64 else 1e-5
-    for low, high, b in zip(*bounds, expected.reshape(-1).tolist(), strict=True):
-        log = math.log2(b) - 2 * spread if b else -math.inf
-        assert low <= log + u
-        assert log <= high + u
-        if spread <= 10:
-            assert not record.happened
-            assert low == high
+    for log, b in zip(logs, expected.reshape(-1).tolist(), strict=True):
+        exact = math.log2(b) - 2 * spread if b else -math.inf
+        assert log == pytest.approx(exact, abs=1e-12 if dtype == torch.float64 else 1e-5)
 
 
 @pytest.mark.parametrize("q", [0.5, 1.0, 2.0, 3.3])

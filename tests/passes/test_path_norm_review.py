@@ -47,7 +47,7 @@ def test_a_mean_over_many_values_to_a_high_power_is_not_zero(dtype: str) -> None
     assert result.log10 == pytest.approx(-15.75 * math.log10(2), rel=1e-6)
 
 
-def test_what_an_addition_leaves_tiny_underflows_on_record() -> None:
+def test_what_an_addition_leaves_tiny_is_not_lost() -> None:
     """In float32, 2⁻⁶⁰ beside 1 in one channel, times weights down to 2⁻⁴⁰, then read alone."""
     conv = {"strides": (1,), "pads": (0, 0), "dilations": (1,)}
     b, x = start("N", 1, 2)
@@ -56,8 +56,7 @@ def test_what_an_addition_leaves_tiny_underflows_on_record() -> None:
         h = b.op("Conv", h, const(b, [[[2.0**-39]]]), **conv)
     h = b.op("Slice", h, axes=(2,), starts=(1,), ends=(2,), steps=(1,))
     result = PathNorm(dtype="float32").run(b.finish(h)).norms[0]
-    assert result.upper_log10 is not None
-    assert result.upper_log10 >= (-58 - 78) * math.log10(2)
+    assert result.log10 == pytest.approx((-58 - 78) * math.log10(2), rel=1e-12)
 
 
 @pytest.mark.parametrize("q", [3.3, 31.9])
@@ -66,7 +65,7 @@ def test_powers_of_wide_weights_keep_to_their_roundings(q: float) -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         k = 10 * int(rng.integers(-100, 100))  # 2**k to the power q: the exponent k·(q as a float64)
-        scaled = power(torch.tensor([2.0**k], dtype=torch.float64), q, torch.float64)
+        scaled = power(torch.tensor([2.0**k], dtype=torch.float64), q, torch.float64).spread()
         rest = k * Fraction(q) - int(scaled.exponents().item())
         # m against 2**rest, by the logarithm: the difference is far from where its own rounding matters.
         relative = abs(math.log2(scaled.m.item()) - float(rest)) * math.log(2)

@@ -22,7 +22,7 @@ app = typer.Typer(
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.", show_default=False)]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="The ONNX file to write.", show_default=False)]
-Force = Annotated[bool, typer.Option("--force", help="Replace the output file if it exists.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace output files that exist.")]
 MemoryLimit = Annotated[str, typer.Option("--memory-limit", metavar="SIZE", help="Refuse larger tensors and models.")]
 
 
@@ -56,17 +56,43 @@ def inspect(model: Model, memory_limit: MemoryLimit = "8GB") -> Result:
 @verb(render.norm)
 def norm(
     model: Model,
-    q: Annotated[str, typer.Option("--q", metavar="Q,...", help="Exponents between 1e-6 and 1e6.")] = "1",
+    q: Annotated[str, typer.Option("--q", metavar="Q,...", help="Exponents: 0, inf, or between 1e-6 and 1e6.")] = "1",
+    mixed: Annotated[
+        float | None,
+        typer.Option(
+            "--mixed", metavar="R", help="Combine the q-norms of the outputs by an R-norm.", show_default=False
+        ),
+    ] = None,
     pooling: Annotated[
         Literal["sum", "max"], typer.Option("--pooling", help="How paths that meet in a pooling window combine.")
     ] = "sum",
     inputs_only: Annotated[bool, typer.Option("--inputs-only", help="Leave out paths that start at a bias.")] = False,
     dtype: Annotated[Literal["float64", "float32"], typer.Option("--dtype", help="Compute in.")] = "float64",
+    device: Annotated[str, typer.Option("--device", help="Compute on cpu, cuda, cuda:0, ...")] = "cpu",
     shape: Annotated[
         str | None,
         typer.Option("--shape", metavar="NAME=SIZE,...", help="Fill in symbolic dimensions.", show_default=False),
     ] = None,
-    per_layer: Annotated[bool, typer.Option("--per-layer", help="Show each layer's share.")] = False,
+    per_layer: Annotated[bool, typer.Option("--per-layer", help="Show each layer's gain and share.")] = False,
+    heaviest_path: Annotated[
+        bool, typer.Option("--heaviest-path", help="Show the path with the largest product of weights.")
+    ] = False,
+    regions: Annotated[
+        bool, typer.Option("--regions", help="Compute the norms of each supported part of the network, on its own.")
+    ] = False,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights", metavar="FILE.npz", help="Write each weight's share, by parameter name.", show_default=False
+        ),
+    ] = None,
+    chart: Annotated[
+        Path | None,
+        typer.Option(
+            "--chart", metavar="FILE", help="Draw the layers' gains and shares: .svg, .png or .pdf.", show_default=False
+        ),
+    ] = None,
+    force: Force = False,
     full: Annotated[bool, typer.Option("--full", help="List per-output figures past 10,000 outputs too.")] = False,
     memory_limit: MemoryLimit = "8GB",
     assume_eval: Annotated[
@@ -79,11 +105,18 @@ def norm(
     return norm(
         model,
         q=parse.exponents(q),
+        mixed=mixed,
         pooling=pooling,
         inputs_only=inputs_only,
         dtype=dtype,
+        device=device,
         shape=parse.extents(shape) if shape is not None else None,
         per_layer=per_layer,
+        heaviest_path=heaviest_path,
+        regions=regions,
+        weights=weights,
+        chart=chart,
+        force=force,
         full=full,
         memory_limit=parse.size(memory_limit),
         assume_eval=assume_eval,

@@ -92,22 +92,14 @@ def byte_size(count: int) -> str:
 
 
 def norm(payload: Payload) -> Iterator[RenderableType]:
-    """Yield the norms, then the layers' shares."""
-    rows = []
-    for item in payload["norms"]:
-        what = f"{item['pooling']} pooling" + ("" if item["is_path_norm"] else ", not a path-norm")
-        if item["zero"]:
-            rows.append([_exponent(item["q"]), "-", "0", "0", what])
-            continue
-        # A value past float64 is null; an upper bound is never rounded down.
-        value = f"10^{fixed(item['log10'])}" if item["value"] is None else f"{item['value']:.6g}"
-        upper = item["upper_log10"]
-        limit = "-" if upper is None else f"10^{fixed(upper, ROUND_CEILING)}"
-        rows.append([_exponent(item["q"]), fixed(item["log10"]), value, limit, what])
-    yield table(["q", "log10", "value", "at most", ""], rows, right=["q", "log10", "value", "at most"])
+    """Yield the norms, or those of the regions; then the layers' shares, the heaviest path, and what was written."""
+    if "regions" in payload:
+        yield from _regions(payload)
+    else:
+        yield _norms(payload["norms"])
     if layers := payload.get("layers"):
         yield ""
-        layer = f"layer (q = {_exponent(payload['norms'][0]['q'])})"
+        layer = f"layer (q = {_number(payload['norms'][0]['q'])})"
         yield table(
             [layer, "log10 gain", "share", ""],
             [
@@ -116,6 +108,77 @@ def norm(payload: Payload) -> Iterator[RenderableType]:
             ],
             right=["log10 gain", "share"],
         )
+    if path := payload.get("heaviest_path"):
+        yield ""
+        yield from _heaviest_path(path)
+    yield from (f"wrote {payload[what]}" for what in ("weights", "chart") if what in payload)
+
+
+def _norms(norms: Sequence[Payload]) -> Table:
+    exponents = "q" if all(item["mixed"] is None for item in norms) else "‖Φ‖_{q,r}"
+    rows = []
+    for item in norms:
+        what = f"{item['pooling']} pooling" + ("" if item["is_path_norm"] else ", not a path-norm")
+        # A value past float64 is null.
+        value = f"10^{fixed(item['log10'])}" if item["value"] is None else f"{item['value']:.6g}"
+        rows.append([_exponent(item), fixed(item["log10"]), "0" if item["zero"] else value, _at_most(item), what])
+    return table([exponents, "log10", "value", "at most", ""], rows, right=[exponents, "log10", "value", "at most"])
+
+
+def _exponent(norm: Payload) -> str:
+    """The exponent of a norm, or both of a mixed one."""
+    return ",".join(_number(q) for q in (norm["q"], norm["mixed"]) if q is not None)
+
+
+def _at_most(norm: Payload) -> str:
+    """An upper bound, which is never rounded down."""
+    if norm["zero"]:
+        return "0"
+    upper = norm["upper_log10"]
+    return "-" if upper is None else f"10^{fixed(upper, ROUND_CEILING)}"
+
+
+def _regions(payload: Payload) -> Iterator[RenderableType]:
+    """Yield one row per region, those without norms last, and what the norms of each rest on."""
+    norms = payload["regions"][0]["norms"]
+    letters = "q" if norms[0]["mixed"] is None else "q,r"
+    figures = [heading for item in norms for heading in (f"log10 ({letters} = {_exponent(item)})", "at most")]
+    rows = []
+    for region in payload["regions"]:
+        logs = [cell for item in region["norms"] for cell in (fixed(item["log10"]), _at_most(item))]
+        what = "" if all(item["is_path_norm"] for item in region["norms"]) else "not a path-norm"
+        starts = ", ".join(map(_start, region["inputs"]))
+        rows.append([_span(region["layers"]), str(region["nodes"]), *logs, what, starts])
+    for region in payload["skipped"]:
+        rows.append([_span(region["layers"]), str(region["nodes"]), *["-"] * len(figures), "skipped", ""])
+    yield table(["layers", "nodes", *figures, "", "starts at"], rows, right=["nodes", *figures])
+    for region in payload["regions"]:
+        yield from (f"in {_span(region['layers'])}: {assumption}" for assumption in region["assumptions"])
+
+
+def _span(layers: Sequence[str]) -> str:
+    return layers[0] if len(layers) == 1 else f"{layers[0]} … {layers[-1]}"
+
+
+def _start(value: Payload) -> str:
+    return f"{value['name']} ← {value['cut_by']['op']}" if value["cut_by"] else str(value["name"])
+
+
+def _heaviest_path(path: Payload) -> Iterator[RenderableType]:
+    if path["log10"] is None:
+        yield "no path has a non-zero weight"
+        return
+    yield f"heaviest path, to {path['output']}{path['position']}: log10 {fixed(path['log10'])}"
+    rows = [
+        [item["node"], item["op"], _element(item), f"{item['value']:.6g}"] for item in [path["start"], *path["steps"]]
+    ]
+    yield table(["node", "op", "weight", "value"], rows, right=["value"])
+
+
+def _element(factor: Payload) -> str:
+    """The element of a tensor that a path starts at or is multiplied by."""
+    name = factor["node"] if factor["op"] == "Input" else factor["parameter"]
+    return f"{name}{list(factor['index'])}" if name else ""
 
 
 def inspect(payload: Payload) -> Iterator[RenderableType]:
@@ -180,7 +243,7 @@ def passes(payload: Payload) -> Iterator[RenderableType]:
 _WAYS = ("inputs", "outputs")
 
 
-def _exponent(q: float | str) -> str:
+def _number(q: float | str) -> str:
     return q if isinstance(q, str) else f"{q:g}"
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import DTYPE_NAMES, MEMORY_LIMIT, TensorType, ValueType
-from pathlift.passes.path_norm_rules import refusals
+from pathlift.passes.strip_head import StripHead
+from pathlift.passes.support import support
 from pathlift.verbs.result import Result
 from pathlift.verbs.source import Model, open_model
 
@@ -76,5 +77,5 @@ def inspect(model: Model, *, memory_limit: int = MEMORY_LIMIT, example: Any = No
         input=opened.source,
         warnings=opened.warnings,
         graph=opened.graph,
-        refusals={"path-norm": refusals(opened.graph)},
+        refusals={"path-norm": list(support(StripHead().run(opened.graph).graph).refused.values())},
     )

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from pathlift.frontend.bind import bind
 from pathlift.ir.errors import RuntimeFailureError, UsageError
 from pathlift.ir.types import MEMORY_LIMIT
+from pathlift.passes.fields.bracket import bracket
 from pathlift.passes.fields.scaled import Scaled, log2_of
-from pathlift.passes.fields.underflow import underflow
 from pathlift.passes.path_norm import PathNorm
 from pathlift.passes.path_norm_evaluation import Evaluation
 from pathlift.passes.sizes import check_sizes, resolve_inputs
@@ -90,7 +90,7 @@ class PathNormLoss:
         live = self._bound.live()
         device = next(iter(live.values())).device if live else torch.device("cpu")
         options = dataclasses.replace(self._options, device=str(device))
-        with underflow(up=False):
+        with bracket(up=False):
             evaluation = Evaluation(options, options.q[0], parameters=live)
             evaluation.run(self._graph, self._inputs)
             total, root = evaluation.total(), evaluation.semiring.root

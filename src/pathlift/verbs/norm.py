@@ -2,79 +2,47 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import isinf
+from contextlib import ExitStack
 from numbers import Integral, Real
-from typing import Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
-from pathlift.ir.errors import UsageError
+from pathlift.ir.errors import UnsupportedError, UsageError
+from pathlift.ir.files import replacing
+from pathlift.ir.graph import Graph
 from pathlift.ir.types import MEMORY_LIMIT
-from pathlift.passes.path_norm import Norm, PathNorm, PathNormResult
-from pathlift.verbs.result import Result
+from pathlift.passes.heaviest_path import HeaviestPath, HeaviestPathResult
+from pathlift.passes.path_norm import PathNorm
+from pathlift.passes.path_norm_result import PathNormResult
+from pathlift.verbs.layer_chart import check_chart, draw_chart
+from pathlift.verbs.norm_regions import norm_of_regions
+from pathlift.verbs.norm_result import NormResult
 from pathlift.verbs.source import Model, open_model
+from pathlift.verbs.weights_file import check_weights, save_weights
 
-PER_OUTPUT_LIMIT = 10_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class NormResult(Result):
-    """Path-norms, as `pathlift.passes.path_norm.PathNormResult` holds them."""
-
-    analysis: PathNormResult
-    full: bool = False
-
-    @property
-    def norms(self) -> tuple[Norm, ...]:
-        """One per q."""
-        return self.analysis.norms
-
-    @property
-    def value(self) -> float | None:
-        """The first norm's value; ``None`` where a float64 cannot hold it."""
-        return self.norms[0].value
-
-    @property
-    def log10(self) -> float | None:
-        """The first norm's decimal logarithm; ``None`` if the norm is zero."""
-        return self.norms[0].log10
-
-    def to_json(self) -> dict[str, Any]:
-        result: dict[str, Any] = {"norms": [self._norm(n) for n in self.norms]}
-        if self.analysis.layers:
-            result["layers"] = [
-                {"node": layer.node, "share": layer.share, "log10_gain": layer.log10_gain}
-                for layer in self.analysis.layers
-            ]
-        return result
-
-    def _norm(self, norm: Norm) -> dict[str, Any]:
-        return {
-            "q": "inf" if isinf(norm.q) else norm.q,
-            "log10": norm.log10,
-            "value": norm.value,
-            "upper_log10": norm.upper_log10,
-            "pooling": norm.pooling,
-            "is_path_norm": norm.is_path_norm,
-            "zero": norm.zero,
-            "outputs": {name: self._per_output(logs) for name, logs in norm.outputs.items()},
-        }
-
-    def _per_output(self, logs: Any) -> dict[str, Any]:
-        if logs.numel() > PER_OUTPUT_LIMIT and not self.full:
-            return {}
-        return {"per_output_log10": [None if isinf(v) else v for v in logs.reshape(-1).tolist()]}
+if TYPE_CHECKING:
+    import torch
 
 
 def norm(
     model: Model,
     *,
     q: float | Sequence[float] = 1.0,
+    mixed: float | None = None,
     pooling: Literal["sum", "max"] = "sum",
     inputs_only: bool = False,
     dtype: Literal["float64", "float32"] = "float64",
+    device: str | torch.device = "cpu",
     shape: Mapping[str, int] | None = None,
     per_layer: bool = False,
+    per_weight: bool = False,
+    heaviest_path: bool = False,
+    regions: bool = False,
+    weights: str | os.PathLike[str] | None = None,
+    chart: str | os.PathLike[str] | None = None,
+    force: bool = False,
     full: bool = False,
     memory_limit: int = MEMORY_LIMIT,
     assume_eval: bool = False,
@@ -87,17 +55,35 @@ def norm(
     model
         A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed).
     q
-        One exponent between 1e-6 and 1e6, or several.
+        One exponent, or several: between 1e-6 and 1e6, 0 for the number of non-zero paths, ∞ for the largest
+        absolute product along a path.
+    mixed
+        r: compute ‖Φ‖_{q,r}, the r-norm over the output elements of their q-norms. Between 1e-6 and 1e6, or ∞.
     pooling
         ``sum``: the path-norm. ``max``: pools as maxima, a smaller bound for Lipschitz purposes that is no path-norm.
     inputs_only
         Leave out the paths that start at a bias.
     dtype
         Of the computation; exponents are tracked, so neither overflows.
+    device
+        Where to compute: ``cpu``, ``cuda``, ``cuda:0``.
     shape
         Extents of symbolic dimensions, by name. The batch needs none.
     per_layer
-        Also compute each layer's share and gain.
+        Also compute each layer's share and gain, for the first q.
+    per_weight
+        Also compute each weight's share, for the first q: ``result.analysis.weights``.
+    heaviest_path
+        Also find the path with the largest absolute product of weights: ``result.heaviest_path``.
+    regions
+        Compute the norms of each part of the network that path-norms cover, as those of a network of its own:
+        ``result.regions``. There are no norms of the whole then.
+    weights
+        An .npz file to write the weights' shares to, by the parameters' names.
+    chart
+        An .svg, .png or .pdf file to draw the layers' gains and shares into; needs ``pathlift[plot]``.
+    force
+        Replace files that exist.
     full
         List per-output figures past 10,000 outputs too.
     memory_limit
@@ -116,16 +102,86 @@ def norm(
     ----------
     Gonon, Brisebarre, Riccietti, Gribonval, "A path-norm toolkit for modern networks", arXiv 2310.01225.
     """
+    options = PathNorm(
+        q=_exponents(q),
+        mixed=_outer_exponent(mixed),
+        pooling=pooling,
+        inputs_only=inputs_only,
+        dtype=dtype,
+        device=str(device),
+        shape=_extents(shape),
+        per_layer=per_layer or chart is not None,
+        per_weight=per_weight or weights is not None,
+        memory_limit=memory_limit,
+    )
+    if regions and (options.per_layer or options.per_weight or heaviest_path):
+        reason = "of regions there are norms alone: no shares of layers or weights, no chart, no heaviest path"
+        raise UsageError("0445", reason, hint="ask for one or the other")
+    options.check()
+    files = _files(weights, chart)
+    opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
+    if regions:
+        return norm_of_regions(opened, options, full=full)
+    with ExitStack() as stack:
+        staged = {what: stack.enter_context(replacing(path, force=force)) for what, path in files.items()}
+        analysis = _run(options, opened.graph)
+        path = _heaviest_path(options, opened.graph) if heaviest_path else None
+        if "weights" in staged:
+            save_weights(staged["weights"], analysis.weights)
+        if "chart" in staged:
+            name = Path(opened.source.path or "the network").name
+            draw_chart(staged["chart"], analysis.layers, analysis.norms[0], name)
+    return NormResult(
+        input=opened.source,
+        assumptions=tuple(dict.fromkeys([*analysis.assumptions, *(path.assumptions if path else ())])),
+        warnings=opened.warnings,
+        analysis=analysis,
+        heaviest_path=path,
+        files=files,
+        full=full,
+    )
+
+
+def _run(options: PathNorm, graph: Graph) -> PathNormResult:
     try:
-        qs = (float(q),) if isinstance(q, Real) else tuple(map(float, q))  # type: ignore[arg-type]
+        return options.run(graph)
+    except UnsupportedError as refusal:
+        if refusal.node:  # the others may be fine
+            hints = [refusal.hint, "--regions gives the norms of the supported parts"]
+            refusal.hint = "; ".join(filter(None, hints))
+        raise
+
+
+def _heaviest_path(options: PathNorm, graph: Graph) -> HeaviestPathResult:
+    return HeaviestPath(options.shape, options.memory_limit, options.inputs_only).run(graph)
+
+
+def _files(weights: Any, chart: Any) -> dict[str, str]:
+    """The files to write, by what goes into them; their names are checked."""
+    files = {}
+    if weights is not None:
+        files["weights"] = str(weights)
+        check_weights(files["weights"])
+    if chart is not None:
+        files["chart"] = str(chart)
+        check_chart(files["chart"])
+    return files
+
+
+def _exponents(q: Any) -> tuple[float, ...]:
+    try:
+        return (float(q),) if isinstance(q, Real) else tuple(map(float, q))
     except (TypeError, ValueError) as error:
         raise UsageError("0422", f"q is {q!r}, not an exponent or a list of them", hint="q=[1, 2]") from error
+
+
+def _outer_exponent(mixed: Any) -> float | None:
+    if not isinstance(mixed, Real | None):
+        raise UsageError("0424", f"mixed is {mixed!r}, not an exponent", hint="mixed=2")
+    return None if mixed is None else float(mixed)
+
+
+def _extents(shape: Any) -> tuple[tuple[str, int], ...]:
     if not isinstance(shape, Mapping | None) or not all(isinstance(n, Integral) for n in (shape or {}).values()):
         raise UsageError("0423", f"shape is {shape!r}, not extents by name", hint='shape={"H": 224}')
-    opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
-    analysis = PathNorm(
-        qs, pooling, inputs_only, dtype, per_layer, tuple((shape or {}).items()), memory_limit
-    ).run(opened.graph)  # fmt: skip
-    return NormResult(
-        input=opened.source, assumptions=analysis.assumptions, warnings=opened.warnings, analysis=analysis, full=full
-    )
+    return tuple((shape or {}).items())
