@@ -227,7 +227,8 @@ class Pad(View):
             d + self.pads[i] + ends[i] if isinstance(d, int) else (d if self.pads[i] == ends[i] == 0 else None)
             for i, d in enumerate(x)
         )
-        if any(isinstance(d, int) and d < 0 for d in out):
+        cropped = (min(b, 0) + min(e, 0) for b, e in zip(self.pads, ends, strict=False))
+        if any(isinstance(d, int) and d + crop < 0 for d, crop in zip(x, cropped, strict=True)):
             raise GraphError("0527", f"pads {list(self.pads)} crop more than there is of {list(x)}")
         return out
 

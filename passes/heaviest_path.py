@@ -7,19 +7,18 @@ from math import fsum, inf, log10
 from typing import ClassVar
 
 import numpy as np
-import torch
 
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.interpret import run
 from pathlift.ir.types import MEMORY_LIMIT
 from pathlift.passes.base import Analysis
+from pathlift.passes.fields.arithmetic import exact_arithmetic
 from pathlift.passes.fields.bracket import bracket
 from pathlift.passes.heaviest_path_algebra import HeaviestPathAlgebra, Hop, Neurons
 from pathlift.passes.heaviest_path_result import HeaviestPathResult, PathStart, PathStep, Position
 from pathlift.passes.heaviest_path_terms import Magnitude, heaviest
 from pathlift.passes.path_norm import PathNorm
-from pathlift.passes.path_norm_evaluation import exact_arithmetic
 from pathlift.passes.sizes import Extents, check_sizes, missing_batches, resolve_inputs
 from pathlift.passes.strip_head import StripHead
 
@@ -89,7 +88,7 @@ class HeaviestPath(Analysis[HeaviestPathResult]):
 
 def _outputs(algebra: HeaviestPathAlgebra, graph: Graph, inputs: dict[str, Extents]) -> dict[str, Neurons]:
     feeds = {name: algebra.input(name, inputs.get(name, ())) for name in (graph[key].names[0] for key in graph.inputs)}
-    with exact_arithmetic(algebra.norms.device), torch.no_grad():
+    with exact_arithmetic(algebra.norms.device, algebra.norms.dtype):
         results = run(graph, algebra, feeds)
         outputs = {}
         for value in graph.outputs:

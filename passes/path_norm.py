@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import inf
 from typing import ClassVar, Literal
@@ -20,6 +21,8 @@ from pathlift.ir.graph import Graph
 from pathlift.ir.numeric import as_tensor
 from pathlift.ir.types import MEMORY_LIMIT, is_float
 from pathlift.passes.base import Analysis
+from pathlift.passes.batch import batch_extent, batch_note
+from pathlift.passes.fields.arithmetic import exact_arithmetic
 from pathlift.passes.fields.bracket import bracket
 from pathlift.passes.path_norm_evaluation import DTYPES, Evaluation
 from pathlift.passes.path_norm_result import LayerNorm, Norm, PathNormResult
@@ -66,32 +69,43 @@ class PathNorm(Analysis[PathNormResult]):
         """
         self.check()
         stripped = StripHead().run(graph)
-        inputs = resolve_inputs(stripped.graph, dict(self.shape))
-        check_sizes(stripped.graph, inputs, self.memory_limit)
-        assumptions = [stripped.witness.describe(), *missing_batches(stripped.graph, inputs)]
+        graph, inputs = stripped.graph, resolve_inputs(stripped.graph, dict(self.shape))
+        check_sizes(graph, inputs, self.memory_limit)
+        batch = batch_extent(graph, inputs)
+        assumptions = [stripped.witness.describe(), *missing_batches(graph, inputs), batch_note(batch, inputs)]
         norms: list[Norm] = []
-        layers: tuple[LayerNorm, ...] = ()
-        weights: Mapping[str, torch.Tensor] = {}
-        for i, q in enumerate(self.q):
-            with bracket(up=False) as record:
-                leaves = self._leaves(stripped.graph) if self.per_weight and i == 0 else None
-                evaluation = Evaluation(self, q, attribute=self.per_layer and i == 0, parameters=leaves)
-                with torch.set_grad_enabled(evaluation.attribute or leaves is not None):
-                    evaluation.run(stripped.graph, inputs)
+        for q in self.q:
+            with bracket(up=False) as record, self._arithmetic():
+                evaluation = Evaluation(self, q)
+                evaluation.run(graph, inputs, one_sample=batch > 1)
                 norm = evaluation.norm()
-                if i == 0 and self.per_layer:
-                    layers = evaluation.layers()
-                if leaves is not None:
-                    weights = evaluation.weights()
-            assumptions.extend(evaluation.assumptions())
+            assumptions.extend(evaluation.algebra.caveats())
             if record.needed:
-                if norm.zero:
-                    assumptions.append(
-                        f"q = {q:g}: cancellation leaves nothing of the norm; the figure is an upper bound"
-                    )
-                norm = self._bracketed(norm, stripped.graph, inputs)
+                with bracket(up=True), self._arithmetic():
+                    evaluation.run(graph, inputs, one_sample=batch > 1)
+                    upper = evaluation.norm()
+                if norm.zero and not upper.zero:
+                    assumptions.append(f"q = {q:g}: cancellation may have left nothing; the norm is an upper bound")
+                norm = upper if norm.zero else dataclasses.replace(norm, upper_log10=upper.upper_log10)
             norms.append(norm)
+        layers, weights = self._attribution(graph, inputs, one_sample=batch > 1)
         return PathNormResult(tuple(norms), layers, tuple(dict.fromkeys(a for a in assumptions if a)), weights)
+
+    def _attribution(
+        self, graph: Graph, inputs: Mapping[str, Extents], *, one_sample: bool
+    ) -> tuple[tuple[LayerNorm, ...], Mapping[str, torch.Tensor]]:
+        """Shares for the first q, always in float64: a backward pass has no bounds that keep it within range."""
+        if not self.per_layer and not self.per_weight:
+            return (), {}
+        wide = dataclasses.replace(self, dtype="float64")
+        leaves = self._leaves(graph) if self.per_weight else {}
+        with bracket(up=False), wide._arithmetic(gradients=True):
+            evaluation = Evaluation(wide, self.q[0], attribute=self.per_layer, parameters=leaves)
+            evaluation.run(graph, inputs, one_sample=one_sample)
+            return evaluation.layers(), evaluation.weights()
+
+    def _arithmetic(self, *, gradients: bool = False) -> AbstractContextManager[None]:
+        return exact_arithmetic(torch.device(self.device), DTYPES[self.dtype], gradients=gradients)
 
     def check(self) -> None:
         """Check the options.
@@ -122,14 +136,6 @@ class PathNorm(Analysis[PathNormResult]):
                 values = as_tensor(node.value.numpy(), torch.float64, torch.device(self.device))
                 leaves[node.names[0]] = values.clone().requires_grad_()
         return leaves
-
-    def _bracketed(self, lower: Norm, graph: Graph, inputs: Mapping[str, Extents]) -> Norm:
-        """Replace the upper bound of a norm some of whose biases are uncertain by one with those rounded up."""
-        with bracket(up=True):
-            evaluation = Evaluation(self, lower.q)
-            evaluation.run(graph, inputs)
-            upper = evaluation.norm()
-        return upper if lower.zero else dataclasses.replace(lower, upper_log10=upper.upper_log10)
 
 
 def _check_device(device: str) -> None:

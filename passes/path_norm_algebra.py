@@ -89,7 +89,8 @@ class PathNormAlgebra(Algebra[Operand]):
         return Weight(as_tensor(p.numpy(), device=self.device), finite=True)
 
     def derive(self, f: Callable[..., Any], *params: Operand) -> Operand:
-        return Weight(f(*(self._weight(p).wide() for p in params)), roundings=8)
+        weights = [self._weight(p) for p in params]
+        return Weight(f(*(w.accurate() for w in weights)), roundings=8 + sum(w.roundings for w in weights))
 
     def _weight(self, operand: Operand) -> Weight:
         if isinstance(operand, Field):
@@ -145,7 +146,7 @@ class PathNormAlgebra(Algebra[Operand]):
         signal = self.signal(x)
         if params:  # PRelu: per slope α, an edge of max(1, |α|)
             (slope,) = params
-            return times(signal, Field.plain(self._edges(Weight(self._weight(slope).wide().abs().clamp(min=1.0)))))
+            return times(signal, Field.plain(self._edges(self._weight(slope).at_least(1.0))))
         if not check_activation(f):
             assert self.node is not None
             self.bounded.setdefault(f.name, []).append(self.node.label)

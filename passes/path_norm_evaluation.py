@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from math import exp2, inf, ldexp, log, log1p, log2, log10, nextafter
 from typing import TYPE_CHECKING
@@ -13,7 +12,6 @@ import torch
 
 from pathlift.ir.graph import Graph, Node
 from pathlift.ir.interpret import run
-from pathlift.passes.batch import batch_extent
 from pathlift.passes.fields.field import Field
 from pathlift.passes.fields.scaled import Scaled, log2_of
 from pathlift.passes.fields.semiring import Semiring
@@ -60,32 +58,18 @@ class Evaluation:
         )
         self.outputs: dict[str, Field] = {}
         self._gains: list[tuple[str, Node, float | None]] = []
-        self._batch, self._whole = 1, list[str]()
 
-    def run(self, graph: Graph, inputs: Mapping[str, Extents]) -> None:
-        """Evaluate the graph on ones; whether with gradients is the caller's to set."""
+    def run(self, graph: Graph, inputs: Mapping[str, Extents], *, one_sample: bool = False) -> None:
+        """Evaluate the graph on ones, within `exact_arithmetic`; of outputs, perhaps keep the first sample alone."""
         algebra = self.algebra
         feeds: dict[str, Operand] = {
             name: Field.ones(inputs.get(name, ()), algebra.dtype, algebra.device, classes=self.options.borders)
             for name in (graph[key].names[0] for key in graph.inputs)
         }
-        with exact_arithmetic(algebra.device):
-            results = run(graph, algebra, feeds, observe=self._observe if self.attribute else None)
-            outputs = {name: algebra.signal(y) for name, y in results.items()}
-            self._batch = batch_extent(graph, inputs, list(outputs.values()))
-        if self._batch > 1:
-            outputs = {name: y.taken(0, np.zeros(1, np.int64)) for name, y in outputs.items()}
-        self._whole = [f"{name!r} ({shape[0]})" for name, shape in inputs.items() if len(shape) > 1 and shape[0] > 1]
-        self.outputs = outputs
-
-    def assumptions(self) -> list[str]:
-        """What was read as what."""
-        lines = []
-        if self._batch > 1:
-            lines = [f"axis 0 of extent {self._batch} is read as a batch: the norm is of one sample"]
-        elif self._whole:
-            lines = [f"axis 0 of {', '.join(self._whole)} is no batch to the end: all of it counts as one sample"]
-        return [*lines, *self.algebra.caveats()]
+        results = run(graph, algebra, feeds, observe=self._observe if self.attribute else None)
+        self.outputs = {name: algebra.signal(y) for name, y in results.items()}
+        if one_sample:
+            self.outputs = {name: y.taken(0, np.zeros(1, np.int64)) for name, y in self.outputs.items()}
 
     def _observe(self, key: str, node: Node, inputs: tuple[Operand | None, ...], outputs: tuple[Operand, ...]) -> None:
         if key in self.algebra.probes:
@@ -149,7 +133,7 @@ class Evaluation:
         total = self.total().m
         probes = self.algebra.probes
         shares: dict[str, Tensor] = {}
-        if total.requires_grad and total.item() > 0:
+        if probes and total.requires_grad and total.item() > 0:
             grads = torch.autograd.grad(total.log(), list(probes.values()), allow_unused=True, retain_graph=True)
             shares = {
                 key: torch.zeros(probe.numel()) if g is None else g.double().reshape(-1).cpu()
@@ -163,7 +147,7 @@ class Evaluation:
     def weights(self) -> dict[str, Tensor]:
         """π = θ·∂log‖Φ‖_q/∂θ for every parameter that was put in place of the graph's."""
         parameters, total = self.algebra.parameters, self.total().m
-        if not total.requires_grad or not total.item() > 0:
+        if not parameters or not total.requires_grad or not total.item() > 0:
             return {name: torch.zeros_like(p) for name, p in parameters.items()}
         log_norm = total.log() * self.semiring.root
         grads = torch.autograd.grad(log_norm, list(parameters.values()), allow_unused=True)
@@ -171,18 +155,6 @@ class Evaluation:
             name: torch.zeros_like(p) if g is None else (p * g).detach()
             for (name, p), g in zip(parameters.items(), grads, strict=True)
         }
-
-
-@contextmanager
-def exact_arithmetic(device: torch.device) -> Iterator[None]:
-    """Keep products in the precision they are in, whatever the caller has set for training."""
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
 
 
 def _total(fields: Iterable[Field], semiring: Semiring) -> Scaled:

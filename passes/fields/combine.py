@@ -88,6 +88,6 @@ def _applied(value: Scaled, axis: int, sources: Array, edges: Scaled | None, sem
     taken = value.taken(axis, index).moved(lambda t: t.reshape(split))
     if edges is not None:
         along = (out, k, *[1] * (value.rank - axis - 1))
-        narrow = Scaled.of(edges.m.to(value.m), edges.e, edges.roundings + 1)
-        taken = taken.times(narrow.moved(lambda t: t.reshape(along)))
+        factors = edges.cast(value.m.dtype).moved(lambda t: t.reshape(along).to(value.m.device))
+        taken = taken.times(factors)
     return taken.over(axis + 1, semiring)

@@ -129,7 +129,7 @@ def _term_by_term(p: _Product, w: Scaled, x: Scaled, semiring: Semiring) -> Scal
         taps, windows = p.windows.shape
         index = torch.where(p.windows == x.m.shape[2], -1, p.windows).reshape(-1)
         x = x.taken(2, index).moved(lambda t: t.reshape(batch, channels * taps, windows))
-    x = x.moved(lambda t: t.reshape(batch, groups, fan_in, -1))
+    x = x.moved(lambda t: t.reshape(batch, groups, fan_in, t.shape[2]))
     we, xe = w.exponents(), x.exponents()
     top = torch.full((batch, *w.m.shape[:2], x.m.shape[3]), 2 * EMPTY, dtype=torch.int64, device=w.m.device)
     for i in range(fan_in):
@@ -144,16 +144,17 @@ def _term_by_term(p: _Product, w: Scaled, x: Scaled, semiring: Semiring) -> Scal
 def _matmul(w: Tensor, x: Tensor, windows: Tensor | None, semiring: Semiring) -> Tensor:
     """``(g, out, in) × (batch, channels, position)``, window by window; ``(batch, g, out, window)``."""
     groups = w.shape[0]
-    batch, channels, _ = x.shape
+    batch, channels, positions = x.shape
     if windows is None:
-        return _grouped(w, x.reshape(batch, groups, channels // groups, -1), semiring)
+        return _grouped(w, x.reshape(batch, groups, channels // groups, positions), semiring)
     x = torch.nn.functional.pad(x, (0, 1))
     taps = windows.shape[0]
     parts = []
     step = max(1, _CHUNK // max(1, batch * channels * taps))
     for part in torch.split(windows, step, 1):
         gathered = x.index_select(2, part.reshape(-1))
-        parts.append(_grouped(w, gathered.reshape(batch, groups, channels * taps // groups, -1), semiring))
+        gathered = gathered.reshape(batch, groups, channels * taps // groups, part.shape[1])
+        parts.append(_grouped(w, gathered, semiring))
     return parts[0] if len(parts) == 1 else torch.cat(parts, 3)
 
 

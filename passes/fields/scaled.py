@@ -91,6 +91,11 @@ class Scaled:
         """One exponent per element."""
         return self.spread().e  # type: ignore[return-value]
 
+    def cast(self, dtype: torch.dtype) -> Scaled:
+        """The same tensor in another format, one rounding further."""
+        held = self if isinstance(self.e, int) and fits(dtype, self.low, self.high) else self.spread()
+        return replace(held, m=held.m.to(dtype), roundings=self.roundings + 1)
+
     def compact(self) -> Scaled:
         """The same tensor with one integer exponent, if that loses nothing."""
         if isinstance(self.e, int):
@@ -169,7 +174,8 @@ class Scaled:
 
     def log2(self) -> Tensor:
         """Binary logarithm of every element; −inf where it is zero."""
-        return torch.where(self.m > 0, self.m.double().log2() + self.e, -torch.inf)
+        mantissa, k = torch.frexp(self.m.double())  # the logarithm of a mantissa near 1 is accurate
+        return torch.where(self.m > 0, mantissa.log2() + (self.e + k), -torch.inf)
 
 
 def fits(dtype: torch.dtype, low: int, high: int) -> bool:

@@ -100,7 +100,7 @@ class Maxima(Semiring):
         return 1.0
 
     def plus(self, a: Tensor, b: Tensor) -> Tensor:
-        return torch.maximum(a, b)
+        return torch.where(a >= b, a, b)  # `maximum` would split the gradient of a tie between two paths
 
     def over(self, x: Tensor, axis: int) -> Tensor:
         return x.max(axis).values if x.shape[axis] else x.sum(axis)

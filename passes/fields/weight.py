@@ -16,6 +16,7 @@ import torch
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.numeric import along
 from pathlift.ir.primitives import View
+from pathlift.ir.views import Pad
 from pathlift.passes.fields.bracket import rounded_up
 from pathlift.passes.fields.power import Scratch, power
 from pathlift.passes.fields.scaled import Scaled
@@ -23,6 +24,8 @@ from pathlift.passes.fields.scaled import Scaled
 Tensor = torch.Tensor
 
 U = 2.0**-53
+TINY = 2.0**-1000
+"""Products below may have lost digits."""
 MOST_ROUNDINGS = 2.0**20
 """A cancellation that costs more than so many roundings is bracketed."""
 
@@ -87,16 +90,24 @@ class Weight:
 
     def times(self, other: Weight, axis: int | None = None, *, reciprocal: bool = False) -> Weight:
         """Return the product (or quotient); with `axis`, `other` is a vector along it."""
-        factor = along(other._settled(), axis, self.values.ndim)
+        factor = along(other.accurate(), axis, self.values.ndim)
         if reciprocal:
             if bool((factor == 0).any()):
                 raise UnsupportedError("0314", "division by a constant that holds a zero")
             factor = 1.0 / factor
         error = None if self.error is None else self.error * factor.detach().abs() * (1 + 4 * U)
-        return Weight(self.wide() * factor, self.roundings + other.roundings + 2, error)
+        product = self.wide() * factor
+        lost = (product.detach().abs() < TINY) & (self.values != 0) & (factor != 0)
+        if bool(lost.any()):  # digits, or all of it
+            error = torch.where(lost, TINY, 0.0) + (0.0 if error is None else error)
+        return Weight(product, self.roundings + other.roundings + 2, error)
 
-    def _settled(self) -> Tensor:
-        """Return the values of a factor, which must be relatively accurate."""
+    def at_least(self, low: float) -> Weight:
+        """Return the magnitudes, raised to `low` where they are below."""
+        return replace(self, values=self.wide().abs().clamp(min=low))
+
+    def accurate(self) -> Tensor:
+        """Return the values of a factor, in float64, which must be relatively accurate."""
         if self.error is not None:
             raise UnsupportedError("0318", "a factor is a sum of parameters", hint="fold the constants first")
         return self.wide()
@@ -130,7 +141,8 @@ def moved_weights(v: View, weights: Sequence[Weight]) -> Weight:
     """Rearrange parameters, and their errors along with them."""
     error = None
     if any(w.error is not None for w in weights):
-        error = v(*(torch.zeros_like(w.values) if w.error is None else w.error for w in weights))
+        unpadded = replace(v, value=0.0) if isinstance(v, Pad) else v  # what is padded has no error
+        error = unpadded(*(torch.zeros_like(w.values) if w.error is None else w.error for w in weights))
     integer = next((w.integer for w in weights if w.integer), "")
     finite = all(w.finite for w in weights)
     return Weight(v(*(w.values for w in weights)), max(w.roundings for w in weights), error, finite, integer)

@@ -32,6 +32,18 @@ def test_sources(model: onnx.ModelProto, tmp_path: Path) -> None:
     assert len(read.sha256) == 64
 
 
+def test_parsed_models_too_large_to_serialize(model: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = load(model)
+    monkeypatch.setattr("pathlift.frontend.read.PROTOBUF_LIMIT", 0)
+    before = model.SerializeToString()
+    graph, read = load_with_report(model)
+    assert (tuple(graph), read.sha256) == (tuple(small), None)
+    assert model.SerializeToString() == before
+    model.ClearField("opset_import")
+    with pytest.raises(InvalidModelError, match="PL0102 not a complete ONNX model: a ModelProto without opset_import"):
+        load(model)
+
+
 def test_errors(tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         load(tmp_path / "missing.onnx")

@@ -55,6 +55,23 @@ def test_computed_weight(compare: Any, rng: Rng) -> None:
     assert graph.params == ("w", "b")
 
 
+def test_standardized_weight(compare: Any, rng: Rng) -> None:
+    # Weights normalized by their own statistics: PyTorch spells it as a batch normalization of the weights.
+    nodes = [
+        node("Reshape", "v row", "r"), node("ReduceMean", "r axes", "m", keepdims=0), node("Sub", "r m1", "c"),
+        node("Mul", "c c", "cc"), node("ReduceMean", "cc axes", "s", keepdims=0),
+        node("BatchNormalization", "r gain shift m s", "n", epsilon=1e-3), node("Reshape", "n shape", "w"),
+        node("Conv", "x w", "y"),
+    ]  # fmt: skip
+    nodes.insert(2, node("ReduceMean", "r axes", "m1", keepdims=1))
+    constants = {
+        "v": f32(rng, 4, 3, 2, 2), "row": np.array([1, 4, -1]), "axes": np.array([0, 2]), "gain": f32(rng, 4),
+        "shift": f32(rng, 4), "shape": np.array([4, 3, 2, 2]),
+    }  # fmt: skip
+    graph = compare(nodes, {"x": f32(rng, 2, 3, 5, 5)}, constants, ["y"])
+    assert ops(graph) == ["Conv"]
+
+
 def test_big_results_are_computed_on_demand(compare: Any, rng: Rng) -> None:
     nodes = [node("Reshape", "v s", "w"), node("Mul", "w two", "w2"), node("MatMul", "x w2", "y")]
     constants = {"v": f32(rng, 300, 10, 30), "s": np.array([300, -1]), "two": np.float32(2)}
@@ -154,17 +171,6 @@ def test_sizes_by_shape_arithmetic(compare: Any, dyn: Any, rng: Rng) -> None:
     graph = compare(nodes, inputs, constants, ["y"])
     assert ops(graph) == ["Resize"]
     assert graph["y"].attrs["sizes"] == (8, 12)
-
-
-def test_expand_to_the_batch_is_opaque(compare: Any, dyn: Any, rng: Rng) -> None:
-    nodes = [
-        node("Shape", "x", "n", start=0, end=1), node("Concat", "n rest", "t", axis=0), node("Expand", "token t", "e"),
-        node("Concat", "e x", "y", axis=1),
-    ]  # fmt: skip
-    constants = {"rest": np.array([1, 4]), "token": f32(rng, 1, 1, 4)}
-    graph = compare(nodes, {"x": dyn(f32(rng, 3, 5, 4), ("N", 5, 4))}, constants, ["y"])
-    assert graph["e"].attrs["reason"] == "its shape depends on an unknown extent"
-    assert ops(graph) == ["Opaque", "Concat", "Opaque", "Concat"]
 
 
 def test_unused_initializers_are_kept(compare: Any, rng: Rng) -> None:

@@ -101,6 +101,12 @@ def test_selu(check: Any, dyn: Any, rng: Rng) -> None:
     check("Selu", dyn(f32(rng, 4, 5)), alpha=0.5, gamma=2.0, expect=["Elu", "Mul"])
 
 
+def test_celu(check: Any, dyn: Any, rng: Rng) -> None:
+    check("Celu", dyn(f32(rng, 4, 5)), expect="Elu")
+    check("Celu", dyn(3 * f32(rng, 4, 5)), alpha=0.4, expect=["Div", "Elu", "Mul"])
+    check("Celu", dyn(3 * f32(rng, 4, 5)), alpha=-0.4, expect="Opaque")
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (3, 1, 1), (5,), (2, 3, 4, 5)])
 def test_prelu(check: Any, dyn: Any, rng: Rng, shape: Any) -> None:
     x = dyn(f32(rng, 2, 3, 4, 5))

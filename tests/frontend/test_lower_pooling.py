@@ -6,12 +6,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import helper
 
 Rng = np.random.Generator
 
 
 def f32(rng: Rng, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float32)
+
+
+def ops(graph: Any) -> list[str]:
+    return [graph[key].op for key in graph.order if graph[key].op not in ("Input", "Param")]
 
 
 @pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool"])
@@ -51,6 +56,52 @@ def test_pool_same_with_unknown_size(check: Any, dyn: Any, rng: Rng, size: int, 
     check("AveragePool", x, auto_pad="SAME_UPPER", expect="AveragePool", **attrs)
     check("MaxPool", x, auto_pad="SAME_LOWER", expect="Opaque", **attrs)
     check("MaxPool", x, auto_pad="SAME_UPPER", expect="Opaque", kernel_shape=[3, 3], strides=[2, 2])
+
+
+LOWEST = np.finfo(np.float32).min
+
+
+@pytest.mark.parametrize("value", [-np.inf, LOWEST])
+@pytest.mark.parametrize("shape", [(2, 3, 7, 6), ("N", 3, 7, 6), ("N", 3, None, None)])
+def test_padding_that_a_pool_never_selects(compare: Any, dyn: Any, rng: Rng, value: float, shape: Any) -> None:
+    nodes = [
+        helper.make_node("Pad", ["x", "pads", "value"], ["p"]),
+        helper.make_node("MaxPool", ["p"], ["y"], kernel_shape=[3, 3], strides=[2, 2], pads=[0, 1, 0, 0]),
+    ]
+    constants = {"pads": np.array([0, 0, 1, 1, 0, 0, 2, 1]), "value": np.float32(value)}
+    graph = compare(nodes, {"x": dyn(f32(rng, 2, 3, 7, 6), shape)}, constants, ["y"])
+    assert ops(graph) == ["MaxPool"]
+    assert graph["y"].attrs["pads"] == (1, 2, 2, 1)
+
+
+@pytest.mark.parametrize(
+    "pads,value,attrs",
+    [
+        ([0, 0, 1, 1, 0, 0, 1, 1], 0.0, {}),
+        ([0, 0, 1, 1, 0, 0, 1, 1], -1e30, {}),
+        ([0, 0, 3, 1, 0, 0, 1, 1], -np.inf, {}),  # a window would lie in the padding
+        ([0, 0, -1, 1, 0, 0, 1, 1], -np.inf, {}),
+        ([0, 1, 1, 1, 0, 0, 1, 1], -np.inf, {}),
+        ([0, 0, 1, 1, 0, 0, 1, 1], -np.inf, {"ceil_mode": 1}),
+    ],
+)
+def test_padding_that_stays(compare: Any, rng: Rng, pads: list[int], value: float, attrs: Any) -> None:
+    nodes = [
+        helper.make_node("Pad", ["x", "pads", "value"], ["p"]),
+        helper.make_node("MaxPool", ["p"], ["y"], kernel_shape=[3, 3], strides=[2, 2], **attrs),
+    ]
+    feed = f32(rng, 2, 3, 8, 6)
+    model = compare(nodes, {"x": feed}, {"pads": np.array(pads), "value": np.float32(value)}, ["y"])
+    assert ops(model) == ["Pad", "MaxPool"]
+
+
+def test_average_pools_select_their_padding(compare: Any, rng: Rng) -> None:
+    nodes = [
+        helper.make_node("Pad", ["x", "pads", "value"], ["p"]),
+        helper.make_node("AveragePool", ["p"], ["y"], kernel_shape=[1, 2]),
+    ]
+    constants = {"pads": np.array([0, 0, 0, 1, 0, 0, 0, 0]), "value": np.float32(LOWEST)}
+    assert ops(compare(nodes, {"x": f32(rng, 2, 3, 8, 6)}, constants, ["y"])) == ["Pad", "AveragePool"]
 
 
 def test_indices_are_opaque(check: Any, dyn: Any, rng: Rng) -> None:

@@ -13,14 +13,16 @@ from torch import Tensor, nn
 from pathlift.frontend.bind import bind
 from pathlift.ir.errors import RuntimeFailureError, UsageError
 from pathlift.ir.types import MEMORY_LIMIT
+from pathlift.passes.fields.arithmetic import exact_arithmetic
 from pathlift.passes.fields.bracket import bracket
 from pathlift.passes.fields.scaled import Scaled, log2_of
 from pathlift.passes.path_norm import PathNorm
-from pathlift.passes.path_norm_evaluation import Evaluation
+from pathlift.passes.path_norm_evaluation import DTYPES, Evaluation
 from pathlift.passes.sizes import check_sizes, resolve_inputs
 from pathlift.passes.strip_head import StripHead
 
-_COMPILED: weakref.WeakKeyDictionary[nn.Module, dict[Any, PathNormLoss]] = weakref.WeakKeyDictionary()
+_COMPILED: dict[int, dict[str, PathNormLoss]] = {}
+"""By identity of the module (modules may define equality), until it dies; then by example and options."""
 
 
 class PathNormLoss:
@@ -36,7 +38,7 @@ class PathNormLoss:
     q
         Exponent in (0, ∞].
     pooling, inputs_only, dtype
-        As for `pathlift.norm`.
+        As for `pathlift.norm`. In float32, the products of the backward pass have the precision set for the process.
     log
         Return the natural logarithm of the norm, which exists where the norm itself is too large for a float64.
 
@@ -90,11 +92,12 @@ class PathNormLoss:
         live = self._bound.live()
         device = next(iter(live.values())).device if live else torch.device("cpu")
         options = dataclasses.replace(self._options, device=str(device))
-        with bracket(up=False):
+        arithmetic = exact_arithmetic(device, DTYPES[options.dtype], gradients=torch.is_grad_enabled())
+        with bracket(up=False), arithmetic:
             evaluation = Evaluation(options, options.q[0], parameters=live)
             evaluation.run(self._graph, self._inputs)
             total, root = evaluation.total(), evaluation.semiring.root
-        return _log_norm(total, root) if self._log else _norm(total, root)
+            return _log_norm(total, root) if self._log else _norm(total, root)
 
 
 def _log_norm(total: Scaled, root: float) -> Tensor:
@@ -144,8 +147,11 @@ def path_norm_loss(
     ----------
     Gonon, Brisebarre, Riccietti, Gribonval, "A path-norm toolkit for modern networks", arXiv 2310.01225.
     """
-    compiled = _COMPILED.setdefault(module, {})
-    key = (_shapes(example_input), float(q), log, tuple(sorted(options.items())))
+    if id(module) not in _COMPILED:
+        _COMPILED[id(module)] = {}
+        weakref.finalize(module, _COMPILED.pop, id(module), None)
+    compiled = _COMPILED[id(module)]
+    key = repr((_shapes(example_input), q, log, sorted(options.items())))
     if key in compiled:
         try:
             return compiled[key]()
@@ -157,7 +163,7 @@ def path_norm_loss(
     return loss()
 
 
-def _shapes(example: Tensor | Sequence[Any]) -> tuple[Any, ...]:
-    if isinstance(example, Tensor):
-        return (tuple(example.shape), example.dtype)
-    return tuple(_shapes(item) if isinstance(item, Tensor | Sequence) else item for item in example)
+def _shapes(example: Any) -> Any:
+    if hasattr(example, "shape"):
+        return (tuple(example.shape), str(getattr(example, "dtype", "")))
+    return list(map(_shapes, example)) if isinstance(example, list | tuple) else example
