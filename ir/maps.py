@@ -40,7 +40,7 @@ class Contract(LinearMap):
         """Letters of `x`, of the weights, and of the result; ``.`` stands for the ellipsis."""
         match = _EQUATION.fullmatch(self.equation.replace(" ", "").replace("...", "."))
         terms = () if match is None else match.groups()
-        if not terms or not set(terms[2]) <= set(terms[0] + terms[1]) or any(len(set(t)) < len(t) for t in terms):
+        if not terms or not set(terms[2]) <= set(terms[0] + terms[1]) or len(set(terms[2])) < len(terms[2]):
             raise GraphError("0528", f"{self.equation!r} is no contraction of activations with weights")
         return terms[0], terms[1], terms[2]
 

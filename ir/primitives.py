@@ -47,7 +47,7 @@ class SeparableMap(LinearMap):
 
     def __call__(self, x: Tensor, w: Tensor | None = None) -> Tensor:
         for axis in self.mixed_axes(tuple(x.shape)):
-            x = _combined(x, axis, self.taps(axis, x.shape[axis]))
+            x = _combined(x, axis % x.ndim, self.taps(axis, x.shape[axis]))
         return x
 
 

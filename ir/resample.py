@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pathlift.ir import dims as D
 from pathlift.ir.errors import GraphError
 from pathlift.ir.primitives import SeparableMap
 from pathlift.ir.taps import Taps, merged
@@ -75,9 +76,9 @@ class Resample(SeparableMap):
         if not known or self.mode not in ("nearest", "linear", "cubic"):
             raise GraphError("0532", f"cannot resize by {self.mode!r}, {self.coordinates!r}, {self.nearest_mode!r}")
         for j, axis in enumerate(self.axes):
-            if not 0 <= axis < len(x) or x[axis] == 0:
+            size = x[D.axis(axis, len(x))]
+            if size == 0:
                 raise GraphError("0532", f"cannot resize axis {axis} of {list(x)}")
-            size = x[axis]
             out[axis] = self._extent(j, size) if self.sizes or isinstance(size, int) else None
         return tuple(out)
 

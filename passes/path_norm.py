@@ -98,8 +98,8 @@ class PathNorm(Analysis[PathNormResult]):
         if not self.per_layer and not self.per_weight:
             return (), {}
         wide = dataclasses.replace(self, dtype="float64")
-        leaves = self._leaves(graph) if self.per_weight else {}
         with bracket(up=False), wide._arithmetic(gradients=True):
+            leaves = self._leaves(graph) if self.per_weight else {}
             evaluation = Evaluation(wide, self.q[0], attribute=self.per_layer, parameters=leaves)
             evaluation.run(graph, inputs, one_sample=one_sample)
             return evaluation.layers(), evaluation.weights()

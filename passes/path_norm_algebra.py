@@ -22,7 +22,7 @@ from pathlift.passes.fields.linear import apply_linear
 from pathlift.passes.fields.power import Scratch
 from pathlift.passes.fields.scaled import Scaled
 from pathlift.passes.fields.semiring import Maxima, semiring
-from pathlift.passes.fields.weight import Weight, moved_weights
+from pathlift.passes.fields.weight import TINY, Weight, moved_weights
 from pathlift.passes.path_norm_rules import check_activation, check_padding
 
 Pooling = Literal["sum", "max"]
@@ -90,7 +90,10 @@ class PathNormAlgebra(Algebra[Operand]):
 
     def derive(self, f: Callable[..., Any], *params: Operand) -> Operand:
         weights = [self._weight(p) for p in params]
-        return Weight(f(*(w.accurate() for w in weights)), roundings=8 + sum(w.roundings for w in weights))
+        values = f(*(w.accurate() for w in weights))
+        if bool(((values.detach().abs() < TINY) & (weights[0].values != 0)).any()):
+            raise UnsupportedError("0312", "a parameter that this node computes from its weights underflows")
+        return Weight(values, roundings=8 + sum(w.roundings for w in weights))
 
     def _weight(self, operand: Operand) -> Weight:
         if isinstance(operand, Field):

@@ -135,10 +135,9 @@ class Evaluation:
         shares: dict[str, Tensor] = {}
         if probes and total.requires_grad and total.item() > 0:
             grads = torch.autograd.grad(total.log(), list(probes.values()), allow_unused=True, retain_graph=True)
-            shares = {
-                key: torch.zeros(probe.numel()) if g is None else g.double().reshape(-1).cpu()
-                for (key, probe), g in zip(probes.items(), grads, strict=True)
-            }
+            for (key, probe), g in zip(probes.items(), grads, strict=True):
+                share = torch.zeros_like(probe) if g is None else g
+                shares[key] = share.detach().double().reshape(-1).cpu()
         return tuple(
             LayerNorm(node.label, node.op, float(shares[key].sum()) if key in shares else None, gain, shares.get(key))
             for key, node, gain in self._gains

@@ -138,6 +138,61 @@ def test_norms_beyond_float64_have_a_logarithm() -> None:
     assert all(p.grad is not None and bool((p.grad > 0).all()) for p in module.parameters())
 
 
+class Product(nn.Module):
+    """Multiplies its input by each of its weights."""
+
+    def __init__(self, weights: list[float]) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList(nn.Parameter(torch.tensor([w], dtype=torch.float64)) for w in weights)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for w in self.weights:
+            x = x * w
+        return x
+
+
+@pytest.mark.parametrize("octaves", [[-396] * 5 + [-40] + [396] * 6, [396] * 5 + [40] + [-396] * 6])
+def test_a_norm_within_float64_has_a_value_whatever_the_powers_on_the_way(octaves: list[int]) -> None:
+    """In powers of |θ|^½ the product goes to 2^∓1010 and back."""
+    module = Product([2.0**k for k in octaves])
+    value = pathlift.path_norm_loss(module, torch.zeros(1, 1, dtype=torch.float64), 0.5)
+    assert value.item() == pytest.approx(2.0 ** sum(octaves), rel=1e-12)
+
+
+class Alike(nn.Module):
+    """Equal to any other of its kind."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 2, bias=False)
+        nn.init.constant_(self.linear.weight, weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(x)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Alike)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def test_modules_that_are_equal_have_norms_of_their_own() -> None:
+    one, hundred = Alike(1.0), Alike(100.0)
+    assert [pathlift.path_norm_loss(m, (1, 3)).item() for m in (one, hundred, one)] == [6.0, 600.0, 6.0]
+
+
+def test_an_example_is_known_by_its_shape_however_it_is_given() -> None:
+    module = Alike(1.0)
+    for example in ((1, 3), [[1, 3]]):
+        assert pathlift.path_norm_loss(module, example).item() == 6.0
+    for odd in (torch.zeros(1, 3).numpy(), {"x": torch.zeros(1, 3)}, [("N", 3)], {1, 3}):
+        with pytest.raises(pathlift.PathliftError, match="PL0484"):
+            pathlift.path_norm_loss(module, odd)  # type: ignore[arg-type]
+    with pytest.raises(pathlift.PathliftError, match="PL0421"):
+        pathlift.path_norm_loss(module, (1, 3), pooling=["sum"])
+
+
 def test_a_zero_norm_has_gradient_zero_and_no_logarithm() -> None:
     module = nn.Linear(4, 3, bias=False)
     nn.init.zeros_(module.weight)

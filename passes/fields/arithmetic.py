@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ from pathlift.ir.errors import UsageError
 
 _lock = threading.Lock()
 _inside = 0
-_before = ""
+_restore: Callable[[], None]
 
 
 @contextmanager
@@ -31,9 +32,9 @@ def exact_arithmetic(device: torch.device, dtype: torch.dtype, *, gradients: boo
     UsageError
         If the process has settings that cannot be put aside.
     """
-    if (torch.full((), 5e-324, dtype=torch.float64) * 1.0).item() == 0:
+    if (torch.full((), 5e-324, dtype=torch.float64, device="cpu") * 1.0).item() == 0:
         hint = "torch.set_flush_denormal(False)"
-        raise UsageError("0431", "torch flushes subnormal numbers to zero, and weights with them", hint=hint)
+        raise UsageError("0432", "torch flushes subnormal numbers to zero, and weights with them", hint=hint)
     narrow = dtype == torch.float32
     if narrow:
         _enter()
@@ -51,15 +52,10 @@ def exact_arithmetic(device: torch.device, dtype: torch.dtype, *, gradients: boo
 
 def _enter() -> None:
     """Set float32 products to full precision; the first of several threads to come remembers what was before."""
-    global _inside, _before
+    global _inside, _restore
     with _lock:
         if not _inside:
-            try:
-                _before = torch.get_float32_matmul_precision()
-            except RuntimeError:
-                message = "torch.backends sets another precision for float32 products"
-                raise UsageError("0430", message, hint="dtype float64, or fp32_precision = 'ieee'") from None
-            torch.set_float32_matmul_precision("highest")
+            _restore = _full_precision()
         _inside += 1
 
 
@@ -68,4 +64,29 @@ def _leave() -> None:
     with _lock:
         _inside -= 1
         if not _inside:
-            torch.set_float32_matmul_precision(_before)
+            _restore()
+
+
+def _full_precision() -> Callable[[], None]:
+    """Set products and convolutions, on every device; return what sets them back."""
+    if not hasattr(torch.backends, "fp32_precision"):  # before torch 2.9
+        products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+
+        def restore_all() -> None:
+            torch.set_float32_matmul_precision(products)
+            torch.backends.cudnn.allow_tf32 = convolutions
+
+        return restore_all
+    b: Any = torch.backends
+    places = (b.mkldnn.matmul, b.mkldnn.conv, b.cuda.matmul, b.cudnn.conv)
+    before = [place.fp32_precision for place in places]
+    for place in places:
+        place.fp32_precision = "ieee"
+
+    def restore() -> None:
+        for place, precision in zip(places, before, strict=True):
+            place.fp32_precision = precision
+
+    return restore

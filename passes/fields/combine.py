@@ -20,7 +20,7 @@ def apply_separable(f: SeparableMap, x: Field, semiring: Semiring) -> Field:
     """Apply a map with fixed coefficients (average pool, mean, resize): they are edges too."""
     axes, rank = f.mixed_axes(x.shape), len(f.shape(x.shape, None))
     for axis in axes:
-        x = _combined(x, axis, f.taps(axis, x.shape[axis]), semiring)
+        x = _combined(x, axis % x.rank, f.taps(axis, x.shape[axis]), semiring)
     return _squeezed(x, axes, rank)
 
 

@@ -34,7 +34,7 @@ Probe = Callable[[Tensor], Tensor]
 
 _CHUNK = 2**22
 """Elements of gathered windows that are held at once."""
-_DEPTH = {torch.float64: -400, torch.float32: -50}
+_DEPTH = -400
 """How far below the largest factor of its kind a factor may be: their product is still a normal number."""
 
 
@@ -98,16 +98,17 @@ def _multiplied(p: _Product, w: Scaled, semiring: Semiring) -> Scaled:
                 m = _matmul(w.m, x.m, p.windows, semiring)
                 return Scaled(m, x.e + w.e, x.roundings + roundings, low, high)
         x, w = x.settled(), w.settled()
-    x, w = x.spread(), w.spread()
-    aligned = _aligned(x, w, dtype)
-    if aligned is None:
-        return replace(_term_by_term(p, w, x, semiring), roundings=x.roundings + roundings + 1).compact()
-    weights, inputs, rows = aligned
-    y = _matmul(weights, inputs, p.windows, semiring)
-    return Scaled.per_element(y, rows.unsqueeze(0), x.roundings + roundings).compact()
+    # In float64 also for float32 mantissas: it reaches much further before terms have to be formed one by one.
+    x, w = x.spread().cast(torch.float64), w.spread().cast(torch.float64)
+    if (aligned := _aligned(x, w)) is None:
+        y = _term_by_term(p, w, x, semiring)
+    else:
+        weights, inputs, rows = aligned
+        y = Scaled.per_element(_matmul(weights, inputs, p.windows, semiring), rows.unsqueeze(0))
+    return replace(y.cast(dtype), roundings=x.roundings + roundings + 3).compact()
 
 
-def _aligned(x: Scaled, w: Scaled, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor] | None:
+def _aligned(x: Scaled, w: Scaled) -> tuple[Tensor, Tensor, Tensor] | None:
     """Weights, inputs and exponents of rows, with all exponents moved into the weights; ``None`` if terms are lost."""
     e = x.exponents()
     channels = e.amax((0, 2), keepdim=True) if e.numel() else e.new_zeros(1, e.shape[1], 1)
@@ -115,10 +116,10 @@ def _aligned(x: Scaled, w: Scaled, dtype: torch.dtype) -> tuple[Tensor, Tensor, 
     sources = channels.reshape(groups, 1, -1).repeat_interleave(fan_in * groups // e.shape[1], 2)
     terms = torch.where(w.m > 0, w.exponents() + sources, EMPTY)
     rows = terms.amax(2, keepdim=True)
-    lost = torch.where((w.m > 0) & (sources > EMPTY // 2), terms - rows, 0).amin() < _DEPTH[dtype]
-    if bool(lost) or bool(torch.where(x.m > 0, e - channels, 0).amin() < _DEPTH[dtype]):
+    lost = torch.where((w.m > 0) & (sources > EMPTY // 2), terms - rows, 0).amin() < _DEPTH
+    if bool(lost) or bool(torch.where(x.m > 0, e - channels, 0).amin() < _DEPTH):
         return None
-    return w.m * pow2(terms - rows, dtype), x.m * pow2(e - channels, dtype), rows
+    return w.m * pow2(terms - rows, w.m.dtype), x.m * pow2(e - channels, x.m.dtype), rows
 
 
 def _term_by_term(p: _Product, w: Scaled, x: Scaled, semiring: Semiring) -> Scaled:
@@ -229,6 +230,8 @@ def _flat_windows(rows: list[Array], extents: list[int], device: torch.device) -
 @_as_product.register
 def _(f: Contract, x: Field, w: tuple[int, ...]) -> _Product:
     xs, ws, out = f.letters(x.rank)
+    if len(set(xs)) < len(xs) or len(set(ws)) < len(ws):
+        raise UnsupportedError("0313", f"the contraction {f.equation!r} takes a diagonal")
     x = x.expanded(i for i, letter in enumerate(xs) if letter in ws or letter not in out)
     groups = [c for c in ws if c in xs and c in out]
     rows = [c for c in ws if c not in xs and c in out]

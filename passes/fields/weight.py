@@ -26,6 +26,8 @@ Tensor = torch.Tensor
 U = 2.0**-53
 TINY = 2.0**-1000
 """Products below may have lost digits."""
+SMALLEST = 2.0**-1074
+"""What a lost digit is worth at most."""
 MOST_ROUNDINGS = 2.0**20
 """A cancellation that costs more than so many roundings is bracketed."""
 
@@ -95,12 +97,14 @@ class Weight:
             if bool((factor == 0).any()):
                 raise UnsupportedError("0314", "division by a constant that holds a zero")
             factor = 1.0 / factor
-        error = None if self.error is None else self.error * factor.detach().abs() * (1 + 4 * U)
         product = self.wide() * factor
-        lost = (product.detach().abs() < TINY) & (self.values != 0) & (factor != 0)
+        uncertain, error = self.values != 0, torch.zeros((), dtype=product.dtype, device=product.device)
+        if self.error is not None:
+            uncertain, error = uncertain | (self.error != 0), self.error * factor.detach().abs() * (1 + 4 * U)
+        lost = (product.detach().abs() < TINY) & uncertain & (factor != 0)
         if bool(lost.any()):  # digits, or all of it
-            error = torch.where(lost, TINY, 0.0) + (0.0 if error is None else error)
-        return Weight(product, self.roundings + other.roundings + 2, error)
+            error = error + lost.double() * (4 * SMALLEST)
+        return Weight(product, self.roundings + other.roundings + 2, error if bool(error.any()) else None)
 
     def at_least(self, low: float) -> Weight:
         """Return the magnitudes, raised to `low` where they are below."""

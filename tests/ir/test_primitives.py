@@ -203,3 +203,20 @@ def test_pools_of_windows_leave_padding_out():
 def test_unknown_resizing_is_refused_before_it_runs():
     with pytest.raises(GraphError, match="PL0532"):
         Resample((0,), (), (2,), mode="quadratic").shape((3,), None)
+
+
+@pytest.mark.parametrize(("axes", "shape"), [((2,), (1, 1, 0)), ((-1,), (1, 1, 0)), ((3,), (1, 1, 4))])
+def test_an_axis_that_has_no_elements_or_does_not_exist_is_not_resized(axes, shape):
+    with pytest.raises(GraphError, match="PL0532|PL0536"):
+        Resample(axes, (), (8,)).shape(shape, None)
+
+
+@pytest.mark.parametrize("pads", [(-4, 0), (-4, 5), (0, -4), (-2, -2)])
+def test_no_more_is_cropped_than_there_is(pads):
+    with pytest.raises(GraphError, match=r"PL0527 .*crop more than there is"):
+        views.Pad(pads).shape((3,))
+
+
+def test_all_there_is_may_be_cropped():
+    for pads in ((-3, 2), (-1, -2), (2, -3)):
+        check(views.Pad(pads, 7.0), np.full(3 + sum(pads), 7.0), tensor(3))
