@@ -8,11 +8,13 @@ from math import prod
 from pathlift.frontend.fold import Constant
 from pathlift.frontend.lower.node import Ints, OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering, opaque
+from pathlift.frontend.lower.rows import Rows
 from pathlift.frontend.lower.structure import reshape_target
 from pathlift.ir.graph import Value
 
 MAX_INDICES = 1_000_000
 """Longer lists of constant indices stay with ONNX: as attributes they would be slow to handle."""
+INDICES = "data-dependent indices"
 END = 2**63 - 1
 
 # Where the value at a position outside 0 … n−1 comes from.
@@ -22,7 +24,7 @@ _SOURCES: dict[str, Callable[[int, int], int]] = {
     "wrap": lambda i, n: i % n,
 }
 
-opaque("data-dependent indices", "GatherElements", "GatherND", "ScatterElements", "ScatterND", "Scatter", "Compress")
+opaque(INDICES, "GatherElements", "ScatterElements", "Scatter", "Compress")
 
 
 @lowering("Slice", takes="movable")
@@ -83,10 +85,12 @@ def split(node: OnnxNode) -> tuple[Value, ...]:
 @lowering("Gather", takes="movable")
 def gather(node: OnnxNode) -> Operand:
     """Constant indices of any rank along one axis."""
-    x, indices = node.input(0), node.optional(1)
+    x, indices = node.input(0), node.input(1)
+    if isinstance(indices, Value) and (rows := node.lowerer.rows.get(indices)) is not None:
+        return _strided(node, rows)
     if not isinstance(indices, Constant):
         embedding = "embedding lookup: " if isinstance(x, Constant) else ""
-        raise Refusal(f"{embedding}data-dependent indices")
+        raise Refusal(f"{embedding}{INDICES}")
     dims, shape = node.dims(x), indices.param.shape
     if prod(shape) > MAX_INDICES:
         raise Refusal(f"more than {MAX_INDICES} indices")
@@ -105,12 +109,28 @@ def gather(node: OnnxNode) -> Operand:
     return node.result("Reshape", node.emit("Gather", x, **attrs), shape=target)
 
 
+def _strided(node: OnnxNode, rows: Rows) -> Operand:
+    """Constant places within each sample, where the whole batch is flat: how PyTorch spells strided views."""
+    flat = node.producer(0)
+    if flat is None or flat.node.domain or flat.op_type != "Reshape" or len(node.dims(node.input(0))) != 1:
+        raise Refusal(INDICES)
+    x = flat.input(0)
+    batch, *rest = node.dims(x)
+    size = prod(d if isinstance(d, int) else 0 for d in rest)
+    inside = 0 < rows.first.size <= MAX_INDICES and rows.first.min() >= 0 and rows.first.max() < size
+    if (batch, size) != (rows.count, rows.step) or not inside:
+        raise Refusal(INDICES)
+    samples = node.emit("Flatten", x, axis=1)
+    picked = node.emit("Gather", samples, axis=1, indices=tuple(rows.first.reshape(-1).tolist()))
+    return node.result("Reshape", picked, shape=(0, *rows.first.shape))
+
+
 @lowering("Pad")
 def pad(node: OnnxNode) -> Operand:
     """Pad both ends of axes."""
     x = node.input(0)
     rank = len(node.dims(x))
-    begins, ends, value = _amounts(node, rank)
+    begins, ends, value = amounts(node, rank)
     mode = node.text("mode", "constant")
     if mode == "constant":
         return node.result("Pad", x, pads=(*begins, *ends), value=value)
@@ -123,7 +143,7 @@ def pad(node: OnnxNode) -> Operand:
     return x
 
 
-def _amounts(node: OnnxNode, rank: int) -> tuple[Ints, Ints, float]:
+def amounts(node: OnnxNode, rank: int) -> tuple[Ints, Ints, float]:
     """Return the pads at the begin and at the end of every axis, and the value."""
     reason = "its pads or its value are computed from data"
     if node.version < 11:

@@ -6,11 +6,13 @@ import numpy as np
 
 from pathlift.frontend.fold import Constant
 from pathlift.frontend.lower.node import OnnxNode, Operand
-from pathlift.frontend.lower.registry import Refusal, lowering
+from pathlift.frontend.lower.registry import Refusal, lowering, opaque
 from pathlift.ir.graph import Value
 from pathlift.ir.types import Dims
 
 PRODUCT = "product of two activations"
+
+opaque(PRODUCT, "Attention", "GRU", "LSTM")
 
 
 @lowering("Gemm")

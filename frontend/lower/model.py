@@ -14,6 +14,7 @@ from pathlift.frontend.fold import FOLDABLE, Constant, check_size, fold
 from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.opaque import inputs_of, opaque_attributes, output_types
 from pathlift.frontend.lower.registry import LOWERINGS, REASONS, Refusal
+from pathlift.frontend.lower.rows import Rows, counted
 from pathlift.frontend.lower.shapes import Extents, propagate
 from pathlift.frontend.lower.source import info_of, node_origin, param_of, value_origin
 from pathlift.frontend.read.functions import KEPT_DOMAIN
@@ -74,6 +75,10 @@ class Lowerer:
         What each ONNX value became.
     extents
         Integer tensors computed from shapes, elementwise as far as they are known.
+    rows
+        Integer tensors that count on from sample to sample.
+    symbols
+        An input, and the axis of it, that has each symbolic extent.
     derived
         Constants that lowerings computed from others, by what was asked for.
     """
@@ -83,11 +88,12 @@ class Lowerer:
         self.builder = Builder(info_of(model))
         self.operands: dict[onnx_ir.Value, Operand] = {}
         self.extents: dict[Value, Extents] = {}
+        self.rows: dict[Value, Rows] = {}
         self.derived: dict[Hashable, Constant] = {}
         self._folded: dict[Hashable, list[Constant] | None] = {}
         self._params: dict[Param, Value] = {}
         self._inlined: dict[onnx_ir.Value, str] = {}
-        self._symbols: set[str] = set()
+        self.symbols: dict[str, tuple[Value, int]] = {}
         self._count = itertools.count()
         graph = model.graph
         values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
@@ -116,9 +122,10 @@ class Lowerer:
             if value.is_initializer():
                 continue
             type_ = value_type(value)
-            self.operands[value] = self.builder.input_of(value.name or "", type_, value_origin(value))
+            added = self.builder.input_of(value.name or "", type_, value_origin(value))
+            self.operands[value] = added
             if isinstance(type_, TensorType) and type_.shape is not None:
-                self._symbols |= {d for d in type_.shape if isinstance(d, str)}
+                self.symbols |= {d: (added, i) for i, d in enumerate(type_.shape) if isinstance(d, str)}
         self.initializers(graph.initializers.values())
 
     def initializers(self, values: Iterable[onnx_ir.Value]) -> None:
@@ -174,6 +181,8 @@ class Lowerer:
             lowered = self.opaque(view, refusal.reason, refusal.hint)
         if known is not None and isinstance(lowered[0], Value):
             self.extents[lowered[0]] = known
+        if (rows := counted(view)) is not None and isinstance(lowered[0], Value):
+            self.rows[lowered[0]] = rows
         return lowered
 
     def _lower(self, view: OnnxNode) -> tuple[Operand, ...]:
@@ -274,7 +283,7 @@ class Lowerer:
         refined = list(types)
         for i, (inferred, value) in enumerate(zip(types, declared, strict=False)):
             claim = value_type(value)
-            agreed = agreement(inferred, claim, self._symbols)
+            agreed = agreement(inferred, claim, self.symbols)
             if agreed is None:
                 self.warnings.append(f"value {value.name!r} is declared as {claim}, but is {inferred}")
             else:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx_ir
 
-from pathlift.frontend.fold import Constant, computed
+from pathlift.frontend.fold import Constant, check_size, computed
 from pathlift.frontend.lower.registry import Refusal, Takes
 from pathlift.frontend.types import value_type
 from pathlift.ir.graph import Value
@@ -208,20 +209,24 @@ class OnnxNode:
         return self.lowerer.fresh(f"{next(filter(None, self.names), self.op_type)}_{hint}")
 
     def derive(
-        self, base: Constant, what: str, f: Callable[[Array], Array], shape: Sequence[int], *key: Hashable
+        self,
+        base: Constant,
+        what: str,
+        f: Callable[[Array], Array],
+        shape: Sequence[int],
+        *key: Hashable,
+        dtype: np.dtype[Any] | None = None,
     ) -> Constant:
-        """Return the constant ``f(base)``, of the same dtype and this shape; the same one for the same request.
+        """Return the constant ``f(base)``, of this shape, and of the same dtype unless one is given.
 
-        Two layers that share a weight thereby share what is derived from it.
+        The same request gives the same constant: two layers that share a weight share what is derived from it.
         """
-        memo = (base.param, what, tuple(shape), *key)
+        dtype = dtype or base.param.dtype
+        memo = (base.param, what, tuple(shape), dtype, *key)
         if memo not in self.lowerer.derived:
-            dtype = base.param.dtype
-            param = computed(
-                TensorType(dtype, tuple(shape)),
-                lambda: f(base.numpy()).astype(dtype, copy=False),
-                f"tensor {base.name!r}",
-            )
+            type_, where = TensorType(dtype, tuple(shape)), f"tensor {base.name!r}"
+            check_size(type_, where, self.lowerer.memory_limit)
+            param = computed(type_, lambda: f(base.numpy()).astype(dtype, copy=False), where)
             name = self.lowerer.fresh(f"{base.name}_{what}")
             self.lowerer.derived[memo] = Constant(name, param, base.origin, depth=base.depth + 1)
         return self.lowerer.derived[memo]

@@ -47,6 +47,18 @@ def selu(node: OnnxNode) -> Operand:
     return node.result("Mul", x, node.lowerer.number(gamma, node.type(x).dtype))
 
 
+@lowering("Celu")
+def celu(node: OnnxNode) -> Operand:
+    """An Elu, stretched along both axes."""
+    x, alpha = node.input(0), node.real("alpha", 1.0)
+    if alpha == 1.0:
+        return node.result("Elu", x)
+    if alpha <= 0.0:
+        raise Refusal(f"no path-lifting semantics for a Celu of alpha {alpha:g}")
+    factor = node.lowerer.number(alpha, node.type(x).dtype)
+    return node.result("Mul", node.emit("Elu", node.emit("Div", x, factor)), factor)
+
+
 @lowering("HardSigmoid")
 def hard_sigmoid(node: OnnxNode) -> Operand:
     """A clipped affine function."""

@@ -7,11 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from pathlift.frontend.lower.convolution import extent, padding, spatial, window
+from pathlift.frontend.lower.indexing import amounts
 from pathlift.frontend.lower.node import Ints, OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
 from pathlift.ir.types import Dim
 
 INDICES = "its indices are used"
+LOWEST = float(np.finfo(np.float32).min)
 
 
 @lowering("MaxPool", "AveragePool")
@@ -28,6 +30,8 @@ def pool(node: OnnxNode) -> Operand:
         pads, ceil_mode = (0,) * (2 * len(kernel)), True
     else:
         pads = padding(node, dims, kernel, strides, dilations)
+    if node.op_type == "MaxPool" and not ceil_mode:
+        x, pads = _with_padding(node, pads, reach)
     if any(p >= r for p, r in zip(pads, reach + reach, strict=True)):
         raise Refusal("a window lies in the padding")
     attrs = {"kernel": kernel, "strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": ceil_mode}
@@ -42,6 +46,24 @@ def _ends_only(node: OnnxNode, dims: Sequence[Dim], reach: Sequence[int], stride
         return False
     small = all(r <= min(s, 2) for r, s in zip(reach, strides, strict=True))
     return small and not all(isinstance(d, int) for d in dims[2:])
+
+
+def _with_padding(node: OnnxNode, pads: Ints, reach: Sequence[int]) -> tuple[Operand, Ints]:
+    """Return the input of a max-pool and its pads, with those of a Pad by −∞ in front of it among them.
+
+    TensorFlow's SAME padding comes so from PyTorch; a pool never selects its own padding.
+    """
+    x, pad = node.input(0), node.producer(0)
+    if pad is None or pad.node.domain or pad.op_type != "Pad" or pad.text("mode", "constant") != "constant":
+        return x, pads
+    try:
+        begins, ends, value = amounts(pad, len(reach) + 2)
+    except Refusal:
+        return x, pads
+    total = tuple(a + b for a, b in zip(pads, (*begins[2:], *ends[2:]), strict=True))
+    inside = not any((*begins[:2], *ends[:2])) and min(*begins, *ends) >= 0
+    fits = all(p < r for p, r in zip(total, (*reach, *reach), strict=True))
+    return (pad.input(0), total) if value <= LOWEST and inside and fits else (x, pads)
 
 
 @lowering("GlobalAveragePool", "GlobalMaxPool")

@@ -6,7 +6,7 @@ such tensors are no constants, but what each element is can still be told: an ex
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -71,17 +71,24 @@ def propagate(node: OnnxNode) -> Extents | None:
         array = _RULES[node.op_type](node, *(x.array for x in known))
     except (IndexError, ValueError, TypeError, OverflowError):
         return None
-    return None if array is None else Extents(np.asarray(array, dtype=object), _dtype(node, known[0].dtype))
+    return None if array is None else Extents(np.asarray(array, dtype=object), _dtype(node, known))
 
 
-def _dtype(node: OnnxNode, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    return onnx_ir.DataType(node.integer("to")).numpy() if node.op_type == "Cast" else dtype
+def _dtype(node: OnnxNode, operands: Sequence[Extents]) -> np.dtype[Any]:
+    match node.op_type:
+        case "Cast":
+            return onnx_ir.DataType(node.integer("to")).numpy()
+        case "Equal":
+            return np.dtype(np.bool_)
+        case "Where":
+            return operands[1].dtype
+    return operands[0].dtype
 
 
 def _extents(node: OnnxNode, operand: Value | Constant) -> Extents | None:
     if isinstance(operand, Value):
         return node.lowerer.extents.get(operand)
-    if operand.param.dtype not in (np.int64, np.int32) or not operand.small:
+    if operand.param.dtype not in (np.int64, np.int32, np.bool_) or not operand.small:
         return None
     array = operand.numpy()
     return Extents(np.array(array.tolist(), dtype=object).reshape(array.shape), array.dtype)
@@ -137,9 +144,38 @@ def _cast(node: OnnxNode, x: Array) -> Array | None:
 
 
 def _arithmetic(node: OnnxNode, x: Array, y: Array) -> Array | None:
-    if max(x.size, y.size) > SMALL or np.broadcast(x, y).size > SMALL:
+    return _elementwise(lambda a, b: _combine(node.op_type, a, b), x, y)
+
+
+def _equal(node: OnnxNode, x: Array, y: Array) -> Array | None:
+    return _elementwise(_are_equal, x, y)
+
+
+def _are_equal(a: Dim, b: Dim) -> bool | None:
+    if isinstance(a, int) and isinstance(b, int):
+        return a == b
+    if a is None or b is None:
         return None
-    return np.array(np.frompyfunc(lambda a, b: _combine(node.op_type, a, b), 2, 1)(x, y), dtype=object)
+    if a == b:
+        return True
+    # An extent is never negative: −1 stands for "as it is" where PyTorch broadcasts.
+    return False if any(isinstance(d, int) and d < 0 for d in (a, b)) else None
+
+
+def _where(node: OnnxNode, condition: Array, x: Array, y: Array) -> Array | None:
+    return _elementwise(_choose, condition, x, y)
+
+
+def _choose(condition: bool | None, a: Dim, b: Dim) -> Dim:
+    if condition is None:
+        return a if a == b else None
+    return a if condition else b
+
+
+def _elementwise(f: Callable[..., Any], *xs: Array) -> Array | None:
+    if max(x.size for x in xs) > SMALL or np.broadcast(*xs).size > SMALL:
+        return None
+    return np.array(np.frompyfunc(f, len(xs), 1)(*xs), dtype=object)
 
 
 def _combine(op_type: str, a: Dim, b: Dim) -> Dim:
@@ -171,4 +207,6 @@ _RULES: dict[str, Callable[..., Array | None]] = {
     "Sub": _arithmetic,
     "Mul": _arithmetic,
     "Div": _arithmetic,
+    "Equal": _equal,
+    "Where": _where,
 }

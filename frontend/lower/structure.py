@@ -97,25 +97,6 @@ def concat(node: OnnxNode) -> Operand:
     return operands[0] if len(operands) == 1 else node.result("Concat", *operands, axis=node.integer("axis"))
 
 
-@lowering("Expand", takes="movable")
-def expand(node: OnnxNode) -> Operand:
-    """Broadcast against a known shape; an extent that is the input's own need not be known."""
-    x, target = node.input(0), node.extents(1)
-    if target is None:
-        raise Refusal("its shape is computed from data")
-    known = []
-    for i, d in enumerate(target):
-        if isinstance(d, int):
-            known.append(d)
-            continue
-        dims = node.dims(x)
-        axis = i - len(target) + len(dims)
-        if d is None or axis < 0 or dims[axis] != d:
-            raise Refusal("its shape depends on an unknown extent", "give the input's shape")
-        known.append(1)
-    return node.result("Expand", x, shape=tuple(known))
-
-
 @lowering("Tile", takes="movable")
 def tile(node: OnnxNode) -> Operand:
     """Repeat along every axis."""

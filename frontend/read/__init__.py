@@ -64,12 +64,13 @@ from pathlift.frontend.read.attributes import check_types
 from pathlift.frontend.read.checks import check_structure
 from pathlift.frontend.read.external import ExternalData
 from pathlift.frontend.read.functions import check_functions, inline, prepare_inlining
-from pathlift.frontend.read.header import parse, settle_domains
+from pathlift.frontend.read.header import check_header, parse, settle_domains
 from pathlift.frontend.read.scopes import separate_scopes
 from pathlift.frontend.read.tensors import check_tensors, densify
 from pathlift.ir.errors import UnsafeModelError, UsageError
 from pathlift.ir.types import MEMORY_LIMIT
 
+PROTOBUF_LIMIT = 2**31 - 1
 UNSORTED = "nodes were not in the order of their data: sorted"
 
 
@@ -84,14 +85,14 @@ class ReadModel:
     path
         The file it was read from, as given; None for bytes.
     sha256
-        Hex digest of the main file's bytes.
+        Hex digest of the main file's bytes; None for a parsed model that is too large to have any.
     warnings
         What was repaired or could not be determined, one sentence each.
     """
 
     model: onnx_ir.Model
     path: Path | None
-    sha256: str
+    sha256: str | None
     warnings: tuple[str, ...]
 
 
@@ -125,11 +126,15 @@ def read_model(
         If there is no such file, or it cannot be read.
     """
     path = Path(source) if isinstance(source, str | Path) else None
-    data = _bytes(source, memory_limit)
     folder = _folder(path, base_dir)
-    digest = hashlib.sha256(data).hexdigest()
-    proto = parse(data)
-    del data
+    digest = None
+    if isinstance(source, onnx.ModelProto) and _is_huge(source):
+        proto = _copy(source)
+    else:
+        data = _bytes(source, memory_limit)
+        digest = hashlib.sha256(data).hexdigest()
+        proto = parse(data)
+        del data
     warnings = _settle(proto, folder, memory_limit)
     kept = prepare_inlining(proto)
     model = _interpret(proto, folder)
@@ -162,6 +167,19 @@ def _interpret(proto: onnx.ModelProto, folder: Path | None) -> onnx_ir.Model:
             onnx_ir.external_data.set_base_dir(graph, folder or "")
             graph.sort()
     return model
+
+
+def _is_huge(source: onnx.ModelProto) -> bool:
+    """Whether a model cannot be serialized, for its weights alone: exported modules may be larger than files."""
+    return sum(len(tensor.raw_data) for tensor in source.graph.initializer) > PROTOBUF_LIMIT
+
+
+def _copy(source: onnx.ModelProto) -> onnx.ModelProto:
+    check_header(source, "a ModelProto")
+    proto = onnx.ModelProto()
+    with foreign("copy the model"):
+        proto.CopyFrom(source)
+    return proto
 
 
 def _bytes(source: str | Path | bytes | onnx.ModelProto, memory_limit: int) -> bytes:

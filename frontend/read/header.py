@@ -25,19 +25,21 @@ def parse(data: bytes) -> ModelProto:
         raise InvalidModelError(
             "0101", f"not an ONNX model: {len(data)} bytes that are not valid protobuf", hint="is the file truncated?"
         ) from error
+    check_header(model, f"{len(data)} bytes", hint="is the file truncated?")
+    return model
+
+
+def check_header(model: ModelProto, what: str, hint: str = "") -> None:
+    """Check what every model must have, and its versions; `what` names the model in messages."""
     missing = [name for name in ("ir_version", "graph") if not model.HasField(name)]
     if missing or not model.opset_import:
-        raise InvalidModelError(
-            "0102",
-            f"not a complete ONNX model: {len(data)} bytes without {(*missing, 'opset_import')[0]}",
-            hint="is the file truncated?",
-        )
+        lacking = (*missing, "opset_import")[0]
+        raise InvalidModelError("0102", f"not a complete ONNX model: {what} without {lacking}", hint=hint)
     _require_text(model)
     if not OLDEST_IR <= model.ir_version <= onnx.IR_VERSION:
         raise InvalidModelError(
             "0103", f"IR version {model.ir_version} is not supported: {OLDEST_IR} to {onnx.IR_VERSION} are"
         )
-    return model
 
 
 def _require_text(model: ModelProto) -> None:
