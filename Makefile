@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow check format
+.PHONY: help install demo test slow check format bench
 
 help:
 	@echo "make demo    norms of a small trained network"
@@ -13,6 +13,7 @@ help:
 	@echo "make slow    the slow tests"
 	@echo "make check   ruff and mypy"
 	@echo "make format  ruff, fixing what it can"
+	@echo "make bench   the benchmarks, an hour on an idle machine"
 	@echo "PYTHON=python3.12 make ...   chooses the interpreter (3.11 or newer)"
 
 $(BIN)/python:
@@ -43,3 +44,7 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.path_norm
+	$(BIN)/python -m benchmarks.path_norm_loss
