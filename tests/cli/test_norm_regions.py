@@ -57,7 +57,7 @@ def test_json(pathlift: Cli, write: Callable[[str], str]) -> None:
     assert (result["norms"], result["skipped"]) == ([], [])
     up, down = result["regions"]
     assert set(up) == {"inputs", "outputs", "nodes", "layers", "norms", "assumptions"}
-    reason = "no path-lifting semantics for LayerNormalization"
+    reason = "a normalization by statistics of the data is not piecewise linear"
     cut = {"node": "normalized", "op": "LayerNormalization", "reason": reason}
     assert up["inputs"] == [{"name": "normalized", "cut_by": cut}]
     assert up["outputs"] == [{"name": "up", "read_by": [{"node": "g", "op": "Gelu"}], "is_output": False}]

@@ -19,6 +19,8 @@ from pathlift.ir.graph import Graph
 from pathlift.ir.numeric import Numeric
 from pathlift.ir.ops import OPS
 from pathlift.ir.shape import Shape
+from pathlift.passes.heaviest_path import HeaviestPath
+from pathlift.passes.heaviest_path_algebra import HeaviestPathAlgebra
 from pathlift.passes.path_norm import PathNorm
 from pathlift.passes.path_norm_algebra import PathNormAlgebra
 from pathlift.passes.support import Kinds, support
@@ -32,6 +34,7 @@ ALGEBRAS: dict[type[Algebra], Callable[[Graph], object]] = {
     Numeric: lambda graph: execute(graph, random_feeds(graph, np.random.default_rng(0))),
     Kinds: support,
     PathNormAlgebra: lambda graph: PathNorm(q=(0.0, 0.5, 1.0, 2.0, inf)).run(graph),
+    HeaviestPathAlgebra: lambda graph: HeaviestPath().run(graph),
 }
 
 
