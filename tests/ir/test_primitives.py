@@ -207,7 +207,7 @@ def test_unknown_resizing_is_refused_before_it_runs():
 
 @pytest.mark.parametrize(("axes", "shape"), [((2,), (1, 1, 0)), ((-1,), (1, 1, 0)), ((3,), (1, 1, 4))])
 def test_an_axis_that_has_no_elements_or_does_not_exist_is_not_resized(axes, shape):
-    with pytest.raises(GraphError, match="PL0532|PL0536"):
+    with pytest.raises(GraphError, match=r"PL0532|PL0536"):
         Resample(axes, (), (8,)).shape(shape, None)
 
 
