@@ -40,7 +40,7 @@ def log10_norm(powers: list[Any], q: float) -> Any:
     return mp.log10(total) / (mpf(q) if 0 < q < math.inf else 1) if total else mp.ninf
 
 
-def assert_bracketed(graph: Graph, exact: Any, q: float, dtype: str) -> None:
+def assert_bracketed(graph: Graph, exact: Any, q: float, dtype: str, close: float | None = None) -> None:
     """Assert that norm and bound are close to `exact`, a log10, and that the bound is not below it."""
     result = PathNorm(q=(q,), dtype=dtype).run(graph)  # type: ignore[arg-type]
     (norm,) = result.norms
@@ -52,8 +52,9 @@ def assert_bracketed(graph: Graph, exact: Any, q: float, dtype: str) -> None:
     assert norm.log10 <= norm.upper_log10
     assert exact <= norm.upper_log10, f"the bound of ‖Φ‖_{q:g} is below it by 1e{exact - norm.upper_log10}"
     above, off = (float(10 ** (log - exact) - 1) for log in (mpf(norm.upper_log10), mpf(norm.log10)))
-    assert above < CLOSE[dtype], f"the bound of ‖Φ‖_{q:g} is above it by {above:.2g}"
-    assert abs(off) < CLOSE[dtype], f"‖Φ‖_{q:g} is off by {off:.2g}"
+    close = close or CLOSE[dtype]
+    assert above < close, f"the bound of ‖Φ‖_{q:g} is above it by {above:.2g}"
+    assert abs(off) < close, f"‖Φ‖_{q:g} is off by {off:.2g}"
 
 
 # ---- random networks
@@ -112,7 +113,9 @@ def test_random_networks(examples: int, reweigh: Reweigh, dtype: str) -> None:
         note(str(graph))
         with workprec(200):
             if oracle.neuron_graph(graph).number_of_edges() <= MOST_EDGES:
-                assert_bracketed(graph, exact_log10(graph, q), q, dtype)
+                # A shift that has cancelled to a few digits is known to so many.
+                close = 1e-2 if reweigh is cancelling else None
+                assert_bracketed(graph, exact_log10(graph, q), q, dtype, close)
 
     law()
 
