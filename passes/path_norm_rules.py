@@ -31,7 +31,8 @@ def check_activation(f: Activation) -> bool:
         return True
     if f.name in ("Clip", "FakeQuantize") or (f.lipschitz <= 1 and f.at_zero == 0):
         return False
-    raise UnsupportedError("0315", f"{f.name} inside the network is not homogeneous, nor bounded by |x|", hint=_HINT)
+    reason = f"{f.name} inside the network is not homogeneous, nor 1-Lipschitz with f(0) = 0"
+    raise UnsupportedError("0315", reason, hint=_HINT)
 
 
 def check_padding(v: Pad) -> None:

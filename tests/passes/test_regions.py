@@ -148,7 +148,7 @@ def test_the_linear_maps_between_gelus() -> None:
     assert [r.layers for r in found] == [("h1",), ("h2",), ("h3",)]
     assert [norm(r) for r in found] == pytest.approx([7.5, 9.0, 1.0])
     assert [norm(r, 2.0) ** 2 for r in found] == pytest.approx([15.25, 41.0, 1.0])
-    reason = "Gelu inside the network is not homogeneous, nor bounded by |x|"
+    reason = "Gelu inside the network is not homogeneous, nor 1-Lipschitz with f(0) = 0"
     assert [r.starts for r in found] == [
         (Start("x", None),),
         (Start("g1", Cut("g1", "Gelu", reason)),),
