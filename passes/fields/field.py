@@ -67,10 +67,6 @@ class Field:
         labels = self.labels[axis]
         return np.arange(self.value.m.shape[axis]) if labels is None else labels
 
-    def mapped(self, f: Callable[[Scaled], Scaled]) -> Field:
-        """Apply an elementwise function."""
-        return replace(self, value=f(self.value))
-
     def expanded(self, axes: Iterable[int] | None = None) -> Field:
         """The same tensor with every position along `axes` (all, by default) a class of its own."""
         value, labels = self.value, list(self.labels)
