@@ -11,6 +11,7 @@ import dataclasses
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from enum import StrEnum
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -88,8 +89,24 @@ class Rewritten:
     witness: Witness
 
 
+class Effect(StrEnum):
+    """What a transform may do to path-norms."""
+
+    KEEPS = "unchanged"
+    LOWERS = "never raised for q ≤ 1, may be for q > 1"
+    ANY = "may change"
+
+
 class Transform(Pass):
-    """A pass that returns another graph."""
+    """A pass that returns another graph.
+
+    Attributes
+    ----------
+    effect
+        On the path-norms of the network; `docs/theory.md` says why.
+    """
+
+    effect: ClassVar[Effect] = Effect.ANY
 
     @abstractmethod
     def run(self, graph: Graph) -> Rewritten:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pathlift.ir.errors import WitnessError
 from pathlift.ir.graph import Graph
-from pathlift.passes.base import Rewritten, Transform, Witness
+from pathlift.passes.base import Effect, Rewritten, Transform, Witness
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class DeadCode(Transform):
     """Remove ops and parameters that no output depends on; inputs stay."""
 
     name: ClassVar[str] = "dead-code"
+    effect: ClassVar[Effect] = Effect.KEEPS
 
     def run(self, graph: Graph) -> Rewritten:
         dead = frozenset(graph.nx) - graph.live - set(graph.inputs)

@@ -1,0 +1,1 @@
+"""Rewrites that keep the function: the same outputs from fewer nodes. One rewrite, one file."""
