@@ -43,6 +43,11 @@ def is_float(dtype: np.dtype[Any] | None) -> bool:
     return dtype is not None and DTYPE_NAMES[dtype].startswith(("f", "bf"))
 
 
+def float_limits(dtype: np.dtype[Any]) -> Any:
+    """Return the limits (``eps``, ``max``, ``smallest_normal`` …) of a format that `is_float`."""
+    return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+
+
 @dataclass(frozen=True, slots=True)
 class TensorType:
     """Element type and shape of a tensor; ``None`` where it is not known.

@@ -24,6 +24,8 @@ _MODULES = {
     "heaviest-path": "pathlift.passes.heaviest_path:HeaviestPath",
     "strip-head": "pathlift.passes.strip_head:StripHead",
     "dead-code": "pathlift.passes.dead_code:DeadCode",
+    "canonicalize": "pathlift.passes.canonicalize:Canonicalize",
+    "random-rescale": "pathlift.passes.random_rescale:RandomRescale",
 }
 
 

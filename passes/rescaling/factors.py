@@ -1,0 +1,137 @@
+"""Factors, one per class, and what they make of a parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pathlift.ir.errors import UnsupportedError
+from pathlift.ir.types import Array, Param, float_limits
+from pathlift.passes.rescaling.constants import Scale, Use
+
+_MODERATE = 400
+"""Factors within 2^±this are multiplied as they are; others by mantissa and exponent."""
+_CHUNK = 2**20
+"""Elements that are computed at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """λ = ``m · 2**e`` per class; of class 0 it is 1.
+
+    Parameters
+    ----------
+    m
+        float64, positive.
+    e
+        int64.
+    dead
+        Classes that carry nothing: all weights into and out of them become 0.
+    """
+
+    m: Array
+    e: Array
+    dead: Array
+
+    @classmethod
+    def of(cls, m: Array, e: Array | None = None, dead: Array | None = None) -> Factors:
+        """Normalize mantissas to [1/2, 1), and set class 0 to 1."""
+        m, shift = np.frexp(np.where(m > 0, m, 1.0))
+        exponents = (shift if e is None else shift + e).astype(np.int64)
+        lost = np.zeros(len(m), bool) if dead is None else dead.copy()
+        m[0], exponents[0], lost[0] = 0.5, 1, False
+        m[lost], exponents[lost] = 0.5, 1
+        return cls(m, exponents, lost)
+
+    def log2(self) -> Array:
+        """Binary logarithms."""
+        logs: Array = np.log2(self.m) + self.e
+        return logs
+
+    def rounded(self) -> Factors:
+        """The powers of two just above."""
+        return Factors(np.full_like(self.m, 0.5), np.where(self.m > 0.5, self.e + 1, self.e), self.dead)
+
+    def times(self, other: Factors) -> Factors:
+        """Apply one after the other."""
+        return Factors.of(self.m * other.m, self.e + other.e, self.dead | other.dead)
+
+    @property
+    def trivial(self) -> bool:
+        """Whether nothing changes."""
+        return bool((self.m == 0.5).all() and (self.e == 1).all() and not self.dead.any())
+
+    def changes(self, s: Scale) -> bool:
+        """Whether a parameter of this scale is changed."""
+        m, e = self.m[s.times] != self.m[s.over], self.e[s.times] != self.e[s.over]
+        return bool((m | e | self.dead[s.times] | self.dead[s.over]).any())
+
+    def scaled(self, use: Use) -> Array:
+        """Return the values of a parameter after the rescaling, in its own dtype.
+
+        Raises
+        ------
+        UnsupportedError
+            If the dtype cannot hold them.
+        """
+        values = use.param.numpy()
+        result = np.empty(values.shape, values.dtype)
+        if not values.size:
+            return result
+        for part, scale in _parts(values.shape, use.scale):
+            old = values[part]
+            new = self._multiplied(old.astype(np.float64), scale)
+            with np.errstate(over="ignore", under="ignore"):
+                result[part] = new.astype(values.dtype)
+            _check_range(old, new, use)
+        return result
+
+    def _multiplied(self, values: Array, s: Scale) -> Array:
+        e = self.e[s.times], self.e[s.over]
+        if all(abs(x).max(initial=0) <= _MODERATE for x in e):
+            factors = np.ldexp(self.m[s.times], e[0]), np.ldexp(1 / self.m[s.over], -e[1])
+            values *= np.where(self.dead[s.times], 0.0, factors[0])
+            values *= np.where(self.dead[s.over], 0.0, factors[1])
+            return values
+        values *= np.where(self.dead[s.times] | self.dead[s.over], 0.0, self.m[s.times] / self.m[s.over])
+        with np.errstate(over="ignore", under="ignore"):
+            exact: Array = np.ldexp(values, np.clip(e[0] - e[1], -4000, 4000))
+        return exact
+
+
+def _parts(shape: tuple[int, ...], s: Scale) -> Iterator[tuple[slice | tuple[()], Scale]]:
+    """Cut a tensor into blocks of rows, and the cells of its scale with it."""
+    if not shape:
+        yield (), s
+        return
+    step = max(1, _CHUNK * shape[0] // int(np.prod(shape)))
+    for start in range(0, shape[0], step):
+        rows = slice(start, start + step)
+        yield rows, Scale(*(x[rows] if x.ndim and x.shape[0] > 1 else x for x in (s.times, s.over)))
+
+
+def _check_range(old: Array, new: Array, use: Use) -> None:
+    """Check that a dtype holds the new values as well as it held the old ones."""
+    limits = float_limits(old.dtype)
+    largest, smallest = float(limits.max), float(limits.smallest_normal)
+    size = np.abs(new)
+    if size.max() > largest or not np.isfinite(size.max()):
+        problem = "overflow"
+    elif ((size < smallest) & (size > 0)).any() and ((size < smallest) & (size > 0) & (np.abs(old) >= smallest)).any():
+        problem = "underflow"
+    else:
+        return
+    raise UnsupportedError(
+        "0332",
+        f"tensor {use.name!r}: rescaled weights {problem} in {old.dtype}",
+        hint="store the weights in a wider format, or choose another norm",
+        node=use.node,
+        op="rescaling",
+    )
+
+
+def scaled_param(factors: Factors, use: Use) -> Param:
+    """Return a parameter whose rescaled values are computed when they are asked for."""
+    return Param(use.param.dtype, use.param.shape, lambda: factors.scaled(use))
