@@ -12,7 +12,7 @@ from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array, float_limits, is_float
 from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.rescaling.factors import Factors
-from pathlift.passes.rescaling.normal_form import prefix_factors
+from pathlift.passes.rescaling.normal_form import normal_form
 from pathlift.passes.rescaling.rescaled import rescaled
 from pathlift.passes.rescaling.symmetry import Symmetry
 
@@ -48,12 +48,13 @@ class Canonicalize(Transform):
         UnsupportedError
             When a weight is read that its format cannot hold.
         """
-        found, factors = prefix_factors(graph, _exponent(self.norm))
+        form = normal_form(graph, _exponent(self.norm))
+        found, factors = form.symmetry, form.factors
         if self.exact:
             factors = factors.rounded()
         if _settled(factors, found):
             factors = Factors.of(np.ones(found.count + 1))
-        return rescaled(graph, found, factors)
+        return rescaled(graph, found, factors, lift=form.lift)
 
 
 def _exponent(norm: str) -> float:

@@ -18,30 +18,28 @@ class Cells:
     """Disjoint sets of cells; the least cell of a set stands for it."""
 
     def __init__(self) -> None:
-        self._parent = [PINNED]
+        self._parent = np.zeros(1024, np.int64)
+        self._count = 1
 
     def __len__(self) -> int:
-        return len(self._parent)
+        return self._count
 
     def fresh(self, *shape: int) -> Array:
         """Return new cells, each a class of its own, int64 in this shape."""
-        start, count = len(self._parent), int(np.prod(shape, dtype=np.int64))
-        self._parent.extend(range(start, start + count))
-        return np.arange(start, start + count).reshape(shape)
-
-    def root(self, cell: int) -> int:
-        """Return the cell that stands for the class of this one."""
-        parent = self._parent
-        while parent[cell] != cell:
-            parent[cell] = parent[parent[cell]]
-            cell = parent[cell]
-        return cell
+        cells = np.arange(self._count, self._count + int(np.prod(shape, dtype=np.int64)))
+        self._count += cells.size
+        if self._count > len(self._parent):
+            self._parent = np.concatenate([self._parent, np.zeros(self._count, np.int64)])
+        self._parent[cells] = cells
+        return cells.reshape(shape)
 
     def roots(self, cells: Array) -> Array:
-        """Return `root` of every cell."""
-        distinct, inverse = np.unique(cells, return_inverse=True)
-        roots = np.fromiter(map(self.root, distinct.tolist()), np.int64, len(distinct))
-        return roots[inverse].reshape(cells.shape)
+        """Return the cells that stand for the classes of these."""
+        roots: Array = self._parent[cells]
+        while (above := self._parent[roots]).tobytes() != roots.tobytes():
+            roots = above
+        self._parent[cells] = roots
+        return roots
 
     def tie(self, a: Array, b: Array) -> None:
         """Merge the classes of cells that broadcasting brings together."""
@@ -50,20 +48,16 @@ class Cells:
         for axis in range(rank):
             if a.shape[axis] != b.shape[axis]:  # the one that repeats meets all of the other's
                 a, b = self.tied(a, axis), self.tied(b, axis)
-        pairs = np.unique(np.stack([a.reshape(-1), b.reshape(-1)]), axis=1)
-        for i, j in pairs.T.tolist():
-            self._merge(i, j)
+        self._merge(*np.broadcast_arrays(a, b))
 
     def tied(self, cells: Array, axis: int) -> Array:
         """Merge all cells along an axis; returns the first of each row, with that axis of extent 1."""
         if cells.shape[axis] <= 1:
             return cells
         first = cells.take([0], axis)
-        pairs = np.unique(np.stack([cells, np.broadcast_to(first, cells.shape)]).reshape(2, -1), axis=1)
-        for i, j in pairs.T.tolist():
-            self._merge(i, j)
+        self._merge(cells, np.broadcast_to(first, cells.shape))
         return first
 
-    def _merge(self, a: int, b: int) -> None:
-        low, high = sorted((self.root(a), self.root(b)))
-        self._parent[high] = low
+    def _merge(self, a: Array, b: Array) -> None:
+        while ((a := self.roots(a)) != (b := self.roots(b))).any():
+            np.minimum.at(self._parent, np.maximum(a, b), np.minimum(a, b))

@@ -3,21 +3,48 @@
 Residual connections tie neurons of different depth, so that classes have no order in which they could be normalized
 one after another (a sweep is neither idempotent nor unique, and may diverge). All prefix norms are taken from the
 network as it is, in one pass. They scale as the classes do, so the result is the same for every rescaled copy.
+
+The norm bounds activations in the worst case, which is far from the ordinary one in deep networks: where all of a
+ResNet-50 has L1-norm 1, its activations are of size 2⁻¹⁹⁰, which float32 cannot hold. Prefix L2-norms are of the size
+of activations. Where the quotient of the two, which no rescaling changes, is too large for the format, neurons are
+brought to the power of two nearest to it instead of 1.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from pathlift.ir.graph import Graph
-from pathlift.ir.types import Array
+from pathlift.ir.types import Array, float_limits, is_float
 from pathlift.passes.rescaling.factors import Factors
 from pathlift.passes.rescaling.prefix_norm import PrefixNorm
 from pathlift.passes.rescaling.symmetry import Symmetry, symmetry
 
+MARGIN = 30
+"""Octaves between ordinary activations and the smallest numbers that keep all their digits."""
 
-def prefix_factors(graph: Graph, q: float) -> tuple[Symmetry, Factors]:
-    """Return the symmetry of a graph, and 1 / prefix norm of each class where weights read it last.
+
+@dataclass(frozen=True, eq=False)
+class NormalForm:
+    """How to get to the normal form.
+
+    Parameters
+    ----------
+    symmetry, factors
+        The classes, and their factors.
+    lift
+        Binary logarithm of the prefix norm that each class has in the normal form: 0, where the format permits.
+    """
+
+    symmetry: Symmetry
+    factors: Factors
+    lift: Array
+
+
+def normal_form(graph: Graph, q: float) -> NormalForm:
+    """Find the factors that bring every class of neurons to prefix norm 1, where weights read it last.
 
     Parameters
     ----------
@@ -31,6 +58,25 @@ def prefix_factors(graph: Graph, q: float) -> tuple[Symmetry, Factors]:
     InvalidModelError
         If a weight is NaN or infinite.
     """
+    found = symmetry(graph)
+    if not found.count:
+        return NormalForm(found, Factors.of(np.ones(1)), np.zeros(1, np.int64))
+    found, m, e = prefix_norms(graph, q)
+    lift = np.zeros(found.count + 1, np.int64)
+    if q != 2:
+        _, m2, e2 = prefix_norms(graph, 2.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            quotients = np.where(m > 0, np.log2(m) - np.log2(m2) + (e - e2), 0.0)
+        if np.abs(quotients).max() > _room(found):
+            lift = np.rint(quotients).astype(np.int64)
+    shifts = _shifts(found)
+    alive = (m > 0) | (shifts > 0)
+    m, e = np.where(m > 0, m, shifts), np.where(m > 0, e, 0)
+    return NormalForm(found, Factors.of(1 / np.where(m > 0, m, 1.0), lift - e, ~alive), lift)
+
+
+def prefix_norms(graph: Graph, q: float) -> tuple[Symmetry, Array, Array]:
+    """Return the symmetry of a graph, and the prefix norm of each class as mantissa (0 if dead) and exponent."""
     import torch
 
     from pathlift.passes.fields.arithmetic import exact_arithmetic
@@ -41,11 +87,14 @@ def prefix_factors(graph: Graph, q: float) -> tuple[Symmetry, Factors]:
     read = _largest(found, norms, found.read)
     # A class that no weight reads is as large as its largest member.
     m, e = (np.where(read[0] > 0, a, b) for a, b in zip(read, _largest(found, norms, None), strict=True))
-    m, e = _root(m, e, q)
-    shifts = _shifts(found)
-    alive = (m > 0) | (shifts > 0)
-    m, e = np.where(m > 0, m, shifts), np.where(m > 0, e, 0)
-    return found, Factors.of(1 / np.where(m > 0, m, 1.0), -e, ~alive)
+    return found, *_root(m, e, q)
+
+
+def _room(found: Symmetry) -> float:
+    """By how many octaves activations may be below 1 in the formats of the parameters."""
+    dtypes = {u.param.dtype for u in found.uses if is_float(u.param.dtype)}
+    octaves = [-float(np.log2(float(float_limits(dtype).smallest_normal))) for dtype in dtypes]
+    return min((max(n - MARGIN, n / 2) for n in octaves), default=0.0)
 
 
 def _largest(found: Symmetry, norms: PrefixNorm, cells: Array | None) -> tuple[Array, Array]:

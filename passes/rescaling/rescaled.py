@@ -27,10 +27,13 @@ class Rescaling(Witness):
         The classes.
     factors
         The factors.
+    lift
+        Of a normal form: binary logarithm of the norm that each class has now, where it is not 1.
     """
 
     symmetry: Symmetry
     factors: Factors
+    lift: Array | None = None
 
     def check(self, before: Graph, after: Graph) -> None:
         if before is after:
@@ -74,7 +77,13 @@ class Rescaling(Witness):
         if self.factors.trivial:
             return f"{self.symmetry.count} classes of neurons, all in place"
         what = f"{self.symmetry.count} classes of neurons rescaled by 2^{logs.min():.2f} to 2^{logs.max():.2f}"
-        return what + (f", {dead} of them dead: their weights are 0" if dead else "")
+        if dead:
+            what += f", {dead} of them dead: their weights are 0"
+        if self.lift is not None and self.lift.any():
+            what += (
+                f"; to norms of 2^{self.lift.min()} to 2^{self.lift.max()}, for norm 1 is beyond the weights' format"
+            )
+        return what
 
 
 def _flat(param: Param) -> Array:
@@ -82,15 +91,15 @@ def _flat(param: Param) -> Array:
     return values.reshape(values.shape or (1,))
 
 
-def rescaled(graph: Graph, symmetry: Symmetry, factors: Factors) -> Rewritten:
+def rescaled(graph: Graph, symmetry: Symmetry, factors: Factors, *, lift: Array | None = None) -> Rewritten:
     """Multiply every weight by the factor of the neuron it leads to, and divide it by that of the one it reads.
 
     Parameters
     ----------
     graph
         The graph whose symmetry it is.
-    symmetry, factors
-        The classes of neurons, and their factors.
+    symmetry, factors, lift
+        The classes of neurons, and their factors; what the witness says of them.
 
     Returns
     -------
@@ -105,4 +114,4 @@ def rescaled(graph: Graph, symmetry: Symmetry, factors: Factors) -> Rewritten:
         if use is None or value is None or not is_float(value.dtype) or not factors.changes(use.scale):
             continue
         builder.replace_node(Value(key), value=new.setdefault(id(value), scaled_param(factors, use)))
-    return Rewritten(builder.finish() if new else graph, Rescaling(symmetry, factors))
+    return Rewritten(builder.finish() if new else graph, Rescaling(symmetry, factors, lift))

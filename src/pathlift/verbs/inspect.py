@@ -9,17 +9,20 @@ from typing import Any
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import DTYPE_NAMES, MEMORY_LIMIT, TensorType, ValueType
+from pathlift.passes.rescaling.symmetry import Symmetry, symmetry
 from pathlift.passes.strip_head import StripHead
 from pathlift.passes.support import support
+from pathlift.verbs.rescaling import rescaling_json
 from pathlift.verbs.result import Result
 from pathlift.verbs.source import Model, open_model
 
 
 @dataclass(frozen=True, kw_only=True)
 class InspectResult(Result):
-    """The graph, and per analysis what it would refuse."""
+    """The graph, its rescaling symmetries, and per analysis what it would refuse."""
 
     graph: Graph
+    symmetry: Symmetry
     refusals: dict[str, list[UnsupportedError]]
 
     def to_json(self) -> dict[str, Any]:
@@ -38,6 +41,7 @@ class InspectResult(Result):
             "opset": info.opsets.get(""),
             "ir_version": info.ir_version,
             "producer": " ".join(v for k in ("producer_name", "producer_version") if (v := info.properties.get(k))),
+            "rescaling": rescaling_json(self.symmetry),
             "analyses": {
                 name: {
                     "applies": not found,
@@ -77,5 +81,6 @@ def inspect(model: Model, *, memory_limit: int = MEMORY_LIMIT, example: Any = No
         input=opened.source,
         warnings=opened.warnings,
         graph=opened.graph,
+        symmetry=symmetry(opened.graph),
         refusals={"path-norm": list(support(StripHead().run(opened.graph).graph).refused.values())},
     )
