@@ -101,7 +101,7 @@ class PrefixNorm(Magnitudes):
     # ---- the table
 
     def _at(self, cells: Array) -> Scaled:
-        index = torch.from_numpy(np.ascontiguousarray(cells))
+        index = torch.from_numpy(np.array(cells))
         return Scaled(self._m[index], self._e[index]).compact()
 
     def _put(self, cells: Array, values: Scaled) -> None:
@@ -109,7 +109,7 @@ class PrefixNorm(Magnitudes):
         if needed > len(self._m):
             more = max(needed, 2 * len(self._m)) - len(self._m)
             self._m, self._e = (torch.cat([t, t.new_zeros(more)]) for t in (self._m, self._e))
-        index, s = torch.from_numpy(np.ascontiguousarray(cells)), values.spread()
+        index, s = torch.from_numpy(np.array(cells)), values.spread()
         self._m[index], self._e[index] = s.m.expand(cells.shape), s.exponents().expand(cells.shape)
 
     def _values(self, c: Constant) -> Tensor:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pathlift.ir.errors import PathliftError, UnsupportedError
+from pathlift.ir.errors import GraphError, UnsupportedError
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.interpret import evaluate
 from pathlift.ir.types import Array, TensorType
@@ -97,7 +97,7 @@ def _outputs(graph: Graph, key: str, ties: Ties, values: Mapping[Value, Operand]
             reason = "a shape is not known"
         except UnsupportedError as refusal:
             reason = refusal.reason
-        except PathliftError as error:
+        except GraphError as error:
             reason = error.message
     ties.enter(node)
     for operand in inputs:
