@@ -42,7 +42,7 @@ class Algebra(Generic[T]):
         raise self.refusal("a parameter")
 
     def derive(self, f: Callable[..., Any], *params: T) -> T:
-        """A parameter that `f` computes from parameters, elementwise, without cancellation (a batch norm's scale)."""
+        """A parameter computed elementwise, linear in the first of `params`, without cancellation: γ/√(var+ε)."""
         raise self.refusal("a derived parameter")
 
     def linear(self, f: LinearMap, x: T, w: T | None = None) -> T:

@@ -1,35 +1,22 @@
-"""Parameters on the way to where they are used: what a rescaling must do to each, read off what nodes make of them.
+"""Parameters on the way to where they are used: what nodes compute from them, and how scales pass through that.
 
 A node may use a parameter as it is, or compute from several: a frozen batch norm's scale γ/√(var+ε), and its shift
-β − s·mean. Where such a value is used, it must be multiplied by a ratio of factors. `Demand` passes that on to the
-parameters: to γ, β and the mean, never to the variance.
+β − s·mean. Where such a value is used, it must be multiplied by a ratio of factors; its rule says what that means for
+the parameters: γ, β and the mean are scaled, never the variance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
+from pathlift.ir import dims as D
+from pathlift.ir.primitives import View
+from pathlift.ir.types import Dims, Param
+from pathlift.ir.views import Cast
 
-from pathlift.ir.types import Array, Param
-from pathlift.passes.rescaling.cells import PINNED, Cells
-
-_NONE: Array = np.full((), PINNED)
-
-
-@dataclass(frozen=True, eq=False)
-class Scale:
-    """A factor per element: that of `times` divided by that of `over`, arrays of cells that broadcast to the tensor."""
-
-    times: Array = field(default_factory=lambda: _NONE)
-    over: Array = field(default_factory=lambda: _NONE)
-
-    @property
-    def inverse(self) -> Scale:
-        """1 over this."""
-        return Scale(self.over, self.times)
+Rule = Literal["leaf", "first", "laid", "product", "sum", "fixed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,80 +39,64 @@ class Constant:
     """
 
     shape: tuple[int, ...]
-    rule: Literal["leaf", "first", "laid", "product", "sum", "fixed"]
+    rule: Rule
     value: Callable[[], Any]
     parts: tuple[Constant, ...] = ()
     param: Param | None = None
     name: str = ""
 
+    @classmethod
+    def of(cls, param: Param, name: str) -> Constant:
+        """A parameter."""
 
-@dataclass(frozen=True, eq=False)
-class Use:
-    """One use of a parameter by a node.
+        def value() -> Any:
+            from pathlift.ir.numeric import as_tensor
 
-    Parameters
-    ----------
-    param, name
-        The parameter.
-    node
-        Label of the node that uses it.
-    scale
-        What the use demands; empty arrays of cells for none.
-    """
+            return as_tensor(param.numpy())
 
-    param: Param
-    name: str
-    node: str
-    scale: Scale
+        return cls(param.shape, "leaf", value, param=param, name=name)
+
+    def laid(self, axis: int | None, rank: int) -> Constant:
+        """A vector, so that it broadcasts along `axis` of a tensor of this rank; itself, without an axis."""
+        shape = self.shape if axis is None else tuple(self.shape[0] if i == axis % rank else 1 for i in range(rank))
+        return self if shape == self.shape else Constant(shape, "laid", lambda: self.value().reshape(shape), (self,))
+
+    def by(self, number: float) -> Constant:
+        """Times a number."""
+        return Constant(self.shape, "first", lambda: self.value() * number, (self,))
+
+    def plus(self, other: Constant) -> Constant:
+        """The sum, with broadcasting."""
+        shape = _known(D.broadcast(self.shape, other.shape))
+        return Constant(shape, "sum", lambda: self.value().double() + other.value().double(), (self, other))
+
+    def times(self, other: Constant, *, reciprocal: bool = False) -> Constant:
+        """The product, or the quotient, with broadcasting."""
+        shape = _known(D.broadcast(self.shape, other.shape))
+        if reciprocal:
+            return Constant(shape, "fixed", lambda: self.value().double() / other.value().double(), (self, other))
+        return Constant(shape, "product", lambda: self.value().double() * other.value().double(), (self, other))
 
 
-class Demands:
-    """Collects what uses demand of parameters."""
+def derived(f: Callable[..., Any], parts: Sequence[Constant]) -> Constant:
+    """What a node computes elementwise; it is linear in the first part."""
+    return Constant(parts[0].shape, "first", lambda: f(*(p.value().double() for p in parts)), tuple(parts))
 
-    def __init__(self, cells: Cells) -> None:
-        self.cells = cells
-        self.uses: list[Use] = []
-        self._known: dict[int, tuple[Constant, Scale]] = {}
 
-    def demand(self, c: Constant, s: Scale, node: str) -> None:
-        """Demand that a constant be multiplied by a scale."""
-        if 0 in c.shape:
-            return
-        s = Scale(self._fitted(s.times, c.shape), self._fitted(s.over, c.shape))
-        first, *rest = c.parts or (c,)
-        if c.rule == "leaf":
-            assert c.param is not None
-            self.uses.append(Use(c.param, c.name, node, s))
-        elif c.rule == "laid":
-            self.demand(first, Scale(s.times.reshape(-1), s.over.reshape(-1)), node)
-        elif c.rule == "sum":
-            for part in c.parts:
-                self.demand(part, s, node)
-        elif c.rule == "first" or (c.rule == "product" and all(p.shape == c.shape for p in c.parts)):
-            for part in rest:
-                if (known := self._known.get(id(part))) is not None and c.rule == "product":
-                    s = self._quotient(s, known[1])
-                else:
-                    self.demand(part, Scale(), node)
-            self.demand(first, s, node)
-        else:
-            self.cells.tie(s.times, s.over)
-            for part in c.parts:
-                self.demand(part, Scale(), node)
-        self._known[id(c)] = (c, s)
+def moved(xs: Sequence[Constant], v: View) -> Constant:
+    """Rearranged parameters."""
+    rule: Rule = "first" if isinstance(v, Cast) else "fixed"
+    return Constant(_known(v.shape(*(x.shape for x in xs))), rule, lambda: v(*(x.value() for x in xs)), tuple(xs))
 
-    def _fitted(self, cells: Array, shape: tuple[int, ...]) -> Array:
-        """Bring cells to the rank of a tensor and tie those that one element of it stands for."""
-        while cells.ndim > len(shape):
-            cells = self.cells.tied(cells, 0)[0]
-        cells = cells.reshape((1,) * (len(shape) - cells.ndim) + cells.shape)
-        for axis, n in enumerate(shape):
-            if n == 1:
-                cells = self.cells.tied(cells, axis)
-        return cells
 
-    def _quotient(self, s: Scale, known: Scale) -> Scale:
-        """Divide scales; what does not cancel is tied until it does."""
-        if s.times.shape != known.times.shape or not (s.times == known.times).all():
-            self.cells.tie(s.times, known.times)
-        return Scale(known.over, s.over)
+def _known(dims: Dims) -> tuple[int, ...]:
+    return tuple(d for d in dims if isinstance(d, int))
+
+
+def _zero() -> Any:
+    import torch
+
+    return torch.zeros((), dtype=torch.float64)
+
+
+ZERO = Constant((), "fixed", _zero)

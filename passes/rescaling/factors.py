@@ -9,7 +9,7 @@ import numpy as np
 
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.types import Array, Param, float_limits
-from pathlift.passes.rescaling.constants import Scale, Use
+from pathlift.passes.rescaling.demands import Scale, Use
 
 _MODERATE = 400
 """Factors within 2^±this are multiplied as they are; others by mantissa and exponent."""
@@ -65,8 +65,14 @@ class Factors:
 
     def changes(self, s: Scale) -> bool:
         """Whether a parameter of this scale is changed."""
-        m, e = self.m[s.times] != self.m[s.over], self.e[s.times] != self.e[s.over]
-        return bool((m | e | self.dead[s.times] | self.dead[s.over]).any())
+        if self.dead[s.times].any() or self.dead[s.over].any():
+            return True
+        for x in (self.m, self.e):
+            a, b = x[s.times], x[s.over]
+            # Arrays of different shapes meet in all combinations: they are equal only if all elements are.
+            if (a != b).any() if a.shape == b.shape else len({*a.flat, *b.flat}) > 1:
+                return True
+        return False
 
     def scaled(self, use: Use) -> Array:
         """Return the values of a parameter after the rescaling, in its own dtype.

@@ -21,8 +21,8 @@ from pathlift.passes.fields.power import Scratch, power
 from pathlift.passes.fields.scaled import Scaled
 from pathlift.passes.fields.semiring import Sums
 from pathlift.passes.rescaling.constants import Constant
+from pathlift.passes.rescaling.magnitudes import Magnitudes
 from pathlift.passes.rescaling.products import Product
-from pathlift.passes.rescaling.ties import Magnitudes
 
 Tensor = torch.Tensor
 _AT_ONCE = 2**22

@@ -13,8 +13,9 @@ from pathlift.ir.graph import Graph, Value
 from pathlift.ir.interpret import evaluate
 from pathlift.ir.types import Array, TensorType
 from pathlift.passes.rescaling.cells import PINNED
-from pathlift.passes.rescaling.constants import Scale, Use
-from pathlift.passes.rescaling.ties import Magnitudes, Operand, Pin, Ties, uniform
+from pathlift.passes.rescaling.demands import Scale, Use
+from pathlift.passes.rescaling.magnitudes import Magnitudes
+from pathlift.passes.rescaling.ties import Operand, Pin, Ties, uniform
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,39 +25,16 @@ from pathlift.ir.primitives import Activation, LinearMap, Nonlinear, OrderStatis
 from pathlift.ir.resample import Resample
 from pathlift.ir.selections import WindowMax
 from pathlift.ir.types import Array, Dims, Param, TensorType, ValueType
-from pathlift.ir.views import Cast, Pad
+from pathlift.ir.views import Pad
 from pathlift.passes.rescaling import maps
 from pathlift.passes.rescaling.cells import PINNED, Cells
-from pathlift.passes.rescaling.constants import Constant, Demands, Scale
+from pathlift.passes.rescaling.constants import ZERO, Constant, derived, moved
+from pathlift.passes.rescaling.demands import Demands, Scale
+from pathlift.passes.rescaling.magnitudes import Magnitudes
 from pathlift.passes.rescaling.maps import CellMap
-from pathlift.passes.rescaling.products import Product, product
+from pathlift.passes.rescaling.products import product
 
 Operand = CellMap | Constant
-
-
-class Magnitudes:
-    """What becomes of the sizes of values along the way; by default, nobody asks."""
-
-    def fixed(self, y: Array) -> None:
-        """Cells whose size no rescaling changes."""
-
-    def constant(self, y: Array, c: Constant) -> None:
-        """Cells that hold a parameter."""
-
-    def linear(self, y: Array, p: Product, w: Constant) -> None:
-        """A product with weights; `y` in the shape of its result."""
-
-    def sum(self, y: Array, a: Array, b: Array | Constant) -> None:
-        """A sum, with broadcasting; a constant may be laid along an axis already."""
-
-    def scaled(self, y: Array, x: Array, c: Constant | float, *, reciprocal: bool = False) -> None:
-        """A product with (or quotient by) a constant."""
-
-    def sloped(self, y: Array, x: Array, slope: Constant) -> None:
-        """An activation whose slopes are 1 and `slope`."""
-
-    def combined(self, y: Array, x: Array, axis: int, count: int, coefficient: float) -> None:
-        """`count` values along an axis, each times a coefficient."""
 
 
 @dataclass(frozen=True)
@@ -143,19 +120,14 @@ class Ties(Algebra[Operand]):
     # ---- parameters
 
     def param(self, p: Param) -> Constant:
-        def value() -> Any:
-            from pathlift.ir.numeric import as_tensor
-
-            return as_tensor(p.numpy())
-
         assert self.node is not None
-        return Constant(p.shape, "leaf", value, param=p, name=self.node.names[0])
+        return Constant.of(p, self.node.names[0])
 
     def derive(self, f: Callable[..., Any], *params: Operand) -> Operand:
         parts = [p for p in params if isinstance(p, Constant)]
         if len(parts) < len(params):
             raise UnsupportedError("0311", "a parameter of this node is computed from the network's input")
-        return Constant(parts[0].shape, "first", lambda: f(*(p.value().double() for p in parts)), tuple(parts))
+        return derived(f, parts)
 
     # ---- primitives
 
@@ -194,11 +166,9 @@ class Ties(Algebra[Operand]):
         if isinstance(x, Constant):
             if not isinstance(y, Constant):
                 return self.add(y, x)
-            b = _laid(y, axis, len(x.shape))
-            dims = D.broadcast(x.shape, b.shape)
-            return Constant(_known(dims), "sum", lambda: x.value().double() + b.value().double(), (x, b))
+            return x.plus(y.laid(axis, len(x.shape)))
         if isinstance(y, Constant):
-            c = _laid(y, axis, len(x.dims))
+            c = y.laid(axis, len(x.dims))
             dims = D.broadcast(x.dims, c.shape)
             cells = x.cells.reshape((1,) * (len(dims) - x.cells.ndim) + x.cells.shape)
             result = self._like(cells)
@@ -218,8 +188,8 @@ class Ties(Algebra[Operand]):
         if not isinstance(c, Constant):
             raise UnsupportedError("0311", "a factor of this node is computed from the network's input")
         if isinstance(x, Constant):
-            return _multiplied(x, _laid(c, axis, len(x.shape)), reciprocal=reciprocal)
-        c = _laid(c, axis, len(x.dims))
+            return x.times(c.laid(axis, len(x.shape)), reciprocal=reciprocal)
+        c = c.laid(axis, len(x.dims))
         dims = D.broadcast(x.dims, c.shape)
         rank = len(dims)
         cells = x.cells.reshape((1,) * (rank - x.cells.ndim) + x.cells.shape)
@@ -234,7 +204,7 @@ class Ties(Algebra[Operand]):
 
     def _by_number(self, x: Operand, c: float) -> Operand:
         if isinstance(x, Constant):
-            return Constant(x.shape, "first", lambda: x.value() * c, (x,))
+            return x.by(c)
         if abs(c) == 1.0:
             return x
         y = self._like(x.cells)
@@ -264,7 +234,7 @@ class Ties(Algebra[Operand]):
 
     def move(self, xs: Sequence[Operand], v: View) -> Operand:
         if all(isinstance(x, Constant) for x in xs):
-            return _moved([x for x in xs if isinstance(x, Constant)], v)
+            return moved([x for x in xs if isinstance(x, Constant)], v)
         signals = [self.signal(x) for x in xs]
         return self._padded(signals[0], v) if isinstance(v, Pad) else maps.move(v, signals)
 
@@ -289,15 +259,6 @@ class Ties(Algebra[Operand]):
         raise UnsupportedError("0304", f.reason)
 
 
-def _zero() -> Any:
-    import torch
-
-    return torch.zeros((), dtype=torch.float64)
-
-
-ZERO = Constant((), "fixed", _zero)
-
-
 def _taps(f: SeparableMap, axis: int, dims: Dims) -> tuple[int, float]:
     """How many values an average or a sum takes along an axis, and what each is multiplied by."""
     if isinstance(f, AveragePool):
@@ -312,33 +273,6 @@ def _pool(s: OrderStatistic, axis: int, dims: Dims) -> int:
     """How many values a pool takes along an axis."""
     n = dims[axis]
     return s.kernel[axis - 2] if isinstance(s, WindowMax) else n if isinstance(n, int) else 1
-
-
-def _known(dims: Dims) -> tuple[int, ...]:
-    return tuple(d for d in dims if isinstance(d, int))
-
-
-def _laid(c: Constant, axis: int | None, rank: int) -> Constant:
-    """View a vector so that it broadcasts along `axis` of a tensor of this rank."""
-    if axis is None:
-        return c
-    shape = tuple(c.shape[0] if i == axis % rank else 1 for i in range(rank))
-    if shape == c.shape:
-        return c
-    return Constant(shape, "laid", lambda: c.value().reshape(shape), (c,))
-
-
-def _multiplied(x: Constant, c: Constant, *, reciprocal: bool) -> Constant:
-    shape = _known(D.broadcast(x.shape, c.shape))
-    if reciprocal:
-        return Constant(shape, "fixed", lambda: x.value().double() / c.value().double(), (x, c))
-    return Constant(shape, "product", lambda: x.value().double() * c.value().double(), (x, c))
-
-
-def _moved(xs: Sequence[Constant], v: View) -> Constant:
-    shape = _known(v.shape(*(x.shape for x in xs)))
-    rule: Any = "first" if isinstance(v, Cast) else "fixed"
-    return Constant(shape, rule, lambda: v(*(x.value() for x in xs)), tuple(xs))
 
 
 def uniform(type_: ValueType) -> CellMap:
