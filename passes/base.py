@@ -8,25 +8,14 @@ the entry-point group ``pathlift.passes``.
 from __future__ import annotations
 
 import dataclasses
-import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from enum import StrEnum
-from importlib.metadata import entry_points
 from typing import Any, ClassVar, Generic, TypeVar
 
-from pathlift.ir.errors import TextError
 from pathlift.ir.graph import Graph
 
 Result = TypeVar("Result")
-_MODULES = {
-    "path-norm": "pathlift.passes.path_norm:PathNorm",
-    "heaviest-path": "pathlift.passes.heaviest_path:HeaviestPath",
-    "strip-head": "pathlift.passes.strip_head:StripHead",
-    "dead-code": "pathlift.passes.dead_code:DeadCode",
-    "canonicalize": "pathlift.passes.canonicalize:Canonicalize",
-    "random-rescale": "pathlift.passes.random_rescale:RandomRescale",
-}
 
 
 class Pass(ABC):
@@ -95,7 +84,8 @@ class Effect(StrEnum):
     """What a transform may do to path-norms."""
 
     KEEPS = "unchanged"
-    LOWERS = "never raised for q ≤ 1, may be for q > 1"
+    LOWERS = "never raised"
+    LOWERS_TO_ONE = "never raised for q ≤ 1, may be for q > 1"
     ANY = "may change"
 
 
@@ -119,27 +109,3 @@ class Transform(Pass):
         UnsupportedError
             If a precondition fails; says which node and why.
         """
-
-
-def pass_names() -> tuple[str, ...]:
-    """Names of all passes: the built-in ones, then those of installed packages."""
-    return (*_MODULES, *sorted(e.name for e in entry_points(group="pathlift.passes") if e.name not in _MODULES))
-
-
-def find_pass(name: str) -> type[Pass]:
-    """Return the pass class of this name.
-
-    Raises
-    ------
-    TextError
-        If there is none.
-    """
-    if name in _MODULES:
-        module, _, attribute = _MODULES[name].partition(":")
-        found: type[Pass] = getattr(importlib.import_module(module), attribute)
-        return found
-    for entry in entry_points(group="pathlift.passes"):
-        if entry.name == name:
-            loaded: type[Pass] = entry.load()
-            return loaded
-    raise TextError("0650", f"there is no pass {name!r}", hint=f"passes: {', '.join(pass_names())}")

@@ -42,7 +42,7 @@ class RandomRescale(Transform):
             When a weight is read that its format cannot hold.
         """
         if not 0 <= self.octaves <= 500 or self.seed < 0:
-            raise UsageError("0433", f"octaves must be within 0 to 500 and the seed not negative, got {self}")
+            raise UsageError("0451", f"octaves must be within 0 to 500 and the seed not negative, got {self}")
         found = symmetry(graph)
         rng = np.random.default_rng(self.seed)
         logs = rng.uniform(-self.octaves, self.octaves, found.count + 1)

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pathlift.ir.errors import WitnessError
 from pathlift.ir.graph import Graph, Value
-from pathlift.passes.base import Rewritten, Transform, Witness
+from pathlift.passes.base import Effect, Rewritten, Transform, Witness
 
 HEADS = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
 _VIEWS = frozenset(
@@ -48,6 +48,7 @@ class StripHead(Transform):
     """Replace a final Softmax, LogSoftmax or Sigmoid, behind which only views follow, by Identity."""
 
     name: ClassVar[str] = "strip-head"
+    effect: ClassVar[Effect] = Effect.KEEPS  # norms are of scores in any case
 
     def run(self, graph: Graph) -> Rewritten:
         heads = [

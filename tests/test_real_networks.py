@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 import pathlift
-from pathlift.testing import zoo
-from pathlift.testing.assertions import onnxruntime_session
+from pathlift.testing import onnxruntime_session, zoo
 
 LITTLE = {
     **{n: (64, 0.125) for n in zoo.NAMES if n.startswith(("resnet", "vgg", "densenet", "mobilenet", "vit"))},

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlift.frontend.save import save
     from pathlift.ir.errors import PathliftError
     from pathlift.ir.graph import Graph
+    from pathlift.verbs.canonicalize import canonicalize
     from pathlift.verbs.export import export
     from pathlift.verbs.inspect import inspect
     from pathlift.verbs.loss import PathNormLoss, path_norm_loss
@@ -28,6 +29,7 @@ _HOMES = {
     "PathNormLoss": "pathlift.verbs.loss",
     "PathliftError": "pathlift.ir.errors",
     "Result": "pathlift.verbs.result",
+    "canonicalize": "pathlift.verbs.canonicalize",
     "export": "pathlift.verbs.export",
     "inspect": "pathlift.verbs.inspect",
     "list_passes": "pathlift.verbs.passes",
@@ -44,6 +46,7 @@ __all__ = [
     "PathliftError",
     "Result",
     "__version__",
+    "canonicalize",
     "export",
     "inspect",
     "list_passes",

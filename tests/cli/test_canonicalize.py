@@ -71,7 +71,7 @@ def test_an_existing_file_is_kept(pathlift: Cli, tmp_path: Path) -> None:
 def test_a_norm_that_does_not_exist(pathlift: Cli, tmp_path: Path) -> None:
     outcome = pathlift("canonicalize", str(DIGITS), "--norm", "l7", "-o", str(tmp_path / "c.onnx"))
     assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err.startswith("PL0434 there is no norm 'l7' hint: ")
+    assert outcome.err.startswith("PL0450 there is no norm 'l7' hint: ")
     assert not (tmp_path / "c.onnx").exists()
 
 

@@ -35,6 +35,12 @@ INSPECT: dict[str, Any] = {
     "opset": 20,
     "ir_version": 10,
     "producer": "",
+    "rescaling": {
+        "free": 1234,
+        "classes": [{"nodes": ["conv1", "a", "b", "c"], "count": 1200}, {"nodes": ["fc"], "count": 34}],
+        "pinned": [{"node": "fc", "op": "Gemm", "reason": "a graph output", "count": 10}],
+        "tied": [{"parameter": "w", "count": 2}],
+    },
     "analyses": {
         "path-norm": {
             "applies": False,
@@ -112,6 +118,15 @@ def test_inspect() -> None:
         "Conv      2",
         "Relu      1",
         "",
+        "rescaling symmetries    free scales",
+        "all                           1,234",
+        "  conv1, a, b and 1 more      1,200",
+        "  fc                             34",
+        "",
+        "scales are fixed by  count  since",
+        "fc (Gemm)               10  a graph output",
+        "w                        2  is used at several depths, which ties or fixes the scales around it",
+        "",
         "analysis",
         "path-norm  does not apply",
         "other      applies",
@@ -123,9 +138,9 @@ def test_inspect() -> None:
 
 def test_passes() -> None:
     assert lines(render.passes, PASSES) == [
-        "pass          kind",
-        "canonicalize  transform  Rescale.",
-        "  norm=l1     str        Which norm.",
+        "pass          kind       path-norm",
+        "canonicalize  transform             Rescale.",
+        "  norm=l1     str                   Which norm.",
     ]
 
 

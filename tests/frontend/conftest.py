@@ -13,7 +13,7 @@ from onnx import helper
 
 from pathlift.frontend.load import load
 from pathlift.ir.graph import Graph
-from pathlift.testing.assertions import onnxruntime_session
+from pathlift.testing import onnxruntime_session
 
 Operand = "Dynamic | np.ndarray | None"
 

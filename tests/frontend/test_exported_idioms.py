@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import pathlift
 from pathlift.frontend.export import export
-from pathlift.testing.assertions import onnxruntime_session
+from pathlift.testing import onnxruntime_session
 
 
 class Idiom(nn.Module):

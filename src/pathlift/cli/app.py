@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pathlift.cli import parse, render
+from pathlift.cli import parse, render, render_rescaling
 from pathlift.cli.frame import verb
 from pathlift.cli.terminal import note, write
 from pathlift.verbs.result import Result
@@ -144,6 +144,37 @@ def export(
 
 
 @app.command()
+@verb(render_rescaling.canonicalize)
+def canonicalize(
+    model: Model,
+    norm: Annotated[
+        str, typer.Option("--norm", metavar="NORM", help="l1, l2, lq:Q, balanced, or path-conditioned.")
+    ] = "l1",
+    exact: Annotated[
+        bool, typer.Option("--exact", help="By powers of two: outputs stay the same to the last bit.")
+    ] = False,
+    output: Output = None,
+    force: Force = False,
+    memory_limit: MemoryLimit = "8GB",
+    assume_eval: Annotated[
+        bool, typer.Option("--assume-eval", help="Read training-mode layers as in evaluation.")
+    ] = False,
+) -> Result:
+    """Rescale neurons to the form that every rescaled copy of a network shares."""
+    from pathlift.verbs.canonicalize import canonicalize
+
+    return canonicalize(
+        model,
+        norm=norm,
+        exact=exact,
+        output=output,
+        force=force,
+        memory_limit=parse.size(memory_limit),
+        assume_eval=assume_eval,
+    )
+
+
+@app.command()
 @verb(render.opt)
 def opt(
     model: Model,
@@ -154,6 +185,34 @@ def opt(
     print_after_all: Annotated[
         bool, typer.Option("--print-after-all", help="Print the IR after each pass, on stderr.")
     ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare outputs with the original's in ONNX Runtime; write if they agree.")
+    ] = False,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance",
+            metavar="R",
+            help="Relative difference that --verify accepts; inf to only report it.",
+            show_default="1e-9 for float64, 1e-4 for float32, 5e-2 below",
+        ),
+    ] = None,
+    norms: Annotated[
+        str | None,
+        typer.Option(
+            "--norms", metavar="Q,...", help="Compute path-norms before and after each pass.", show_default=False
+        ),
+    ] = None,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            "--shape",
+            metavar="NAME=SIZE,...",
+            help="Fill in symbolic dimensions, for --verify and --norms.",
+            show_default=False,
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the inputs that --verify draws.")] = 0,
     force: Force = False,
     memory_limit: MemoryLimit = "8GB",
 ) -> Result:
@@ -171,6 +230,11 @@ def opt(
         force=force,
         memory_limit=parse.size(memory_limit),
         after_each=show if print_after_all else None,
+        verify=verify,
+        tolerance=tolerance,
+        norms=parse.exponents(norms, "--norms") if norms is not None else (),
+        shape=parse.extents(shape) if shape is not None else None,
+        seed=seed,
     )
 
 

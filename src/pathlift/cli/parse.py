@@ -10,14 +10,14 @@ from pathlift.ir.errors import UsageError
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
 
 
-def exponents(text: str) -> tuple[float, ...]:
+def exponents(text: str, flag: str = "--q") -> tuple[float, ...]:
     """Read ``0.5,1,2``."""
     try:
         values = tuple(float(item) for item in text.split(","))
     except ValueError:
         values = (math.nan,)
     if any(math.isnan(value) for value in values):
-        raise UsageError("0401", f"--q {text!r} is not a list of exponents", hint="for example --q 1,2")
+        raise UsageError("0401", f"{flag} {text!r} is not a list of exponents", hint=f"for example {flag} 1,2")
     return values
 
 

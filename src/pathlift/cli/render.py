@@ -197,6 +197,10 @@ def inspect(payload: Payload) -> Iterator[RenderableType]:
     ops = sorted(payload["ops"].items(), key=lambda item: (-item[1], item[0]))
     yield ""
     yield table(["op", "count"], [[op, str(count)] for op, count in ops], right=["count"])
+    from pathlift.cli.render_rescaling import symmetry
+
+    yield ""
+    yield from symmetry(payload["rescaling"])
     verdicts = {name: v["applies"] for name, v in payload["analyses"].items()}
     yield ""
     yield table(["analysis", ""], [[k, "applies" if v else "does not apply"] for k, v in verdicts.items()])
@@ -220,24 +224,62 @@ def export(payload: Payload) -> Iterator[RenderableType]:
 
 
 def opt(payload: Payload) -> Iterator[RenderableType]:
-    """Yield the IR text, or what was written instead."""
-    if payload["output"] is None:
-        yield from payload["ir"]
-        return
-    if payload["passes"]:
-        rows = [[item["name"], "changed" if item["changed"] else "unchanged"] for item in payload["passes"]]
-        yield table(["pass", ""], rows)
-    yield f"wrote {payload['output']}"
+    """Yield the IR text, unless a file was written; then what each pass did, and how far the outputs moved."""
+    yield from payload["ir"]
+    output, verified = payload["output"], payload.get("verify")
+    norms = [payload.get("norms"), *(step.get("norms") for step in payload["passes"])]
+    if output is not None or verified or any(norms):
+        yield from _steps(payload["passes"], norms)
+    if verified:
+        yield from _verification(verified)
+    if output is not None:
+        yield f"wrote {output}"
+
+
+def _steps(steps: Sequence[Payload], norms: Sequence[Sequence[Payload] | None]) -> Iterator[Table]:
+    """Yield one row per pass, with the path-norms before → after it; `norms` has those before the first one too."""
+    exponents = next(([_number(norm["q"]) for norm in items] for items in norms if items), [])
+    rows = [
+        [step["name"], "changed" if step["changed"] else "unchanged", step.get("note", "")]
+        + [f"{_log10(before, i)} → {_log10(after, i)}" for i in range(len(exponents))]
+        for step, before, after in zip(steps, norms[:-1], norms[1:], strict=True)
+    ]
+    if exponents and not steps:
+        rows = [["none", "", "", *(_log10(norms[0], i) for i in range(len(exponents)))]]
+    headings = [f"log10 ‖Φ‖_{q}" for q in exponents]
+    if rows:
+        yield table(["pass", "", "", *headings], rows, right=headings)
+
+
+def _log10(norms: Sequence[Payload] | None, index: int) -> str:
+    """One of a network's norms; a dash if it has none."""
+    if not norms:
+        return "-"
+    return "zero" if norms[index]["zero"] else fixed(norms[index]["log10"])
+
+
+def _verification(verified: Payload) -> Iterator[str]:
+    difference = "∞" if verified["max_relative_difference"] is None else f"{verified['max_relative_difference']:.2e}"
+    where = f"output {verified['output']!r}, input {verified['input']!r}"
+    skipped = f" and {n} ill-conditioned ones left out" if (n := verified["ill_conditioned"]) else ""
+    tried = f"{verified['samples']} inputs{skipped}, tolerance {_number(verified['tolerance'])}"
+    verdict = "verified" if verified["passed"] else "refuted"
+    yield f"{verdict}: largest relative difference {difference} ({where}; {tried})"
+    if not verified["passed"]:
+        yield "nothing was written; a pass that changes the function on purpose needs a --tolerance"
 
 
 def passes(payload: Payload) -> Iterator[RenderableType]:
     """Yield each pass and its options."""
     rows = []
     for item in payload["passes"]:
-        rows.append([item["name"], item["kind"], item["help"]])
+        rows.append([item["name"], item["kind"], item.get("path_norm") or "", item["help"]])
         for option in item["options"]:
-            rows.append([f"  {option['name']}={option['default']}", option["type"], option["help"]])
-    yield table(["pass", "kind", ""], rows)
+            default = "…" if option.get("required") else option["default"]
+            rows.append([f"  {option['name']}={default}", option["type"], "", option["help"]])
+    for item in payload.get("unavailable", ()):
+        rows.append([item["name"], "unavailable", "", f"{' and '.join(item['packages'])}: {item['reason']}"])
+    yield table(["pass", "kind", "path-norm", ""], rows)
 
 
 _WAYS = ("inputs", "outputs")

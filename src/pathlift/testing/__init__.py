@@ -9,6 +9,7 @@ The Hypothesis strategies are in `pathlift.testing.strategies`, the oracle in `p
 architectures in `pathlift.testing.zoo`; they are imported on their own, since they need more than the package does.
 """
 
+from pathlift.runtime.session import onnxruntime_session
 from pathlift.testing.assertions import (
     assert_bound_holds,
     assert_close,
@@ -16,7 +17,6 @@ from pathlift.testing.assertions import (
     assert_path_norm,
     assert_same_as_onnxruntime,
     execute,
-    onnxruntime_session,
     random_feeds,
 )
 from pathlift.testing.rescaling import in_float64, random_rescale, rescaling_sites

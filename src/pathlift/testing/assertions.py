@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from math import inf, isclose
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array, TensorType, is_float
+from pathlift.runtime.session import onnxruntime_session
 
 Feeds = Mapping[str, Array]
 
@@ -113,17 +114,6 @@ def assert_same_as_onnxruntime(
         results = session.run(None, dict(fed))
         expected = dict(zip([o.name for o in session.get_outputs()], results, strict=True))
         assert_close(execute(graph, fed), expected, rtol=rtol)
-
-
-def onnxruntime_session(source: str | bytes) -> Any:
-    """Open a model in ONNX Runtime as it is written: one thread, no graph optimizations."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 def assert_path_norm(

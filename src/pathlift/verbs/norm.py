@@ -170,6 +170,8 @@ def _files(weights: Any, chart: Any) -> dict[str, str]:
 
 def _exponents(q: Any) -> tuple[float, ...]:
     try:
+        if isinstance(q, str):
+            raise TypeError("its characters are no exponents")
         return (float(q),) if isinstance(q, Real) else tuple(map(float, q))
     except (TypeError, ValueError) as error:
         raise UsageError("0422", f"q is {q!r}, not an exponent or a list of them", hint="q=[1, 2]") from error

@@ -3,34 +3,68 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from math import isinf
+from numbers import Integral, Real
+from typing import TYPE_CHECKING, Any
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import MEMORY_LIMIT
 from pathlift.passes.pipeline import Step, parse_pipeline, run_pipeline
+from pathlift.passes.registry import shadowed
 from pathlift.verbs.result import Result
+from pathlift.verbs.sessions import check_onnxruntime
 from pathlift.verbs.source import Model, open_model
+from pathlift.verbs.verify import Verification, open_original, verify_outputs
+
+if TYPE_CHECKING:
+    from pathlift.verbs.opt_norms import NormLog, Norms
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptResult(Result):
-    """The rewritten graph, and what each pass did."""
+    """The rewritten graph, and what each pass did.
+
+    Parameters
+    ----------
+    graph
+        After the last pass.
+    steps
+        The passes.
+    output
+        The file that was written; ``None`` if none was asked for, or if the verification failed.
+    norms
+        Path-norms of the network as it was and after each pass, if asked for; ``None`` for a network that has none.
+    verification
+        The comparison with the original, if asked for.
+    """
 
     graph: Graph
     steps: tuple[Step, ...]
     output: str | None
+    norms: tuple[Norms, ...] = ()
+    verification: Verification | None = None
 
     def to_json(self) -> dict[str, Any]:
+        before, *after = map(_norms, self.norms or ((),) * (1 + len(self.steps)))
         return {
             "output": self.output,
             "passes": [
-                {"name": s.name, "changed": s.changed, "note": s.rewritten.witness.describe()} for s in self.steps
+                {"name": s.name, "changed": s.changed, "note": s.note, "effect": str(s.effect), "norms": norms}
+                for s, norms in zip(self.steps, after, strict=True)
             ],
-            "ir": str(self.graph).splitlines() if self.output is None else [],
+            "ir": str(self.graph).splitlines() if self.output is None and self.exit_code == 0 else [],
+            "norms": before,
+            "verify": None if self.verification is None else self.verification.to_json(),
         }
+
+
+def _norms(norms: Norms) -> list[dict[str, Any]] | None:
+    if norms is None:
+        return None
+    return [{"q": "inf" if isinf(norm.q) else norm.q, "log10": norm.log10, "zero": norm.zero} for norm in norms]
 
 
 def opt(
@@ -41,6 +75,11 @@ def opt(
     force: bool = False,
     memory_limit: int = MEMORY_LIMIT,
     after_each: Callable[[str, str], None] | None = None,
+    verify: bool = False,
+    tolerance: float | None = None,
+    norms: Sequence[float] = (),
+    shape: Mapping[str, int] | None = None,
+    seed: int = 0,
 ) -> OptResult:
     """Run a pipeline of passes over a model.
 
@@ -58,27 +97,102 @@ def opt(
         Bytes that no tensor may pass.
     after_each
         Called with each pass's name and the IR text after it.
+    verify
+        Compare the outputs with those of the original in ONNX Runtime, on random and on adversarially scaled inputs.
+        Above `tolerance` nothing is written, and `exit_code` is 1.
+    tolerance
+        The relative difference that rounding may explain, ∞ to only report it. By default, by the coarsest float type
+        of any value: float64 1e-9, float32 1e-4, others 5e-2.
+    norms
+        Exponents q: compute the path-norm ‖Φ‖_q before the first pass and after each.
+    shape
+        Extents of symbolic dimensions, by name, for `verify` and `norms`. The batch needs none.
+    seed
+        Of the inputs that `verify` draws.
 
     Raises
     ------
     PathliftError
-        If the model, the pipeline or a pass's precondition is at fault, or the output cannot be written.
+        If the model, the pipeline or a pass's precondition is at fault, the output cannot be written, or ONNX Runtime
+        cannot run the original.
     """
     if not isinstance(pipeline, str):
         hint = 'pipeline="strip-head,dead-code"'
         raise UsageError("0431", f"the pipeline is a {type(pipeline).__name__}, not a string", hint=hint)
-    passes = parse_pipeline(pipeline)
+    _check(verify, tolerance, norms, shape, seed)
+    passes, sizes = parse_pipeline(pipeline), dict(shape or {})
+    log = None
+    if norms:
+        from pathlift.verbs.opt_norms import NormLog
+
+        log = NormLog(tuple(map(float, norms)), sizes, memory_limit)
+    if verify:
+        check_onnxruntime()
     opened = open_model(model, memory_limit=memory_limit)
-    show = None if after_each is None else lambda name, graph: after_each(name, str(graph))
-    graph, steps = run_pipeline(opened.graph, passes, after_each=show)
-    if output is not None:
+    original = open_original(model) if verify else None
+    if log is not None:
+        log.add("before the first pass", opened.graph)
+
+    def look(name: str, graph: Graph) -> None:
+        if log is not None:
+            log.add(f"after {name}", graph)
+        if after_each is not None:
+            after_each(name, str(graph))
+
+    graph, steps = run_pipeline(opened.graph, passes, after_each=look)
+    verification = None
+    if verify:
+        limit = None if tolerance is None else float(tolerance)
+        verification = verify_outputs(
+            original, opened.graph, graph, tolerance=limit, sizes=sizes, seed=seed, memory_limit=memory_limit
+        )
+    refuted = verification is not None and not verification.passed
+    if output is not None and not refuted:
         from pathlift.frontend.save import save
 
         save(graph, output, force=force)
     return OptResult(
         input=opened.source,
-        warnings=opened.warnings,
+        assumptions=_assumptions(log, verification),
+        warnings=(*opened.warnings, *shadowed(p.name for p in passes), *([log.refusal] if log and log.refusal else [])),
+        exit_code=1 if refuted else 0,
         graph=graph,
         steps=steps,
-        output=None if output is None else os.fspath(output),
+        output=None if output is None or refuted else os.fspath(output),
+        norms=tuple(log.norms) if log else (),
+        verification=verification,
     )
+
+
+def _assumptions(log: NormLog | None, verification: Verification | None) -> tuple[str, ...]:
+    lines = dict.fromkeys(log.assumptions if log else ())
+    if verification is None:
+        return tuple(lines)
+    shapes = ", ".join(f"{name} {list(shape)}" for name, shape in verification.shapes.items())
+    return (*lines, f"outputs were compared on inputs of shape {shapes}")
+
+
+def _check(verify: bool, tolerance: object, norms: object, shape: object, seed: object) -> None:
+    """Check the arguments that are about verification and norms.
+
+    Raises
+    ------
+    UsageError
+        If one is of the wrong type or out of range, or has nothing to apply to.
+    """
+    if tolerance is not None and not (isinstance(tolerance, Real) and float(tolerance) >= 0):
+        raise UsageError("0433", f"tolerance is {tolerance!r}, not a relative difference", hint="tolerance=1e-4")
+    if isinstance(norms, str) or not _are(Real, norms):
+        raise UsageError("0435", f"norms is {norms!r}, not a list of exponents", hint="norms=[1, 2]")
+    if shape is not None and not (isinstance(shape, Mapping) and _are(Integral, shape.values())):
+        raise UsageError("0437", f"shape is {shape!r}, not extents by name", hint='shape={"H": 224}')
+    if not isinstance(seed, Integral) or seed < 0:
+        raise UsageError("0438", f"seed is {seed!r}, not a number from 0 on")
+    if tolerance is not None and not verify:
+        raise UsageError("0436", "a tolerance is for a verification", hint="add --verify (verify=True)")
+    if shape and not (verify or norms):
+        raise UsageError("0436", "extents are for a verification or norms", hint="add --verify or --norms")
+
+
+def _are(type_: type, values: object) -> bool:
+    return isinstance(values, Iterable) and all(isinstance(value, type_) for value in values)
