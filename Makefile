@@ -48,3 +48,4 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.path_norm
 	$(BIN)/python -m benchmarks.path_norm_loss
+	$(BIN)/python -m benchmarks.rewrite_cost

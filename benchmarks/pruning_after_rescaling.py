@@ -68,10 +68,10 @@ def report(measurements: Sequence[Measurement], machine: Mapping[str, object], r
     facts = ", ".join(f"{name} {value}" for name, value in machine.items())
     return f"""# Magnitude pruning after a rescaling
 
-Test accuracy of the digits model (`examples/digits.onnx`, 99.6 % unpruned) after its smallest weights, of all layers together,
-have been set to zero, without training afterwards. *As trained*: the file's own weights. *Rescaled*: the same function,
-neurons rescaled at random by 2^±{OCTAVES}. *Canonicalize*: the rescaled network, canonicalized before it is pruned.
-Means, and in brackets the least and the largest, of {repeats} random rescalings.
+Test accuracy of the digits model (`examples/digits.onnx`, 99.6 % unpruned) after its smallest weights, of all layers
+together, have been set to zero, without training afterwards. *As trained*: the file's own weights. *Rescaled*: the same
+function, neurons rescaled at random by 2^±{OCTAVES}. *Canonicalize*: the rescaled network, canonicalized before it is
+pruned. Means, and in brackets the least and the largest, of {repeats} random rescalings.
 
 Machine: {facts}.
 

@@ -6,26 +6,27 @@ in `pathlift.frontend.emit`.
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Callable, Iterator, Mapping
-from typing import BinaryIO
+from collections.abc import Iterable, Iterator, Mapping
 
-from onnx import FunctionProto, ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
+from onnx import FunctionProto, GraphProto, ModelProto, ValueInfoProto, helper
 
 from pathlift.frontend.emit import Emitted, emit
+from pathlift.frontend.emit.tensors import external, nbytes, streamed, whole
 from pathlift.frontend.emit.values import value_info
+from pathlift.frontend.wire import Part, field, join, part
 from pathlift.ir.errors import OutputError, UsageError
 from pathlift.ir.files import replacing
-from pathlift.ir.graph import Graph, ModelInfo, Node, Origin, Value
+from pathlift.ir.graph import Graph, ModelInfo, Origin, Value
 from pathlift.ir.types import Param, TensorType
 
-MAX_INLINE = 2**31 - 2**26
-"""Bytes of weights that fit a protobuf message of 2 GB, with room for the rest of the model."""
-_SMALL = 1024  # bytes: smaller tensors stay in the model, since shape inference may have to read them
-_PAGE = 2**16  # memory can be mapped at multiples of this on every system
+MAX_MESSAGE = 2**31 - 1
+"""Bytes of a message that protobuf can write and read."""
+MAX_INLINE = MAX_MESSAGE - 2**26
+"""Bytes of a file that holds its weights: leaves room for what tools add to a model."""
 _NAMES, _METADATA_IR = ("producer_name", "producer_version", "domain", "doc_string"), 10
-
-Store = Callable[[Param, str], TensorProto]
 
 
 def to_onnx(graph: Graph) -> ModelProto:
@@ -45,8 +46,12 @@ def to_onnx(graph: Graph) -> ModelProto:
     ------
     UnsupportedError
         If a node cannot be written at an opset that suits all the others; names the node.
+    GraphError
+        If a parameter's values have another type than it declares; names the parameter.
     """
-    return _model(graph, _inline)
+    model, params = _split(graph)
+    model.graph.initializer.extend(itertools.starmap(whole, params.items()))
+    return model
 
 
 def save(graph: Graph, path: str | os.PathLike[str], *, force: bool = False, external_threshold: int = 2**30) -> None:
@@ -61,69 +66,57 @@ def save(graph: Graph, path: str | os.PathLike[str], *, force: bool = False, ext
     force
         Replace files that exist.
     external_threshold
-        Bytes of weights above which they go to a file of their own, ``path`` with ``.data`` appended. They are
-        streamed into it one by one, and it is always written anew: only what this model needs is in it.
+        Bytes of weights above which they go to a file of their own, ``path`` with ``.data`` appended. It is always
+        written anew: only what this model needs is in it. Either way they are written one by one, and no two are in
+        memory at once.
 
     Raises
     ------
     UnsupportedError
         If a node cannot be written; names it.
+    GraphError
+        If a parameter's values have another type than it declares; names the parameter.
     OutputError
         If a file exists, or cannot be written.
     """
     if not isinstance(graph, Graph):
         raise UsageError("0475", f"an object of type {type(graph).__name__} is not a Graph", hint="save(graph, path)")
     with replacing(path, force=force) as staged:
-        if sum(_nbytes(graph[key]) for key in graph.params) <= min(external_threshold, MAX_INLINE):
-            model = _model(graph, _inline)
-        else:
-            with open(f"{staged}.data", "xb") as file:
-                model = _model(graph, _Sidecar(file, f"{staged.name}.data"))
-        try:
-            data = model.SerializeToString()
-        except ValueError as error:
-            raise OutputError("0708", "the model without its weights exceeds protobuf's limit of 2 GB") from error
-        staged.write_bytes(data)
+        model, params = _split(graph)
+        message = _message(model, itertools.starmap(streamed, params.items()))
+        if message.length > MAX_INLINE or sum(map(nbytes, params.values())) > external_threshold:
+            message = _message(model, external(params, staged.with_name(f"{staged.name}.data")))
+        if message.length > MAX_MESSAGE:
+            raise _too_large()
+        with open(staged, "xb") as file:
+            file.writelines(message.chunks())
 
 
-def _nbytes(node: Node) -> int:
-    return 0 if node.value is None else node.value.size * node.value.dtype.itemsize
+def _message(model: ModelProto, initializers: Iterable[Part]) -> Part:
+    """Return the bytes of a model with initializers; `model` has none."""
+    tensors = [field(GraphProto.INITIALIZER_FIELD_NUMBER, each) for each in initializers]
+    rest = ModelProto()
+    rest.CopyFrom(model)
+    rest.ClearField("graph")
+    try:
+        graph = part(model.graph.SerializeToString())
+        return join(part(rest.SerializeToString()), field(ModelProto.GRAPH_FIELD_NUMBER, graph, *tensors))
+    except EncodeError as error:
+        raise _too_large() from error
 
 
-def _inline(param: Param, name: str) -> TensorProto:
-    array = param.numpy()
-    # Strings may come as numpy's own type of fixed width, which ONNX does not know.
-    return numpy_helper.from_array(array.astype(object) if array.dtype.kind == "S" else array, name)
+def _too_large() -> OutputError:
+    return OutputError("0708", "the model without its weights exceeds protobuf's limit of 2 GB")
 
 
-class _Sidecar:
-    """A file for the weights; called with each of them in turn."""
-
-    def __init__(self, file: BinaryIO, location: str) -> None:
-        self.file, self.location = file, location
-
-    def __call__(self, param: Param, name: str) -> TensorProto:
-        tensor = _inline(param, name)
-        if len(tensor.raw_data) < _SMALL:
-            return tensor
-        self.file.seek(-self.file.tell() % _PAGE, os.SEEK_CUR)
-        where = {"location": self.location, "offset": self.file.tell(), "length": len(tensor.raw_data)}
-        self.file.write(tensor.raw_data)
-        tensor.ClearField("raw_data")
-        tensor.data_location = TensorProto.EXTERNAL
-        for key, value in where.items():
-            tensor.external_data.add(key=key, value=str(value))
-        return tensor
-
-
-def _model(graph: Graph, store: Store) -> ModelProto:
+def _split(graph: Graph) -> tuple[ModelProto, dict[str, Param]]:
+    """Return the model that a graph is, without its initializers, and those, by name and in order."""
     emitted, info = emit(graph), graph.info
     proto = helper.make_graph(
         emitted.nodes,
         info.name or "graph",  # ONNX insists on a name
         list(_inputs(graph, emitted)),
         [value_info(emitted.names[v], graph.type_of(v)) for v in graph.outputs],
-        list(_initializers(graph, emitted, store)),
         doc_string=info.doc,
         value_info=list(_intermediates(graph, emitted)),
     )
@@ -136,7 +129,7 @@ def _model(graph: Graph, store: Store) -> ModelProto:
     model.functions.extend(map(FunctionProto.FromString, info.functions))
     model.model_version = int(info.properties.get("model_version", 0))
     helper.set_model_props(model, dict(info.metadata))
-    return model
+    return model, dict(_initializers(graph, emitted))
 
 
 def _inputs(graph: Graph, emitted: Emitted) -> Iterator[ValueInfoProto]:
@@ -147,17 +140,13 @@ def _inputs(graph: Graph, emitted: Emitted) -> Iterator[ValueInfoProto]:
             yield value_info(graph.name_of(Value(key)), graph[key].types[0], graph[key].origin)
 
 
-def _initializers(graph: Graph, emitted: Emitted, store: Store) -> Iterator[TensorProto]:
-    written: set[str] = set()
+def _initializers(graph: Graph, emitted: Emitted) -> Iterator[tuple[str, Param]]:
     for key in graph.params:
-        node, name = graph[key], emitted.names[Value(key)]
-        if name in written:
-            continue
-        written.add(name)
-        assert node.value is not None
-        yield store(node.value, name)
+        value = graph[key].value
+        assert value is not None
+        yield emitted.names[Value(key)], value
     for name, array in emitted.constants.items():
-        yield numpy_helper.from_array(array, name)
+        yield name, Param.of(array)
 
 
 def _intermediates(graph: Graph, emitted: Emitted) -> Iterator[ValueInfoProto]:

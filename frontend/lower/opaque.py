@@ -44,8 +44,7 @@ def inputs_of(node: onnx_ir.Node) -> list[onnx_ir.Value | None]:
 def opaque_attributes(view: OnnxNode, reason: str, hint: str) -> dict[str, Any]:
     """Return the attributes of the opaque node that carries `view`."""
     node = view.node
-    for graph in subgraphs(node):
-        _embed(graph)
+    _embed(node)
     return {
         "op_type": node.op_type,
         "domain": node.domain,
@@ -57,14 +56,25 @@ def opaque_attributes(view: OnnxNode, reason: str, hint: str) -> dict[str, Any]:
     }
 
 
-def _embed(graph: onnx_ir.Graph) -> None:
-    """Read external tensors of a subgraph into memory: the carried node must not depend on a file."""
-    for value in graph.initializers.values():
-        if isinstance(value.const_value, onnx_ir.ExternalTensor):
-            value.const_value = onnx_ir.Tensor(value.const_value.numpy().copy(), name=value.name)
-    for node in graph:
-        for inner in subgraphs(node):
+def _embed(node: onnx_ir.Node) -> None:
+    """Read the external tensors of a node, its subgraphs included, into memory: what is carried must need no file."""
+    for name, attribute in node.attributes.items():
+        if attribute.type == onnx_ir.AttributeType.TENSOR:
+            node.attributes[name] = onnx_ir.AttrTensor(name, _embedded(attribute.as_tensor()))
+        elif attribute.type == onnx_ir.AttributeType.TENSORS:
+            node.attributes[name] = onnx_ir.AttrTensors(name, [_embedded(t) for t in attribute.as_tensors()])
+    for graph in subgraphs(node):
+        for value in graph.initializers.values():
+            if value.const_value is not None:
+                value.const_value = _embedded(value.const_value)
+        for inner in graph:
             _embed(inner)
+
+
+def _embedded(tensor: onnx_ir.TensorProtocol) -> onnx_ir.TensorProtocol:
+    if isinstance(tensor, onnx_ir.ExternalTensor):
+        return onnx_ir.Tensor(tensor.numpy().copy(), name=tensor.name)
+    return tensor
 
 
 def output_types(view: OnnxNode) -> list[ValueType]:

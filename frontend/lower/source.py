@@ -20,8 +20,9 @@ def node_origin(node: onnx_ir.Node) -> Origin:
 
 
 def value_origin(value: onnx_ir.Value) -> Origin:
-    """Return what the user said about an input or an initializer."""
-    return origin(None, value.doc_string, value.metadata_props)
+    """Return what the user said about an input or an initializer, and about the tensor that it has."""
+    said, tensor = origin(None, value.doc_string, value.metadata_props), value.const_value
+    return said if tensor is None else said.merged(origin(None, tensor.doc_string, tensor.metadata_props))
 
 
 def param_of(tensor: onnx_ir.TensorProtocol, name: str) -> Param:

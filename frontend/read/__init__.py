@@ -52,6 +52,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,7 @@ from pathlift.frontend.read.functions import check_functions, inline, prepare_in
 from pathlift.frontend.read.header import check_header, parse, settle_domains
 from pathlift.frontend.read.scopes import separate_scopes
 from pathlift.frontend.read.tensors import check_tensors, densify
+from pathlift.frontend.read.weights import cut, restore
 from pathlift.ir.errors import UnsafeModelError, UsageError
 from pathlift.ir.types import MEMORY_LIMIT
 
@@ -127,23 +129,24 @@ def read_model(
     """
     path = Path(source) if isinstance(source, str | Path) else None
     folder = _folder(path, base_dir)
-    digest = None
+    # Where the large weights are: in no file, whose name would not have a NUL, and that no file can guess.
+    location = f"\0{secrets.token_hex()}"
     if isinstance(source, onnx.ModelProto) and _is_huge(source):
-        proto = _copy(source)
+        data, digest, proto = b"", None, _copy(source)
     else:
         data = _bytes(source, memory_limit)
         digest = hashlib.sha256(data).hexdigest()
-        proto = parse(data)
-        del data
-    warnings = _settle(proto, folder, memory_limit)
+        proto = parse(cut(data, location), len(data))
+    warnings = _settle(proto, folder, memory_limit, location)
     kept = prepare_inlining(proto)
     model = _interpret(proto, folder)
+    restore(model, data, location)
     warnings += inline(model, kept)
     separate_scopes(model)
     return ReadModel(model, path, digest, tuple(warnings))
 
 
-def _settle(proto: onnx.ModelProto, folder: Path | None, memory_limit: int) -> list[str]:
+def _settle(proto: onnx.ModelProto, folder: Path | None, memory_limit: int, location: str) -> list[str]:
     """Check all of a parsed model, repair what is harmless in place, and return warnings about it."""
     warnings = []
     if proto.training_info:
@@ -155,7 +158,7 @@ def _settle(proto: onnx.ModelProto, folder: Path | None, memory_limit: int) -> l
     if check_structure(proto):
         warnings.append(UNSORTED)
     check_functions(proto)
-    check_tensors(proto, ExternalData(folder), memory_limit)
+    check_tensors(proto, ExternalData(folder), memory_limit, location)
     densify(proto, folder, memory_limit)
     return warnings
 

@@ -16,16 +16,16 @@ OLDEST_IR, OLDEST_OPSET = 3, 7
 _TENSOR_TEXT = ("name", "doc_string", "external_data", "metadata_props")
 
 
-def parse(data: bytes) -> ModelProto:
-    """Parse the bytes of a model file and check what every model must have, and its versions."""
+def parse(data: bytes, size: int) -> ModelProto:
+    """Parse the bytes of a model file of that size and check what every model must have, and its versions."""
     model = ModelProto()
     try:
         model.ParseFromString(data)
     except DecodeError as error:
         raise InvalidModelError(
-            "0101", f"not an ONNX model: {len(data)} bytes that are not valid protobuf", hint="is the file truncated?"
+            "0101", f"not an ONNX model: {size} bytes that are not valid protobuf", hint="is the file truncated?"
         ) from error
-    check_header(model, f"{len(data)} bytes", hint="is the file truncated?")
+    check_header(model, f"{size} bytes", hint="is the file truncated?")
     return model
 
 

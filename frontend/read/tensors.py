@@ -16,6 +16,7 @@ from onnx_ir import DataType
 
 from pathlift.frontend.protos import all_graphs, all_nodes, all_tensors, describe, foreign, quoted
 from pathlift.frontend.read.external import ExternalData
+from pathlift.frontend.read.weights import cut_bytes
 from pathlift.ir.errors import InvalidModelError, UnsafeModelError, UnsupportedError
 
 MAX_RANK = 64  # NumPy's own limit
@@ -38,16 +39,21 @@ def is_external(tensor: TensorProto) -> bool:
     return tensor.data_location == TensorProto.EXTERNAL
 
 
-def check_tensors(model: ModelProto, external: ExternalData, memory_limit: int) -> None:
-    """Raise unless every tensor of `model` is what it declares, and within `memory_limit` bytes."""
+def check_tensors(model: ModelProto, external: ExternalData, memory_limit: int, location: str) -> None:
+    """Raise unless every tensor of `model` is what it declares, and within `memory_limit` bytes.
+
+    Values that were cut out and put at `location` are those of the file itself.
+    """
     for where, tensor in all_tensors(model):
         count = checked_size(tensor.dims, tensor.data_type, where, memory_limit)
-        if is_external(tensor):
+        if (held := cut_bytes(tensor, location)) is not None:
+            _check_inline(tensor, where, count, held)
+        elif is_external(tensor):
             if tensor.data_type == DataType.STRING or tensor.HasField("raw_data"):
                 raise InvalidModelError("0134", f"{where}: this tensor cannot have external data")
             external.check(tensor, where, _packed(count, DataType(tensor.data_type)))
         else:
-            _check_inline(tensor, where, count)
+            _check_inline(tensor, where, count, len(tensor.raw_data) if tensor.HasField("raw_data") else None)
 
 
 def checked_size(dims: Sequence[int], data_type: int, where: str, memory_limit: int) -> int:
@@ -77,17 +83,17 @@ def _packed(count: int, dtype: DataType) -> int:
     return -(-count * dtype.bitwidth // 8)
 
 
-def _check_inline(tensor: TensorProto, where: str, count: int) -> None:
+def _check_inline(tensor: TensorProto, where: str, count: int, raw_bytes: int | None) -> None:
     dtype = DataType(tensor.data_type)
     own = _FIELD_OF.get(dtype, "int32_data")
     filled = [name for name in _DATA_FIELDS if len(getattr(tensor, name))]
-    raw = tensor.HasField("raw_data")
+    raw = raw_bytes is not None
     if tensor.HasField("segment") or len(filled) + raw > 1 or (filled and filled != [own]):
         raise InvalidModelError("0124", f"{where}: the data of a {dtype} tensor is in the wrong field")
     if raw and dtype == DataType.STRING:
         raise InvalidModelError("0124", f"{where}: strings cannot be raw data")
-    if raw:
-        unit, needed, found = "bytes", _packed(count, dtype), len(tensor.raw_data)
+    if raw_bytes is not None:
+        unit, needed, found = "bytes", _packed(count, dtype), raw_bytes
     else:
         unit, needed, found = "values", _entries(count, dtype), len(getattr(tensor, own))
     if needed != found:

@@ -1,16 +1,14 @@
-"""The saved file: what the graph says about itself is in it, weights are where they should be, nothing is lost."""
+"""The saved file: what the graph says about itself is in it, and nothing is lost."""
 
 from __future__ import annotations
 
 import os
-import tracemalloc
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from pathlift.frontend.load import load
 from pathlift.frontend.save import save, to_onnx
@@ -18,7 +16,7 @@ from pathlift.ir.builder import Builder
 from pathlift.ir.errors import OutputError, UnsupportedError
 from pathlift.ir.graph import Graph, ModelInfo
 from pathlift.ir.text import parse_graph
-from pathlift.ir.types import DTYPES, Param, TensorType
+from pathlift.ir.types import DTYPES, TensorType
 from pathlift.testing import assert_same_as_onnxruntime, onnxruntime_session, sample
 
 
@@ -118,24 +116,6 @@ def test_outputs_that_no_node_computes() -> None:
         np.testing.assert_array_equal(got, want)
 
 
-@pytest.mark.parametrize("name", [name for name in DTYPES if name not in {"str", "f8e8m0"}])
-def test_parameters_keep_their_type(name: str) -> None:
-    values = np.array([[1, 0, 1]]).astype(DTYPES[name])
-    b = Builder()
-    b.param(values, "p")
-    (tensor,) = to_onnx(b.finish(b.op("Relu", b.input("x", (2,))))).graph.initializer
-    read = numpy_helper.to_array(tensor)
-    assert read.dtype == values.dtype
-    np.testing.assert_array_equal(read, values)
-
-
-def test_strings() -> None:
-    b = Builder()
-    b.param(np.array(["a", "é"], dtype=object), "s")
-    (tensor,) = to_onnx(b.finish("s")).graph.initializer
-    assert list(tensor.string_data) == [b"a", "é".encode()]
-
-
 # The file.
 
 
@@ -201,34 +181,6 @@ def test_a_refusal_leaves_nothing_behind(tmp_path: Path, threshold: int) -> None
 
 
 UPSAMPLE = onnx.helper.make_node("Upsample", ["x", "s"], ["y"])
-
-
-def lazy(shape: tuple[int, ...], loads: list[int]) -> Param:
-    def load() -> np.ndarray:
-        loads.append(1)
-        return np.ones(shape, np.float32)
-
-    return Param(DTYPES["f32"], shape, load)
-
-
-def test_weights_are_streamed(tmp_path: Path) -> None:
-    b, loads = Builder(), []
-    h = b.input("x", ("N", 512))
-    for i in range(12):
-        h = b.op("Gemm", h, b.param(lazy((512, 512), loads), f"w{i}"))
-    graph = b.finish(h)
-    peak = peak_memory(lambda: save(graph, tmp_path / "m.onnx", external_threshold=0))
-    assert len(loads) == 12
-    assert peak < 5 * 2**20, "at most a few of the twelve weights of 1 MiB are in memory at once"
-
-
-def peak_memory(task: Callable[[], None]) -> int:
-    tracemalloc.start()
-    try:
-        task()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def test_the_newest_opset_that_onnxruntime_runs() -> None:
