@@ -85,7 +85,7 @@ class Effect(StrEnum):
 
     KEEPS = "unchanged"
     LOWERS = "never raised"
-    LOWERS_TO_ONE = "never raised for q ≤ 1, may be for q > 1"
+    LOWERS_TO_ONE = "not raised for q ≤ 1"
     ANY = "may change"
 
 

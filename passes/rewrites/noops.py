@@ -1,0 +1,131 @@
+"""Nodes that hand on what they read, and pairs of views that are one."""
+
+from __future__ import annotations
+
+from pathlift.ir.builder import Builder
+from pathlift.ir.graph import Attrs, Graph, Node, Value, freeze_attrs
+from pathlift.ir.types import TensorType, ValueType
+from pathlift.passes.base import Rewritten
+from pathlift.passes.rewrites.edits import disconnect, drop_constants
+from pathlift.passes.rewrites.site import Rewritings, Site
+from pathlift.passes.rewrites.weights import constant
+
+_NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
+_SAME_SHAPE = frozenset({"Cast", "Reshape", "Flatten", "Expand", "Tile", "Squeeze", "Unsqueeze"})
+"""Ops that do nothing if the result's type is the operand's."""
+_VARIADIC = frozenset({"Concat", "Sum", "Max", "Min"})
+_RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+
+
+def leave_out_noops(graph: Graph) -> Rewritten:
+    """Leave out nodes that hand on what they read; where both have to keep their names, an Identity is left.
+
+    Parameters
+    ----------
+    graph
+        Any graph.
+    """
+    builder, copies = graph.edit(), list[tuple[str, str]]()
+    for key in graph.order:
+        slot = _handed_on(graph, key) if key in graph.live else None
+        if slot is not None and _leave_out(builder, key, _read(builder, key, slot)):
+            operand = graph.inputs_of(key)[slot]
+            assert operand is not None
+            copies.append((graph[key].names[0], graph.name_of(operand)))
+            drop_constants(builder, graph, [key])
+    witness = Rewritings("nodes without effect left out", (), copies=tuple(copies))
+    return Rewritten(builder.finish() if copies else graph, witness)
+
+
+def _handed_on(graph: Graph, key: str) -> int | None:
+    """The slot of the operand that a node hands on; ``None`` if it does something."""
+    node, operands = graph[key], graph.inputs_of(key)
+    attrs: dict[str, tuple[int, ...]] = dict(node.attrs)  # type: ignore[arg-type]
+    match node.op:
+        case "Identity":
+            return 0
+        case "Transpose" if attrs["perm"] == tuple(range(len(attrs["perm"]))):
+            return 0
+        case "Pad" if not any(attrs["pads"]):
+            return 0
+        case op if op in _VARIADIC and len(operands) == 1:
+            return 0
+    for slot, operand in enumerate(operands):
+        if operand is None or not _same_type(graph.type_of(operand), node.types[0]):
+            continue
+        if node.op in _SAME_SHAPE or (node.op == "Slice" and set(attrs["steps"]) <= {1}):
+            return 0
+        if node.op in _NEUTRAL and (slot == 0 or node.op in ("Add", "Mul")):
+            other = constant(graph, operands[1 - slot])
+            if other is not None and bool((other.numpy() == _NEUTRAL[node.op]).all()):
+                return slot
+    return None
+
+
+def _same_type(a: ValueType, b: ValueType) -> bool:
+    """Whether two types are known to be the same; a symbol is one extent wherever it occurs."""
+    known = isinstance(a, TensorType) and a.dtype is not None and a.shape is not None and None not in a.shape
+    return known and a == b
+
+
+def _read(builder: Builder, key: str, slot: int) -> Value:
+    """What a node reads by now."""
+    return next(Value(p, port) for p, _, k, port in builder.nx.in_edges(key, keys=True, data="port") if k == slot)
+
+
+def _leave_out(builder: Builder, key: str, operand: Value) -> bool:
+    """Let everything read the operand instead; whether anything changed."""
+    node, source, is_output = builder[Value(key)], builder[operand], Value(key) in builder.outputs
+    if is_output and (source.op in ("Input", "Param") or operand in builder.outputs):
+        if node.op == "Identity":
+            return False
+        disconnect(builder, key)
+        builder.replace_node(Value(key), op="Identity", attrs=freeze_attrs({}))
+        builder.connect(key, 0, operand)
+        return True
+    if source.op not in ("Input", "Param"):
+        builder.replace_node(operand, origin=source.origin.merged(node.origin))
+    builder.replace_value(Value(key), operand)
+    builder.remove(key)
+    if is_output:
+        builder.rename(operand, node.names[0])
+    return True
+
+
+def merge_views(graph: Graph) -> Rewritten:
+    """Make one of two transpositions, or of two reshapes, in a row.
+
+    Parameters
+    ----------
+    graph
+        Any graph.
+    """
+    builder, sites = graph.edit(), list[Site]()
+    for key in graph.order:
+        if key not in graph.live or graph[key].op not in ("Transpose", "Reshape", "Flatten"):
+            continue
+        first = _read(builder, key, 0)
+        merged = _merged(builder[first], graph[key])
+        if merged is None or builder.nx.out_degree(first.node) > 1 or first in builder.outputs:
+            continue
+        x, what = _read(builder, first.node, 0), f"{builder[first].label} + {graph[key].label}"
+        origin = graph[key].origin.merged(builder[first].origin)
+        builder.replace_node(Value(key), op=merged[0], origin=origin)
+        builder.replace_node(Value(key), attrs=merged[1])
+        builder.connect(key, 0, x)
+        builder.remove(first.node)
+        sites.append(Site(graph[key].names[0], (builder[x].names[x.port],), what))
+    return Rewritten(builder.finish() if sites else graph, Rewritings("pairs of views merged", tuple(sites)))
+
+
+def _merged(first: Node, second: Node) -> tuple[str, Attrs] | None:
+    """The op and the attributes of two views in a row."""
+    if first.op == second.op == "Transpose":
+        inner, outer = first.attrs["perm"], second.attrs["perm"]
+        return "Transpose", freeze_attrs({"perm": tuple(inner[p] for p in outer)})  # type: ignore[index, union-attr]
+    type_ = second.types[0]
+    if first.op in _RESHAPES and second.op in ("Reshape", "Flatten") and isinstance(type_, TensorType) and type_.shape:
+        target = tuple(d if isinstance(d, int) else -1 for d in type_.shape)
+        if target.count(-1) <= 1 and 0 not in target:  # 0 would mean: as in the operand
+            return "Reshape", freeze_attrs({"shape": target})
+    return None

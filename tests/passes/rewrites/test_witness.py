@@ -1,0 +1,188 @@
+"""A rewrite that is wrong anywhere does not get past its witness."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pathlift.ir.builder import Builder
+from pathlift.ir.errors import WitnessError
+from pathlift.ir.graph import Graph, ModelInfo
+from pathlift.ir.text import parse_graph
+from pathlift.ir.types import DTYPES, Param, TensorType
+from pathlift.passes.rewrites.correspondence import check_correspondence
+from pathlift.passes.rewrites.fold_batchnorm import FoldBatchnorm
+from pathlift.passes.rewrites.site import InTurn, Rewritings, Site
+
+NET = parse_graph("""
+    %x = Input : f32[N, 2, 20, 30]
+    %w = Param {value=[[[[1.0]], [[2.0]]], [[[0.5]], [[-1.0]]]]} : f32[2, 2, 1, 1]
+    %v = Param {value=[[[[1.0]], [[-2.0]]]]} : f32[1, 2, 1, 1]
+    %s = Param {value=[2.0, -1.0]} : f32[2]
+    %t = Param {value=[1.0, 3.0]} : f32[2]
+    %h = Conv(%x, %w, %t) {strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1]}
+    %n = BatchNormalization(%h, %s, %t, %t, %t) {epsilon=1.0}
+    %r = Relu(%n)
+    %y = Conv(%r, %v) {strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1]}
+    return %y
+""")
+
+
+def changed(graph: Graph, name: str, **values: Any) -> Graph:
+    b = graph.edit()
+    b.replace_node(b.value(name), **values)
+    return b.finish()
+
+
+def scaled(graph: Graph, name: str, factor: float) -> Graph:
+    value = graph[graph.edit().value(name).node].value
+    assert value is not None
+    return changed(graph, name, value=Param.of(value.numpy() * np.float32(factor)))
+
+
+def refused(rewriting: Rewritings, before: Graph, after: Graph) -> str:
+    with pytest.raises(WitnessError) as error:
+        rewriting.check(before, after)
+    assert error.value.code == "PL0803"
+    return error.value.message
+
+
+def test_a_fold_that_is_wrong() -> None:
+    rewritten = FoldBatchnorm().run(NET)
+    assert isinstance(rewritten.witness, InTurn)
+    ((witness, after),) = rewritten.witness.steps
+    assert isinstance(witness, Rewritings)
+    witness.check(NET, after)
+    for name, where in {"w": "h + n: 'n': differs by", "v": "'v' is computed otherwise", "t": "h + n"}.items():
+        assert where in refused(witness, NET, scaled(after, name, 1.001))
+    with pytest.raises(WitnessError, match="another graph"):
+        rewritten.witness.check(NET, scaled(after, "w", 1.0))
+
+
+def test_a_site_says_all_that_its_value_is_computed_from() -> None:
+    site = Site("y", ("n",), "from the middle")
+    Rewritings("k", (site,)).check(NET, NET)
+    assert "it depends on the input 'x'" in refused(Rewritings("k", (Site("y", (), "from nothing"),)), NET, NET)
+    assert "only one graph has the value 'z'" in refused(Rewritings("k", (Site("y", ("z",), "?"),)), NET, NET)
+
+
+def test_inputs_and_outputs_stay() -> None:
+    builder = NET.edit()
+    builder.rename("y", "z")
+    assert "the outputs were" in refused(Rewritings("k", ()), NET, builder.finish())
+    types = (TensorType(DTYPES["f32"], ("M", 2, 20, 30)),)
+    assert "the inputs were" in refused(Rewritings("k", ()), NET, changed(NET, "x", types=types))
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("r", {"op": "Abs"}),
+        ("y", {"attrs": {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (2, 2)}}),
+        ("n", {"attrs": {"epsilon": 0.5}}),
+    ],
+)
+def test_other_ops_and_attributes(name: str, changes: dict[str, Any]) -> None:
+    assert f"{name!r} is computed otherwise" in refused(Rewritings("k", ()), NET, changed(NET, name, **changes))
+
+
+def test_identities_do_not_count() -> None:
+    builder = NET.edit()
+    identity = builder.op("Identity", "n")
+    builder.connect("r", 0, identity)
+    after = builder.finish()
+    check_correspondence("k", NET, after)
+    check_correspondence("k", after, NET)
+
+
+def test_an_operand_that_was_swapped() -> None:
+    text = """
+        %x = Input : f32[2]
+        %z = Input : f32[2]
+        %y = Sub({}, {})
+        return %y
+    """
+    before, after = (parse_graph(text.format(*names)) for names in (("%x", "%z"), ("%z", "%x")))
+    assert "is computed otherwise" in refused(Rewritings("k", ()), before, after)
+
+
+def test_copies_are_tried() -> None:
+    text = """
+        %x = Input : f32[2]
+        %c = Param {{value=[1.0, {}]}} : f32[2]
+        %h = Mul(%x, %c)
+        %y = Relu(%h)
+        return %y
+    """
+    builder = parse_graph(text.format(1.0)).edit()
+    builder.replace_value("h", "x")
+    after = builder.finish()
+    rewritings = Rewritings("k", (), copies=(("h", "x"),))
+    rewritings.check(parse_graph(text.format(1.0)), after)
+    assert "differs by" in refused(rewritings, parse_graph(text.format(1.5)), after)
+
+
+def test_a_parameter_that_a_caller_may_replace_is_no_constant() -> None:
+    def net(fold: bool, version: int) -> Graph:
+        b = Builder(ModelInfo(ir_version=version, overridable=("c",)))
+        x, c = b.input("x", (2,)), b.param([1.0, 2.0], "c")
+        return b.finish(b.op("Mul", x, b.param([2.0, 4.0], "d") if fold else b.op("Add", c, c), name="y"))
+
+    rewritings = Rewritings("k", (Site("y", ("x",), "c + c"),))
+    rewritings.check(net(fold=False, version=3), net(fold=True, version=3))
+    assert "differs by" in refused(rewritings, net(fold=False, version=10), net(fold=True, version=10))
+
+
+def test_two_random_nodes_are_not_one() -> None:
+    node = 'Opaque(%x) {op_type="RandomNormalLike", reason="it is random", proto=b64""} : f32[2]'
+    two = parse_graph(f"%x = Input : f32[2]\n%a = {node}\n%b = {node}\n%y = Sub(%a, %b)\nreturn %y")
+    one = parse_graph(f"%x = Input : f32[2]\n%a = {node}\n%y = Sub(%a, %a)\nreturn %y")
+    check_correspondence("k", two, two)
+    assert "is computed otherwise" in refused(Rewritings("k", ()), two, one)
+
+
+def test_symbols_are_one_extent_in_all_that_a_site_reads() -> None:
+    text = """
+        %x = Input : f32[N, T, 2]
+        %z = Input : f32[T, 2]
+        %y = {}(%x, %z)
+        return %y
+    """
+    before, after = (parse_graph(text.format(op)) for op in ("Add", "Sum"))
+    Rewritings("k", (Site("y", ("x", "z"), "a sum"),)).check(before, after)
+
+
+def test_what_needs_the_full_extents_gets_them() -> None:
+    text = """
+        %x = Input : f32[N, 2, 20, 30]
+        %h = {}(%x) {{{}}}
+        %y = ReduceSum(%h)
+        return %y
+    """
+    graph = parse_graph(text.format("Flatten", ""))
+    rewritings = Rewritings("k", (Site("h", ("x",), "a view"),))
+    rewritings.check(graph, parse_graph(text.format("Reshape", "shape=[-1, 1200]")))
+    wrong = parse_graph(text.format("Reshape", "shape=[1200, -1]"))
+    assert "the shape was [2, 1200] and is [1200, 2]" in refused(rewritings, graph, wrong)
+
+
+def test_what_cannot_be_evaluated_is_not_believed() -> None:
+    text = """
+        %x = Input : f32[N, C]
+        %y = Reshape(%x) {{shape={}}}
+        return %y
+    """
+    before, after = (parse_graph(text.format(shape)) for shape in ("[7, -1]", "[7, 3]"))
+    assert "invalid for input of size" in refused(Rewritings("k", (Site("y", ("x",), "a view"),)), before, after)
+
+
+def test_types_may_become_more_precise_but_not_less() -> None:
+    def net(shape: str) -> Graph:
+        node = f'Opaque(%x) {{op_type="F", reason="it is custom", proto=b64""}} : f32[{shape}]'
+        return parse_graph(f"%x = Input : f32[2]\n%y = {node}\nreturn %y")
+
+    check_correspondence("k", net("?, N"), net("3, N"))
+    for before, after in (("3", "?"), ("3", "4"), ("N", "M"), ("3", "3, 1")):
+        assert "the outputs were" in refused(Rewritings("k", ()), net(before), net(after))
