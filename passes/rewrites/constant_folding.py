@@ -20,9 +20,9 @@ from pathlift.ir.types import Param, TensorType, ValueType, is_float
 from pathlift.passes.base import Effect, Rewritten, Transform, Witness
 from pathlift.passes.rewrites.edits import drop_constants
 from pathlift.passes.rewrites.noops import leave_out_noops, merge_views
-from pathlift.passes.rewrites.site import InTurn, Rewritings, Site
 from pathlift.passes.rewrites.weights import constant, rounded
 from pathlift.passes.strip_head import HEADS
+from pathlift.passes.witness.site import InTurn, Rewritings, Site
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -18,8 +18,8 @@ from pathlift.passes.rewrites.absorption import Absorption, Before, Behind, Reas
 from pathlift.passes.rewrites.channels import VIEWS
 from pathlift.passes.rewrites.edits import disconnect, drop_constants, is_unread
 from pathlift.passes.rewrites.linears import read_linear
-from pathlift.passes.rewrites.site import InTurn, Rewritings, Site
 from pathlift.passes.rewrites.weights import constant
+from pathlift.passes.witness.site import InTurn, Rewritings, Site
 
 
 @dataclass(frozen=True)

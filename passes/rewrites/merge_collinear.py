@@ -21,8 +21,8 @@ from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.rewrites.handovers import Handover, handovers
 from pathlift.passes.rewrites.layers import Layer, read_layer, write_layer
 from pathlift.passes.rewrites.multiples import positive_multiples
-from pathlift.passes.rewrites.site import Rewritings, Site
 from pathlift.passes.rewrites.weights import epsilon, rounded
+from pathlift.passes.witness.site import Rewritings, Site
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlift.ir.types import DTYPE_NAMES, Array
 from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.rewrites.edits import is_read_once
 from pathlift.passes.rewrites.layers import OPS, Layer, read_layer, write_layer
-from pathlift.passes.rewrites.site import Rewritings, Site
+from pathlift.passes.witness.site import Rewritings, Site
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.rewrites.diagonals import read_diagonal
 from pathlift.passes.rewrites.edits import is_read_once
 from pathlift.passes.rewrites.layers import OPS, Ints, Layer, read_layer, write_layer
-from pathlift.passes.rewrites.site import Rewritings, Site
+from pathlift.passes.witness.site import Rewritings, Site
 
 _SUMS = frozenset({"Add", "Sub", "Sum"})
 _SCALINGS = frozenset({"Mul", "Div", "BatchNormalization"})

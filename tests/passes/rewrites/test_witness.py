@@ -12,9 +12,9 @@ from pathlift.ir.errors import WitnessError
 from pathlift.ir.graph import Graph, ModelInfo
 from pathlift.ir.text import parse_graph
 from pathlift.ir.types import DTYPES, Param, TensorType
-from pathlift.passes.rewrites.correspondence import check_correspondence
 from pathlift.passes.rewrites.fold_batchnorm import FoldBatchnorm
-from pathlift.passes.rewrites.site import InTurn, Rewritings, Site
+from pathlift.passes.witness.correspondence import check_correspondence
+from pathlift.passes.witness.site import InTurn, Rewritings, Site
 
 NET = parse_graph("""
     %x = Input : f32[N, 2, 20, 30]

@@ -13,11 +13,14 @@ from pathlift.ir.graph import Graph, Value
 from pathlift.ir.interpret import evaluate
 from pathlift.ir.numeric import Numeric
 from pathlift.ir.types import TensorType, ValueType, is_float
+from pathlift.passes.witness.magnitudes import Magnitudes
 
 Tensor = torch.Tensor
 
 RTOL = {8: 1e-9, 4: 1e-5, 2: 3e-2, 1: 0.5}
 """Of the output's largest magnitude, by the bytes of its element type: new weights are rounded to it."""
+NOISE = {8: 1e-12, 4: 1e-6, 2: 4e-3, 1: 0.1}
+"""The same of its magnitude before anything cancels: where all of it does, nothing but rounding is left to compare."""
 SMALL = 9
 """Spatial extents are cut to this, where the computations allow it."""
 
@@ -78,9 +81,16 @@ def _difference(a: Formula, b: Formula, limit: int | None) -> str:
     if not x.numel():
         return ""
     dtype = type_.dtype if isinstance(type_, TensorType) else None
-    rtol = RTOL[dtype.itemsize if dtype is not None and is_float(dtype) else 8]
+    width = dtype.itemsize if dtype is not None and is_float(dtype) else 8
     difference, size = float((x - y).abs().max()), float(x.abs().max())
-    return "" if difference <= rtol * size else f"differs by {difference:.2g} of {size:.2g}"
+    if difference <= RTOL[width] * size or difference <= NOISE[width] * _magnitude(a, values):
+        return ""
+    return f"differs by {difference:.2g} of {size:.2g}"
+
+
+def _magnitude(formula: Formula, values: Iterable[Tensor | None]) -> float:
+    """The largest result if nothing cancelled."""
+    return float(evaluate_formula(formula, [v if v is None else v.abs() for v in values], Magnitudes()).max())
 
 
 def random_values(types: Iterable[ValueType], limit: int | None) -> list[Tensor | None]:
@@ -111,15 +121,15 @@ def _random(type_: ValueType, seed: int, limit: int | None, symbols: dict[str, i
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def evaluate_formula(formula: Formula, values: Iterable[Any]) -> Tensor:
-    """Compute a value from others, in float64.
+def evaluate_formula(formula: Formula, values: Iterable[Any], numeric: Numeric | None = None) -> Tensor:
+    """Compute a value from others, in float64, under an algebra of tensors.
 
     Raises
     ------
     WitnessError
         If it depends on an input of the graph that is not given.
     """
-    graph, numeric = formula.graph, Numeric()
+    graph, numeric = formula.graph, numeric or Numeric()
     known: dict[Value, Any] = {v: x for v, x in zip(formula.given, values, strict=True) if x is not None}
     for key in _cone(graph, formula.value, set(known)):
         if graph[key].op == "Input":

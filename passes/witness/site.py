@@ -57,7 +57,7 @@ class Rewritings(Witness):
     copies: tuple[tuple[str, str], ...] = field(default=())
 
     def check(self, before: Graph, after: Graph) -> None:
-        from pathlift.passes.rewrites.correspondence import check_correspondence
+        from pathlift.passes.witness.correspondence import check_correspondence
 
         check_correspondence(self.kind, before, after, self.sites, dict(self.copies))
 

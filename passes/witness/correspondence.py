@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlift.ir.errors import WitnessError
 from pathlift.ir.graph import Graph, Node, Value
 from pathlift.ir.types import TensorType, ValueType
-from pathlift.passes.rewrites.site import Site
-from pathlift.passes.rewrites.trial import Formula, compare
+from pathlift.passes.witness.site import Site
+from pathlift.passes.witness.trial import Formula, compare
 
 Pair = tuple[Value, Value]
 

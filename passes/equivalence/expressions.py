@@ -1,0 +1,107 @@
+"""Values as expressions: two values get the same number if the same ops compute them from the same inputs.
+
+Names do not matter, nor does the order of what is added or maximized, nor which values parameters have. Identities and
+casts between formats of real numbers are looked through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pathlift.ir.graph import Attr, Graph, Node, Value
+from pathlift.ir.types import OtherType, TensorType, ValueType, is_float
+from pathlift.passes.equivalence.opaque import opaque_key
+
+COMMUTATIVE = frozenset({"Add", "Sum", "Max", "Min", "Product"})
+TRANSPARENT = frozenset({"Identity", "Cast"})
+
+
+@dataclass(frozen=True, eq=False)
+class Expressions:
+    """The values of a graph as expressions.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    source
+        By value: the one behind identities and casts.
+    numbers
+        By source: the number of the expression.
+    """
+
+    graph: Graph
+    source: Mapping[Value, Value]
+    numbers: Mapping[Value, int]
+
+    def operands(self, key: str) -> tuple[Value | None, ...]:
+        """Return what a node reads, behind identities and casts."""
+        return tuple(None if v is None else self.source[v] for v in self.graph.inputs_of(key))
+
+    def number(self, value: Value | None) -> int:
+        """Return the number of an expression; −1 for an input that is left out."""
+        return -1 if value is None else self.numbers[value]
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        """The graph's outputs, behind identities and casts."""
+        return tuple(self.source[v] for v in self.graph.outputs)
+
+
+def expressions(graph: Graph, known: dict[tuple[object, ...], int]) -> Expressions:
+    """Number the values of a graph.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    known
+        The numbers given so far, to the values of other graphs; more are added.
+    """
+    source: dict[Value, Value] = {}
+    numbers: dict[Value, int] = {}
+    for key in graph.order:
+        node, operands = graph[key], graph.inputs_of(key)
+        values = [Value(key, i) for i in range(len(node.types))]
+        if node.op in TRANSPARENT and operands[0] is not None:
+            source[values[0]] = source[operands[0]]
+            continue
+        read = [-1 if v is None else numbers[source[v]] for v in operands]
+        content = (*content_of(graph, key), tuple(sorted(read) if node.op in COMMUTATIVE else read))
+        for value in values:
+            source[value] = value
+            numbers[value] = known.setdefault((*content, value.port), len(known))
+    return Expressions(graph, source, numbers)
+
+
+def content_of(graph: Graph, key: str) -> tuple[object, ...]:
+    """Return a node apart from what it reads: op and attributes; an input's position; a parameter's type."""
+    node = graph[key]
+    if node.op == "Input":
+        return "Input", graph.inputs.index(key)
+    if node.op == "Param":
+        return "Param", kind_of(node.types[0]), node.value.shape if node.value is not None else None
+    if node.op == "Opaque":
+        return "Opaque", opaque_key(graph, node)
+    return node.op, attributes(node)
+
+
+def attributes(node: Node) -> tuple[tuple[str, object], ...]:
+    """Return attributes as ONNX stores them: real numbers in float32."""
+    return tuple(sorted((name, _stored(value)) for name, value in node.attrs.items()))
+
+
+def _stored(value: Attr) -> object:
+    if isinstance(value, tuple):
+        return tuple(map(_stored, value))
+    return float(np.float32(value)) if isinstance(value, float) else value
+
+
+def kind_of(type_: ValueType) -> object:
+    """Return what a value's elements are; all formats of real numbers are one kind."""
+    if isinstance(type_, OtherType):
+        return type_.text
+    return "real" if isinstance(type_, TensorType) and is_float(type_.dtype) else type_.dtype

@@ -1,0 +1,248 @@
+"""Matching two graphs: which node of one is which of the other, from the outputs backwards, slot by slot.
+
+The result is one skeleton with the parameters of either graph. It has a node per pair of nodes that compute the same
+expression, and a parameter per use: parameters that several nodes share in one file only are no obstacle.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pathlift.ir import dims as D
+from pathlift.ir.builder import Builder
+from pathlift.ir.graph import Graph, ModelInfo, Origin, Value
+from pathlift.ir.types import TensorType, ValueType
+from pathlift.passes.equivalence.expressions import COMMUTATIVE, Expressions, attributes, content_of, kind_of
+from pathlift.passes.equivalence.outcome import Difference
+from pathlift.passes.witness.correspondence import overridable
+
+Pair = tuple[Value, Value]
+ARRANGEMENTS = 24
+"""The most ways of matching operands that are alike, per node."""
+Orders = Mapping[tuple[str, str], tuple[int, ...]]
+"""By pair of nodes that add or maximize: which operand of the second each of the first meets."""
+
+
+@dataclass(frozen=True, eq=False)
+class Matched:
+    """Two graphs that differ in nothing but parameters.
+
+    Parameters
+    ----------
+    first, second
+        The same nodes under the same keys, with the parameters of either graph; each parameter is used once.
+    sources
+        By key of a parameter: its keys in the graphs that were matched.
+    """
+
+    first: Graph
+    second: Graph
+    sources: Mapping[str, tuple[str, str]]
+
+
+def interface_difference(a: Graph, b: Graph) -> Difference | None:
+    """Compare inputs and outputs, by position; names, formats of real numbers and unknown extents may differ."""
+    sides = [
+        ("input", [Value(k) for k in a.inputs], [Value(k) for k in b.inputs]),
+        ("output", list(a.outputs), list(b.outputs)),
+    ]
+    for what, ours, theirs in sides:
+        if len(ours) != len(theirs):
+            return Difference("interface", f"one graph has {_count(ours, what)}, the other {_count(theirs, what)}")
+        for i, (x, y) in enumerate(zip(ours, theirs, strict=True)):
+            s, t = a.type_of(x), b.type_of(y)
+            if _unified(s, t) is None:
+                message = f"{what} {i} is {a.name_of(x)!r} ({s}) in one graph, {b.name_of(y)!r} ({t}) in the other"
+                return Difference("interface", message, node=a.name_of(x))
+    return None
+
+
+def _count(values: Sequence[Value], what: str) -> str:
+    return f"{len(values)} {what}{'s' * (len(values) != 1)}"
+
+
+def _unified(s: ValueType, t: ValueType) -> ValueType | None:
+    """The more precise of two types; ``None`` if they contradict each other."""
+    if kind_of(s) != kind_of(t):
+        return None
+    if not isinstance(s, TensorType) or not isinstance(t, TensorType) or s.shape is None:
+        return t
+    if t.shape is None:
+        return s
+    pairs = [D.unify(y, x) for x, y in zip(s.shape, t.shape, strict=False)]
+    if len(s.shape) != len(t.shape) or not all(agree for agree, _ in pairs):
+        return None
+    return TensorType(s.dtype, tuple(d for _, d in pairs))
+
+
+def structural_difference(a: Expressions, b: Expressions) -> Difference | None:
+    """Find where two graphs compute different expressions: the node next to the inputs, on one way back to them."""
+    ends = zip(a.outputs, b.outputs, strict=True)
+    pair = next(((x, y) for x, y in ends if a.number(x) != b.number(y)), None)
+    while pair is not None:
+        x, y = pair
+        if content_of(a.graph, x.node) != content_of(b.graph, y.node) or x.port != y.port:
+            return _told(a.graph, b.graph, x, y)
+        ours, theirs = a.operands(x.node), b.operands(y.node)
+        pair = _differing(a, b, x.node, ours, theirs)
+        if pair is None:
+            one, other = a.graph[x.node].label, b.graph[y.node].label
+            message = f"node {one!r} reads {len(ours)} values, {other!r} {len(theirs)}"
+            return Difference("structure", message, node=one)
+    return None
+
+
+def _differing(
+    a: Expressions, b: Expressions, key: str, ours: Sequence[Value | None], theirs: Sequence[Value | None]
+) -> Pair | None:
+    """The first operands of two nodes that are different expressions."""
+    if len(ours) != len(theirs):
+        return None
+    if a.graph[key].op in COMMUTATIVE:
+        common = Counter(map(a.number, ours)) & Counter(map(b.number, theirs))
+        ours, theirs = _without(a, ours, Counter(common)), _without(b, theirs, Counter(common))
+    pairs = [p for p in zip(ours, theirs, strict=True) if a.number(p[0]) != b.number(p[1])]
+    return next(((x, y) for x, y in pairs if x is not None and y is not None), None)
+
+
+def _without(e: Expressions, values: Sequence[Value | None], common: Counter[int]) -> list[Value | None]:
+    rest = []
+    for value in values:
+        if common[e.number(value)]:
+            common[e.number(value)] -= 1
+        else:
+            rest.append(value)
+    return rest
+
+
+def _told(a: Graph, b: Graph, x: Value, y: Value) -> Difference:
+    left, right = a[x.node], b[y.node]
+    ops = [str(n.attrs.get("op_type", n.op)) for n in (left, right)]
+    one, other = (f"{node.label!r} ({op})" for node, op in zip((left, right), ops, strict=True))
+    ours, theirs = dict(attributes(left)), dict(attributes(right))
+    name = next((n for n in [*ours, *theirs] if ours.get(n) != theirs.get(n)), None)
+    if left.op != right.op or ops[0] != ops[1]:
+        detail = "are different ops"
+    elif left.op in ("Input", "Param"):
+        detail = f"are {left.types[0]} and {right.types[0]}" if left.types != right.types else "are different inputs"
+    elif x.port != y.port:
+        detail = f"are read at outputs {x.port} and {y.port}"
+    elif left.op == "Opaque" or name is None:
+        detail = "have different attributes"
+    else:
+        detail = f"have {name} {ours.get(name, 'by default')} and {theirs.get(name, 'by default')}"
+    return Difference("structure", f"{one} and {other} {detail}", node=left.label)
+
+
+def orders(a: Expressions, b: Expressions) -> Iterator[Orders]:
+    """Yield the ways in which the operands of sums and maxima can be matched; first in the order of the files."""
+    choices: dict[tuple[str, str], list[tuple[int, ...]]] = {}
+    for x, y in _reached(a, b, {}):
+        if a.graph[x].op in COMMUTATIVE:
+            choices[x, y] = list(itertools.islice(_alignments(a, b, x, y), ARRANGEMENTS))
+    for chosen in itertools.product(*choices.values()):
+        yield dict(zip(choices, chosen, strict=True))
+
+
+def _alignments(a: Expressions, b: Expressions, x: str, y: str) -> Iterator[tuple[int, ...]]:
+    """The permutations of one node's operands that make them the other's expressions; alike operands once."""
+    ours, theirs = a.operands(x), b.operands(y)
+    groups: dict[int, list[int]] = {}
+    for i, value in enumerate(ours):
+        groups.setdefault(a.number(value), []).append(i)
+    places = ([j for j, value in enumerate(theirs) if b.number(value) == number] for number in groups)
+    arrangements = (list(itertools.islice(itertools.permutations(p), ARRANGEMENTS)) for p in places)
+    seen = set()
+    for arrangement in itertools.product(*arrangements):
+        order = dict(zip(itertools.chain(*groups.values()), itertools.chain(*arrangement), strict=True))
+        met = frozenset(Counter((ours[i], theirs[j]) for i, j in order.items()).items())
+        if met not in seen:
+            seen.add(met)
+            yield tuple(order[i] for i in range(len(ours)))
+
+
+def _operand_pairs(a: Expressions, b: Expressions, x: str, y: str, orders: Orders) -> list[Pair | None]:
+    ours, theirs = a.operands(x), b.operands(y)
+    if a.graph[x].op in COMMUTATIVE:
+        order = orders.get((x, y)) or next(_alignments(a, b, x, y))
+        theirs = tuple(theirs[j] for j in order)
+    return [None if s is None or t is None else (s, t) for s, t in zip(ours, theirs, strict=True)]
+
+
+def _reached(a: Expressions, b: Expressions, orders: Orders) -> list[tuple[str, str]]:
+    """The pairs of nodes that outputs depend on, producers first."""
+    frontier = [(x.node, y.node) for x, y in zip(a.outputs, b.outputs, strict=True)]
+    reached = set(frontier)
+    while frontier:
+        for pair in _operand_pairs(a, b, *frontier.pop(), orders):
+            if pair is not None and (nodes := (pair[0].node, pair[1].node)) not in reached:
+                reached.add(nodes)
+                frontier.append(nodes)
+    first, second = ({key: i for i, key in enumerate(e.graph.order)} for e in (a, b))
+    return sorted(reached, key=lambda pair: (first[pair[0]], second[pair[1]]))
+
+
+def matched(a: Expressions, b: Expressions, orders: Orders) -> Matched:
+    """Build the skeleton of two graphs that compute the same expressions.
+
+    Parameters
+    ----------
+    a, b
+        The graphs.
+    orders
+        How the operands of sums and maxima are matched.
+    """
+    return _Skeleton(a, b).build(orders)
+
+
+class _Skeleton:
+    """A skeleton in the making."""
+
+    def __init__(self, a: Expressions, b: Expressions) -> None:
+        self.a, self.b, self.builder = a, b, Builder()
+        self.values: dict[tuple[str, str], tuple[Value, ...]] = {}
+        self.sources: dict[str, tuple[str, str]] = {}
+        self.replaceable = overridable(a.graph), overridable(b.graph)
+
+    def build(self, orders: Orders) -> Matched:
+        builder, a, b = self.builder, self.a, self.b
+        for x, y in zip(a.graph.inputs, b.graph.inputs, strict=True):
+            type_ = _unified(a.graph[x].types[0], b.graph[y].types[0])
+            assert type_ is not None
+            self.values[x, y] = (builder.input_of(a.graph[x].names[0], type_),)
+        for x, y in _reached(a, b, orders):
+            node = a.graph[x]
+            if node.op not in ("Input", "Param"):
+                operands = [None if p is None else self._value(p) for p in _operand_pairs(a, b, x, y, orders)]
+                names = [builder.fresh(name) if name else "" for name in node.names]
+                self.values[x, y] = builder.node(
+                    node.op, *operands, names=names, types=node.types, origin=node.origin, **node.attrs
+                )
+        ends = [self._value(pair) for pair in zip(a.outputs, b.outputs, strict=True)]
+        held = [builder[Value(key)].names[0] for key, sources in self.sources.items() if self._is_replaceable(sources)]
+        builder.info = ModelInfo(overridable=tuple(held))
+        first = builder.finish(*ends)
+        builder = first.edit()
+        for key, (_, y) in self.sources.items():
+            value = b.graph[y].value
+            assert value is not None
+            builder.replace_node(Value(key), value=value, types=(value.type,))
+        return Matched(first, builder.finish(), self.sources)
+
+    def _value(self, pair: Pair) -> Value:
+        x, y = pair
+        node = self.a.graph[x.node]
+        if node.op != "Param":
+            return self.values[x.node, y.node][x.port]
+        assert node.value is not None
+        name = self.builder.fresh(node.names[0])
+        value = self.builder.param(node.value, name, Origin(nodes=(node.label,)))
+        self.sources[value.node] = x.node, y.node
+        return value
+
+    def _is_replaceable(self, sources: tuple[str, str]) -> bool:
+        sides = zip((self.a.graph, self.b.graph), sources, self.replaceable, strict=True)
+        return any(graph[key].names[0] in names for graph, key, names in sides)

@@ -1,0 +1,363 @@
+"""Which neurons a graph has, derived from its ops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isinf
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from pathlift.ir import dims as D
+from pathlift.ir import views as V
+from pathlift.ir.algebra import Algebra
+from pathlift.ir.errors import GraphError, UnsupportedError
+from pathlift.ir.graph import Graph, Node, Value
+from pathlift.ir.interpret import evaluate
+from pathlift.ir.maps import Reduce
+from pathlift.ir.primitives import Activation, LinearMap, Nonlinear, OrderStatistic, SeparableMap, View
+from pathlift.ir.resample import Resample
+from pathlift.ir.selections import WindowMax
+from pathlift.ir.types import Array, Dims, TensorType, ValueType
+from pathlift.passes.equivalence.network import Flow, Network, Step, Weights
+from pathlift.passes.rescaling import maps
+from pathlift.passes.rescaling.cells import Cells
+from pathlift.passes.rescaling.maps import CellMap
+from pathlift.passes.rescaling.products import product
+from pathlift.passes.witness.correspondence import overridable
+
+Zero = Literal["all", "any", "free"]
+
+
+@dataclass(frozen=True)
+class Held:
+    """A parameter, not yet read as neurons."""
+
+    key: str
+    shape: tuple[int, ...]
+
+
+Operand = CellMap | Held
+
+
+class Neurons(Algebra[Operand]):
+    """Introduces neurons where a value mixes others, and records from which.
+
+    Parameters
+    ----------
+    replaceable
+        Keys of parameters that a caller may replace; what they act on cannot be permuted.
+    """
+
+    name: ClassVar[str] = "permutation"
+
+    def __init__(self, replaceable: frozenset[str] = frozenset()) -> None:
+        self.replaceable = replaceable
+        self.steps: list[Step] = []
+        self.labels: list[str] = []
+        self.origin: list[Array] = []
+        self.nonzero: list[Array] = []
+        self.count = 0
+
+    def mark(self) -> tuple[int, ...]:
+        """Return how much is recorded."""
+        return len(self.steps), len(self.labels), len(self.nonzero), self.count
+
+    def forget(self, mark: tuple[int, ...]) -> None:
+        """Drop what was recorded since."""
+        steps, labels, nonzero, self.count = mark
+        del self.steps[steps:], self.labels[labels:], self.origin[labels:], self.nonzero[nonzero:]
+
+    # ---- what all primitives are made of
+
+    def fresh(self, *shape: int) -> Array:
+        """Return new neurons of one origin."""
+        assert self.node is not None
+        neurons = np.arange(self.count, self.count + int(np.prod(shape, dtype=np.int64))).reshape(shape)
+        self.count += neurons.size
+        self.origin.append(np.full(neurons.size, len(self.labels)))
+        self.labels.append(self.node.label)
+        return neurons
+
+    def flow(self, target: Array, source: Array, role: Array | int = 0, zero: Zero = "all") -> None:
+        """Record that neurons are computed from others; the arrays broadcast."""
+        y, x, r = (cells.reshape(-1) for cells in np.broadcast_arrays(target, source, role))
+        self.steps.append(Flow(y, x, r, zero))
+
+    def bound(self, x: Array, axis: int, *, ordered: bool) -> Array:
+        """Bind the neurons along an axis into one, which knows their order or does not."""
+        if x.shape[axis] == 1:
+            return x
+        y = self.fresh(*(1 if i == axis else n for i, n in enumerate(x.shape)))
+        self.flow(y, x, _along(np.arange(x.shape[axis]), axis, x.ndim) if ordered else 0)
+        return y
+
+    def whole(self, x: CellMap) -> Array:
+        """Bind all of a value into one neuron."""
+        cells = x.cells
+        for axis in range(cells.ndim):
+            cells = self.bound(cells, axis, ordered=True)
+        return cells.reshape(())
+
+    def spread(self, x: CellMap, axis: int) -> CellMap:
+        """Tell the places along an axis apart."""
+        cells = x.spread([axis])
+        if cells.shape == x.cells.shape:
+            return x
+        y = self.fresh(*cells.shape)
+        self.flow(y, cells, _along(np.arange(cells.shape[axis]), axis, cells.ndim))
+        return CellMap(y, x.dims)
+
+    def renewed(self, x: CellMap) -> CellMap:
+        """Return neurons of another origin, each computed from one of these; if one occurs again, place by place."""
+        y = self.fresh(*x.cells.shape)
+        self.flow(y, x.cells, _occurrences(x.cells))
+        return CellMap(y, x.dims)
+
+    def combined(self, xs: Sequence[CellMap], roles: Sequence[int], zeros: Sequence[Zero]) -> CellMap:
+        """Combine values elementwise, with broadcasting."""
+        rank = max(len(x.dims) for x in xs)
+        padded = [_padded(x, rank) for x in xs]
+        for axis in range(rank):
+            if any(x.cells.shape[axis] > 1 for x in padded):
+                padded = [x if x.dims[axis] == 1 else self.spread(x, axis) for x in padded]
+        y = self.fresh(*np.broadcast_shapes(*(x.cells.shape for x in padded)))
+        for zero in dict.fromkeys(zeros):
+            parts = [
+                [a.reshape(-1) for a in np.broadcast_arrays(y, x.cells, role)]
+                for x, role, rule in zip(padded, roles, zeros, strict=True)
+                if rule == zero
+            ]
+            target, source, role = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            self.flow(target, source, role, zero)
+        return CellMap(y, D.broadcast(*(x.dims for x in padded)))
+
+    # ---- parameters
+
+    def signal(self, operand: Operand) -> CellMap:
+        """Read an operand as neurons: a parameter on its own is one, since nothing permutes its elements."""
+        if isinstance(operand, CellMap):
+            return operand
+        cells = self.fresh(*[1] * len(operand.shape))
+        self._weigh(operand.key, cells, None)
+        return CellMap(cells, operand.shape)
+
+    def beside(self, c: Operand, x: CellMap, axis: int | None = None, neutral: float = 0.0) -> CellMap:
+        """Read a parameter that acts on a value elementwise: its elements are told apart where the value's are."""
+        if isinstance(c, CellMap):
+            return c
+        rank = len(x.dims)
+        shape = c.shape if axis is None else tuple(c.shape[0] if i == axis % rank else 1 for i in range(rank))
+        extents = (1,) * (len(shape) - rank) + x.cells.shape
+        apart = [n if m > 1 else 1 for n, m in zip(shape, extents[len(extents) - len(shape) :], strict=True)]
+        cells = self.fresh(*apart)
+        self._weigh(c.key, cells if axis is None else cells.reshape(-1), None, neutral)
+        return CellMap(cells, shape)
+
+    def _weigh(self, key: str, times: Array, over: Array | None, neutral: float = 0.0) -> None:
+        joined = [_apart(cells) for cells in (times, over) if cells is not None]
+        self.steps.append(Weights(key, joined[0], joined[1] if over is not None else None, neutral))
+        if key in self.replaceable:
+            for cells in joined:
+                self.whole(CellMap(cells, cells.shape))
+
+    def derive(self, f: Callable[..., Any], *params: Operand) -> Operand:
+        return self._first(*params)  # a batch norm's scale is its γ by now
+
+    def _first(self, *params: Operand) -> Operand:
+        """Return the first of several parameters, if it stands for what is computed from them."""
+        if any(isinstance(p, CellMap) or p.key in self.replaceable for p in params):
+            raise UnsupportedError("0311", "a parameter of this node is not known")
+        return params[0]
+
+    # ---- primitives
+
+    def linear(self, f: LinearMap, x: Operand, w: Operand | None = None) -> Operand:
+        x = self.signal(x)
+        if w is None:
+            return self._separable(f, x)
+        if not isinstance(w, Held):
+            raise UnsupportedError("0311", "its weights are computed from the network's input")
+        p = product(f, x, w.shape, _Binding(self))
+        y = self.fresh(*p.out)
+        self._weigh(w.key, p.into(y), p.over)
+        return CellMap(p.result(y), f.shape(x.dims, w.shape))
+
+    def _separable(self, f: LinearMap, x: CellMap) -> CellMap:
+        if not isinstance(f, SeparableMap):
+            raise UnsupportedError("0331", f"there is no rule for a {type(f).__name__}")
+        axes = f.axes if isinstance(f, Resample) else f.mixed_axes((1,) * len(x.dims))
+        return self._mixed(x, axes, f.shape(x.dims, None), ordered=not isinstance(f, Reduce))
+
+    def _mixed(self, x: CellMap, axes: Sequence[int], dims: Dims, *, ordered: bool) -> CellMap:
+        """Combine values along axes; those axes are gone if the result has fewer."""
+        cells, mixed = x.cells, {axis % len(x.dims) for axis in axes}
+        for axis in mixed:
+            cells = self.bound(cells, axis, ordered=ordered)
+        if len(dims) < cells.ndim:
+            cells = cells.reshape([n for axis, n in enumerate(cells.shape) if axis not in mixed])
+        return CellMap(cells, dims)
+
+    def add(self, x: Operand, y: Operand, axis: int | None = None) -> Operand:
+        if isinstance(x, Held):
+            # Of two parameters: a batch norm's shift is its β by now.
+            return self._first(x, y) if isinstance(y, Held) else self.add(y, x)
+        return self.combined([x, self.beside(y, x, axis)], (0, 1), ("all", "all"))
+
+    def scale(self, x: Operand, c: Operand | float, axis: int | None = None, *, reciprocal: bool = False) -> Operand:
+        if isinstance(c, float):
+            return x
+        if isinstance(x, Held):
+            return self._first(x, c)
+        factor = self.beside(c, x, axis, neutral=float(reciprocal))
+        return self.combined([x, factor], (0, 1), ("all", "free") if reciprocal else ("any", "any"))
+
+    def gate(self, x: Operand, f: Activation, *params: Operand) -> Operand:
+        x = self.signal(x)
+        if params:
+            (slope,) = params
+            x = self.combined([x, self.beside(slope, x)], (0, 1), ("all", "free"))
+        if f.at_zero:
+            x = self.renewed(x)
+            self.nonzero.append(x.cells.reshape(-1))
+        return x
+
+    def select(self, x: Operand, s: OrderStatistic) -> Operand:
+        x = self.signal(x)
+        return self._mixed(x, s.mixed_axes(len(x.dims)), s.shape(x.dims), ordered=isinstance(s, WindowMax))
+
+    def move(self, xs: Sequence[Operand], v: View) -> Operand:
+        if all(isinstance(x, Held) for x in xs):
+            raise UnsupportedError("0331", "it rearranges parameters")
+        signals = [self.signal(x) for x in xs]
+        if isinstance(v, V.Stack):  # of operands of a maximum, whose order does not matter
+            y = self.combined(signals, [0] * len(signals), ["all"] * len(signals))
+            return CellMap(y.cells[None], v.shape(*(x.dims for x in signals)))
+        if isinstance(v, V.Pad):
+            return self._padded(signals[0], v)
+        if isinstance(v, V.Concat):
+            signals = [self.renewed(x) for x in signals]
+        y = maps.move(v, signals)
+        return self.renewed(y) if _occurrences(y.cells).any() else y
+
+    def _padded(self, x: CellMap, v: V.Pad) -> CellMap:
+        rank, cells = len(x.dims), x.cells
+        pads = list(zip(v.pads[:rank], v.pads[rank:], strict=True))
+        for axis, (begin, end) in enumerate(pads):
+            if cells.shape[axis] > 1 and (begin or end):
+                kept = cells.take(range(max(0, -begin), cells.shape[axis] - max(0, -end)), axis)
+                sides = [self.fresh(*(max(0, n) if i == axis else m for i, m in enumerate(kept.shape)))
+                         for n in (begin, end)]  # fmt: skip
+                if v.value:
+                    self.nonzero.extend(side.reshape(-1) for side in sides)
+                cells = np.concatenate([sides[0], kept, sides[1]], axis)
+        y = CellMap(cells, v.shape(x.dims))
+        if v.value and not isinf(v.value) and any(max(p) > 0 for p in pads):
+            y = self.renewed(y)
+            self.nonzero.append(y.cells.reshape(-1))
+        return y
+
+    def apply(self, f: Nonlinear, xs: Sequence[Operand | None], types: Sequence[ValueType]) -> tuple[Operand, ...]:
+        if f.node.op != "Product":
+            raise UnsupportedError("0304", f.reason)
+        x, y = (self.signal(operand) for operand in xs if operand is not None)
+        return (self.combined([x, y], (0, 0), ("any", "any")),)
+
+
+class _Binding(Cells):
+    """Lets `product` bind the neurons that share weights, in order."""
+
+    def __init__(self, neurons: Neurons) -> None:
+        super().__init__()
+        self.neurons = neurons
+
+    def tied(self, cells: Array, axis: int) -> Array:
+        return self.neurons.bound(cells, axis, ordered=True)
+
+
+def neurons_of(graph: Graph) -> Network:
+    """Derive the neurons of a graph.
+
+    Parameters
+    ----------
+    graph
+        Any graph, each of whose parameters is used once, and whose batch norms have mean 0 and variance 1. A node
+        without a rule is read as computing all of its outputs from all of its inputs, in their order.
+    """
+    names = overridable(graph)
+    algebra = Neurons(frozenset(key for key in graph.params if graph[key].names[0] in names))
+    values: dict[Value, Operand] = {}
+    for key in graph.order:
+        if key in graph.live:
+            inputs = tuple(None if v is None else values[v] for v in graph.inputs_of(key))
+            outputs = _outputs(graph, key, algebra, inputs)
+            values.update({Value(key, i): y for i, y in enumerate(outputs)})
+    ends = []
+    for value in graph.outputs:
+        algebra.node = graph[value.node]
+        ends.append(algebra.whole(algebra.renewed(algebra.signal(values[value]))))
+    nonzero = np.concatenate([*algebra.nonzero, np.zeros(0, np.int64)])
+    origin = np.concatenate([*algebra.origin, np.zeros(0, np.int64)])
+    return Network(
+        tuple(algebra.steps), origin, tuple(algebra.labels), nonzero, np.array(ends, np.int64), algebra.replaceable
+    )
+
+
+def _outputs(graph: Graph, key: str, algebra: Neurons, inputs: tuple[Operand | None, ...]) -> Sequence[Operand]:
+    node = graph[key]
+    algebra.enter(node)
+    if node.op == "Param" and node.value is not None:
+        return (Held(key, node.value.shape),)
+    types = [*node.types, *(graph.type_of(v) for v in graph.inputs_of(key) if v is not None)]
+    computes = not all(isinstance(x, Held) for x in inputs)
+    mark = algebra.mark()
+    if computes and all(isinstance(t, TensorType) and t.shape is not None for t in types):
+        try:
+            return evaluate(algebra, node, inputs)
+        except (UnsupportedError, GraphError):
+            algebra.forget(mark)
+    return _mixture(node, algebra, [algebra.signal(x) for x in inputs if x is not None])
+
+
+def _mixture(node: Node, algebra: Neurons, inputs: Sequence[CellMap]) -> list[Operand]:
+    """One neuron per output, computed from all inputs."""
+    outputs: list[Operand] = []
+    wholes = [algebra.whole(x) for x in inputs]
+    for type_ in node.types:
+        dims = type_.shape if isinstance(type_, TensorType) and type_.shape is not None else ()
+        y = algebra.fresh(*[1] * len(dims))
+        for slot, whole in enumerate(wholes):
+            algebra.flow(y, whole, slot)
+        algebra.nonzero.append(y.reshape(-1))
+        outputs.append(CellMap(y, dims))
+    return outputs
+
+
+def _padded(x: CellMap, rank: int) -> CellMap:
+    missing = rank - len(x.dims)
+    return CellMap(x.cells.reshape((1,) * missing + x.cells.shape), (1,) * missing + x.dims)
+
+
+def _along(values: Array, axis: int, rank: int) -> Array:
+    return values.reshape([-1 if i == axis else 1 for i in range(rank)])
+
+
+def _apart(cells: Array) -> Array:
+    """Give extent 1 to axes along which neurons repeat."""
+    for axis in range(cells.ndim):
+        first = cells.take([0], axis)
+        if cells.shape[axis] > 1 and (cells == first).all():
+            cells = first
+    return cells
+
+
+def _occurrences(cells: Array) -> Array:
+    """For each neuron of an array, in which of its places there, by order, it is."""
+    flat = cells.reshape(-1)
+    order = np.argsort(flat, kind="stable")
+    starts = np.r_[True, flat[order][1:] != flat[order][:-1]] if flat.size else np.zeros(0, bool)
+    first = np.maximum.accumulate(np.where(starts, np.arange(flat.size), 0))
+    result = np.empty(flat.size, np.int64)
+    result[order] = np.arange(flat.size) - first
+    return result.reshape(cells.shape)

@@ -1,0 +1,93 @@
+"""Opaque nodes without the names they use: equal keys stand for the same ONNX computation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pathlift.ir.graph import Graph, Node
+
+if TYPE_CHECKING:
+    import onnx
+
+
+def opaque_key(graph: Graph, node: Node) -> tuple[object, ...]:
+    """Return what an opaque node computes, whatever its file calls it.
+
+    Parameters
+    ----------
+    graph
+        Its graph, which holds the functions that it may call.
+    node
+        An ``Opaque`` node; its ``captures`` are the last of its inputs.
+    """
+    import onnx
+
+    proto = onnx.NodeProto.FromString(node.attrs["proto"])
+    outer = [*proto.input, *node.attrs.get("captures", ())]  # type: ignore[misc]
+    names: dict[str, str] = {"": ""}
+    for slot, name in enumerate(outer):
+        names.setdefault(name, f"i{slot}")
+    _rename_node(proto, names)
+    del proto.input[:]  # the graph's edges say what it reads
+    called = tuple(f for f in graph.info.functions if _is_called(onnx.FunctionProto.FromString(f), proto))
+    others = graph.info.functions if called else ()  # which may call each other
+    domain = str(node.attrs.get("domain", ""))
+    return (domain, _since(domain, proto.op_type, node), proto.SerializeToString(deterministic=True), *sorted(others))
+
+
+def _since(domain: str, op_type: str, node: Node) -> int:
+    """The version that last changed the operator's meaning, if it is known."""
+    import onnx
+
+    version = int(node.attrs.get("version", 0))  # type: ignore[arg-type]
+    try:
+        return int(onnx.defs.get_schema(op_type, version, domain).since_version)
+    except onnx.defs.SchemaError:
+        return version
+
+
+def _is_called(function: onnx.FunctionProto, node: onnx.NodeProto) -> bool:
+    inner = (n for a in node.attribute for g in _graphs(a) for n in g.node)
+    same = (function.domain, function.name) == (node.domain, node.op_type)
+    return same or any(_is_called(function, n) for n in inner)
+
+
+def _graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
+    return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+
+
+def _rename_node(node: onnx.NodeProto, names: dict[str, str]) -> None:
+    """Name values by the order in which they occur."""
+    for field in ("name", "doc_string", "metadata_props"):
+        node.ClearField(field)
+    _rename_all(node.input, names)
+    for attribute in node.attribute:
+        attribute.ClearField("doc_string")
+        for graph in _graphs(attribute):
+            _rename_graph(graph, names)
+    _rename_all(node.output, names)
+    attributes = sorted(node.attribute, key=lambda a: a.name)
+    del node.attribute[:]
+    node.attribute.extend(attributes)
+
+
+def _rename_graph(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+    for field in ("name", "doc_string", "metadata_props", "value_info", "quantization_annotation"):
+        graph.ClearField(field)
+    for values in (graph.input, graph.initializer):
+        for value in values:
+            _rename_one(value, names)
+    for node in graph.node:
+        _rename_node(node, names)
+    for output in graph.output:
+        _rename_one(output, names)
+
+
+def _rename_one(value: Any, names: dict[str, str]) -> None:
+    value.name = names.setdefault(value.name, f"v{len(names)}")
+    for field in ("doc_string", "metadata_props"):
+        value.ClearField(field)
+
+
+def _rename_all(values: Any, names: dict[str, str]) -> None:
+    values[:] = [names.setdefault(name, f"v{len(names)}") for name in values]

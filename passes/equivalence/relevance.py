@@ -1,0 +1,84 @@
+"""Weights that have no effect: those that multiply a neuron that is always zero, or lead to one that nothing reads.
+
+Their values are arbitrary, so that they are set to zero before networks are compared: no output changes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pathlift.ir.types import Array
+from pathlift.passes.equivalence.network import Flow, Network, Weights
+from pathlift.passes.equivalence.side import Change, Side
+
+
+def without_irrelevant(side: Side, network: Network) -> Side:
+    """Return the same function, with weights that have no effect set to zero.
+
+    Parameters
+    ----------
+    side
+        A graph.
+    network
+        Its neurons.
+    """
+    filled = {w.key: (side.values(w.key) != 0) | (w.key in network.replaceable) for w in network.weights}
+    nonzero = _nonzero(network, filled)
+    read = _read(network, filled, nonzero)
+    changes = {}
+    for w in network.weights:
+        relevant = read[w.times] if w.over is None else read[w.times] & nonzero[w.over]
+        if w.key not in network.replaceable and not relevant.all():
+            changes[w.key] = keeping(relevant, w.neutral)
+    return side.changed(changes) if changes else side
+
+
+def keeping(kept: Array, neutral: float) -> Change:
+    """Return a change that keeps some elements of a parameter and makes the others do nothing."""
+    return lambda values: np.where(kept, values, neutral)
+
+
+def _nonzero(network: Network, filled: dict[str, Array]) -> Array:
+    """Which neurons are not zero for every input of the network, whatever the biases' and weights' values are."""
+    nonzero = np.zeros(len(network.origin), bool)
+    nonzero[network.nonzero] = True
+    for step in network.steps:
+        if isinstance(step, Weights):
+            mask = filled[step.key] if step.over is None else filled[step.key] & nonzero[step.over]
+            nonzero[step.times[_any(mask, step.times)]] = True
+        elif step.zero == "all":
+            nonzero[step.target[nonzero[step.source]]] = True
+        elif step.zero == "any":
+            nonzero[step.target] = True
+            nonzero[step.target[~nonzero[step.source]]] = False
+    return nonzero
+
+
+def _read(network: Network, filled: dict[str, Array], nonzero: Array) -> Array:
+    """Which neurons have an effect on an output."""
+    read = np.zeros(len(network.origin), bool)
+    read[network.outputs] = True
+    for step in reversed(network.steps):
+        if isinstance(step, Flow):
+            effective = read[step.target] & ~_cancelled(step, nonzero)
+            read[step.source[effective]] = True
+        elif step.over is not None:
+            read[step.over[_any(filled[step.key] & read[step.times], step.over)]] = True
+    return read
+
+
+def _cancelled(flow: Flow, nonzero: Array) -> Array:
+    """Where a source is multiplied by another one that is zero."""
+    if flow.zero != "any":
+        return np.zeros(len(flow.target), bool)
+    zero = ~nonzero[flow.source]
+    zeros = np.bincount(flow.target, zero, len(nonzero))
+    cancelled: Array = zeros[flow.target] - zero > 0
+    return cancelled
+
+
+def _any(mask: Array, cells: Array) -> Array:
+    """Whether anything is set, for each element of an array that broadcasts to the mask."""
+    axes = tuple(i for i, n in enumerate(cells.shape) if n == 1)
+    whole = np.broadcast_to(mask, np.broadcast_shapes(mask.shape, cells.shape))
+    return np.asarray(whole.any(axes, keepdims=True))
