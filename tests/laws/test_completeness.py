@@ -16,17 +16,28 @@ import pathlift.passes
 from pathlift.ir.algebra import Algebra
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
+from pathlift.ir.interpret import run
 from pathlift.ir.numeric import Numeric
 from pathlift.ir.ops import OPS
 from pathlift.ir.shape import Shape
+from pathlift.passes.equivalence.neurons import Neurons, neurons_of
 from pathlift.passes.heaviest_path import HeaviestPath
 from pathlift.passes.heaviest_path_algebra import HeaviestPathAlgebra
 from pathlift.passes.path_norm import PathNorm
 from pathlift.passes.path_norm_algebra import PathNormAlgebra
+from pathlift.passes.rescaling.symmetry import symmetry
+from pathlift.passes.rescaling.ties import Ties
 from pathlift.passes.support import Kinds, support
+from pathlift.passes.witness.magnitudes import Magnitudes
 from pathlift.testing import execute, random_feeds, samples
 from pathlift.testing.growth import STEPS
 from pathlift.testing.strategies import graphs
+
+
+def tensors(graph: Graph) -> dict[str, object]:
+    feeds = random_feeds(graph, np.random.default_rng(0))
+    return {name: Numeric().tensor(x) for name, x in feeds.items()}
+
 
 # How each algebra runs on a graph. A sample is built by Shape.
 ALGEBRAS: dict[type[Algebra], Callable[[Graph], object]] = {
@@ -34,6 +45,9 @@ ALGEBRAS: dict[type[Algebra], Callable[[Graph], object]] = {
     Numeric: lambda graph: execute(graph, random_feeds(graph, np.random.default_rng(0))),
     Kinds: support,
     PathNormAlgebra: lambda graph: PathNorm(q=(0.0, 0.5, 1.0, 2.0, inf)).run(graph),
+    Ties: symmetry,
+    Neurons: neurons_of,
+    Magnitudes: lambda graph: run(graph, Magnitudes(), tensors(graph)),
     HeaviestPathAlgebra: lambda graph: HeaviestPath().run(graph),
 }
 
@@ -57,7 +71,7 @@ def test_every_op_is_drawn(op: str) -> None:
 
 def algebras() -> Iterator[type[Algebra]]:
     for package in (pathlift.ir, pathlift.passes):
-        for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
             importlib.import_module(module.name)
     pending = Algebra.__subclasses__()
     while pending:

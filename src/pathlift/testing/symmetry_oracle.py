@@ -54,7 +54,7 @@ class RescalingEquations:
         """How many rescalings of the used elements there are: the dimension of the space of solutions."""
         columns = np.concatenate([self.neurons, self.elements[:, self.used]], 1)
         hidden = self.neurons.shape[1] - _rank(self.neurons)  # rescalings of neurons that no element notices
-        return int(columns.shape[1]) - _rank(columns) - hidden
+        return len(columns.T) - _rank(columns) - int(hidden)
 
     def hold_for(self, logs: Array) -> bool:
         """Whether log-scales of the elements, ``(elements, k)``, are solutions for some log-scales of the neurons."""
