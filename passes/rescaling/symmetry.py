@@ -49,15 +49,19 @@ class Symmetry:
         """One use per parameter, by the parameter's id."""
         return {id(u.param): u for u in reversed(self.uses)}
 
-    def groups(self) -> list[tuple[tuple[str, ...], int]]:
-        """Labels of the nodes that write into the same classes, and the number of these classes."""
+    def writers(self) -> dict[int, tuple[str, ...]]:
+        """Labels of the nodes that write into each class."""
         nodes: dict[int, dict[str, None]] = defaultdict(dict)
         read = {(use.node, c) for use in self.uses for c in np.unique(use.scale.over).tolist()}
         for use in self.uses:
             for c in np.unique(use.scale.times).tolist():
                 if c > PINNED and (use.node, c) not in read:  # a batch norm's mean is in the scale of its input
                     nodes[c][use.node] = None
-        return list(Counter(tuple(nodes[c]) for c in sorted(nodes)).items())
+        return {c: tuple(nodes[c]) for c in sorted(nodes)}
+
+    def groups(self) -> list[tuple[tuple[str, ...], int]]:
+        """Labels of the nodes that write into the same classes, and the number of these classes."""
+        return list(Counter(self.writers().values()).items())
 
 
 def symmetry(graph: Graph, magnitudes: Magnitudes | None = None) -> Symmetry:

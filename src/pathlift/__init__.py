@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlift.ir.errors import PathliftError
     from pathlift.ir.graph import Graph
     from pathlift.verbs.canonicalize import canonicalize
+    from pathlift.verbs.compare import compare
     from pathlift.verbs.export import export
     from pathlift.verbs.inspect import inspect
     from pathlift.verbs.loss import PathNormLoss, path_norm_loss
@@ -30,6 +31,7 @@ _HOMES = {
     "PathliftError": "pathlift.ir.errors",
     "Result": "pathlift.verbs.result",
     "canonicalize": "pathlift.verbs.canonicalize",
+    "compare": "pathlift.verbs.compare",
     "export": "pathlift.verbs.export",
     "inspect": "pathlift.verbs.inspect",
     "list_passes": "pathlift.verbs.passes",
@@ -47,6 +49,7 @@ __all__ = [
     "Result",
     "__version__",
     "canonicalize",
+    "compare",
     "export",
     "inspect",
     "list_passes",

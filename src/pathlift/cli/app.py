@@ -175,6 +175,44 @@ def canonicalize(
 
 
 @app.command()
+@verb(render_rescaling.compare)
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="An ONNX file.", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="SECOND", help="Another one.", show_default=False)],
+    modulo: Annotated[
+        str,
+        typer.Option(
+            "--modulo", metavar="SYMMETRY,...", help="Up to what: rescaling, permutation, or both.", show_default=False
+        ),
+    ],
+    tolerance: Annotated[
+        float | None,
+        typer.Option(
+            "--tolerance",
+            metavar="R",
+            help="Relative difference of two weights that counts as none.",
+            show_default="1e-9 for float64, 1e-5 for float32, more below",
+        ),
+    ] = None,
+    memory_limit: MemoryLimit = "8GB",
+    assume_eval: Annotated[
+        bool, typer.Option("--assume-eval", help="Read training-mode layers as in evaluation.")
+    ] = False,
+) -> Result:
+    """Decide whether two models are the same function up to symmetries of their weights."""
+    from pathlift.verbs.compare import compare
+
+    return compare(
+        first,
+        second,
+        modulo=parse.names(modulo),
+        tolerance=tolerance,
+        memory_limit=parse.size(memory_limit),
+        assume_eval=assume_eval,
+    )
+
+
+@app.command()
 @verb(render.opt)
 def opt(
     model: Model,

@@ -43,3 +43,8 @@ def size(text: str) -> int:
     if not match:
         raise UsageError("0404", f"--memory-limit {text!r} is not a size", hint="for example --memory-limit 8GB")
     return int(float(match[1]) * _UNITS[match[2]])
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Read ``rescaling,permutation``."""
+    return tuple(dict.fromkeys(item.strip() for item in text.split(",")))

@@ -31,6 +31,27 @@ def canonicalize(payload: Payload) -> Iterator[RenderableType]:
         yield f"wrote {payload['output']}"
 
 
+def compare(payload: Payload) -> Iterator[RenderableType]:
+    """Yield the answer, and the witness or the first difference."""
+    modulo = " and ".join(payload["modulo"]) or "nothing: equal weights"
+    largest = payload["largest_difference"]
+    if payload["verdict"] == "different":
+        yield f"different (modulo {modulo})"
+        yield payload["difference"]["message"]
+        return
+    if payload["verdict"] == "inconclusive":
+        yield f"inconclusive (modulo {modulo}): {payload['reason']}"
+        return
+    agree = "" if largest is None else f": all weights agree to {largest:.2g}, within {payload['tolerance']:g}"
+    yield f"equivalent (modulo {modulo}){agree}"
+    logs = [x for group in payload["rescaling"] or [] for x in group["log2_factors"] if x is not None]
+    if logs:
+        yield f"{len(logs):,} neurons of the first are rescaled by 2^{min(logs):.2f} to 2^{max(logs):.2f}"
+    if payload["permutation"] is not None:
+        nodes = [p["node"] for p in payload["permutation"]]
+        yield f"channels are in another order in {_names(nodes).strip()}" if nodes else "no channel moved"
+
+
 def symmetry(rescaling: Payload) -> Iterator[RenderableType]:
     """Yield which neurons can be rescaled freely, and what fixes the scale of others."""
     groups: Sequence[Payload] = rescaling["classes"]
