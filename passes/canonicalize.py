@@ -64,7 +64,7 @@ def _exponent(norm: str) -> float:
     except ValueError:
         q = 0.0
     if not (norm in ("l1", "l2") or norm.startswith("lq:")) or not 1e-3 <= q <= 1e3:
-        hint = "l1, l2, lq:Q with Q between 0.001 and 1000, balanced, or path-conditioned"
+        hint = "l1, l2, or lq:Q with Q between 0.001 and 1000"
         raise UsageError("0450", f"there is no norm {norm!r}", hint=hint)
     return q
 

@@ -1,13 +1,14 @@
 """The rescaling that comes closest to turning one network into another: one factor per class of neurons.
 
 Every pair of weights that correspond, neither of them zero, claims that log|b/a| is the difference of the logarithms of
-two factors. Going forward, a class takes the median of what the weights that lead to it claim; then every class that of
-all weights around it. If all claims agree this is the rescaling; if a few weights differ, it is what the others say.
+two factors. Starting from those that are fixed, a class takes the median of what the weights claim that lie between it
+and classes that have a factor; then every class that of all weights around it. If all claims agree this is the
+rescaling; if a few weights differ, it is what the others say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,10 +62,7 @@ def fitted(a: Side, b: Side) -> Rescaling:
     claims = [_claims(a.values(key), b.values(key), scale) for key, scale in scales.items()]
     log2 = np.full(found.count + 1, np.nan)
     log2[0] = 0.0
-    for times, over, ratio in claims:
-        said = ratio + np.nan_to_num(log2[over])
-        unknown = np.isnan(log2[times])
-        _put_medians(log2, times[unknown], said[unknown])
+    _spread(log2, claims)
     for _ in range(_ROUNDS):
         known = np.nan_to_num(log2)
         classes = [_NONE, *(c for times, over, _ in claims for c in (times, over))]
@@ -72,6 +70,22 @@ def fitted(a: Side, b: Side) -> Rescaling:
         _put_medians(log2, np.concatenate(classes), np.concatenate(said))
         log2[0] = 0.0
     return Rescaling(found, scales, log2)
+
+
+def _spread(log2: Array, claims: Sequence[tuple[Array, Array, Array]]) -> None:
+    """Give every class that some weight tells of a factor, each from classes that have one; in place."""
+    while True:
+        before = np.isnan(log2).sum()
+        for times, over, ratio in claims:
+            for to, by, said in ((times, over, ratio), (over, times, -ratio)):
+                told = np.isnan(log2[to]) & ~np.isnan(log2[by])
+                _put_medians(log2, to[told], said[told] + log2[by[told]])
+        if np.isnan(log2).sum() == before:
+            waiting = [c[np.isnan(log2[c])] for times, over, _ in claims for c in (times, over)]
+            unknown = next((c[0] for c in waiting if c.size), None)
+            if unknown is None:
+                return
+            log2[unknown] = 0.0  # tied to nothing that is fixed: any factor will do
 
 
 def scales_of(side: Side, symmetry: Symmetry) -> dict[str, Scale]:

@@ -147,9 +147,7 @@ def export(
 @verb(render_rescaling.canonicalize)
 def canonicalize(
     model: Model,
-    norm: Annotated[
-        str, typer.Option("--norm", metavar="NORM", help="l1, l2, lq:Q, balanced, or path-conditioned.")
-    ] = "l1",
+    norm: Annotated[str, typer.Option("--norm", metavar="NORM", help="l1, l2, or lq:Q.")] = "l1",
     exact: Annotated[
         bool, typer.Option("--exact", help="By powers of two: outputs stay the same to the last bit.")
     ] = False,

@@ -74,8 +74,6 @@ def canonicalize(
         A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed).
     norm
         ``l1``, ``l2`` or ``lq:Q``: every neuron's paths from the inputs have Lq-norm 1 (arXiv 2310.01225).
-        ``balanced``: incoming and outgoing weights have the same L2-norm (ENorm, arXiv 1902.10416).
-        ``path-conditioned``: the path kernel is as well conditioned as its diagonal allows (arXiv 2602.19799).
     exact
         Round factors to powers of two: outputs stay the same to the last bit.
     output
