@@ -244,6 +244,7 @@ class Ties(Algebra[Operand]):
         pads = list(zip(v.pads[:rank], v.pads[rank:], strict=True))
         if v.value != 0 and not isinf(v.value) and any(max(p) > 0 for p in pads):
             self.pin(x.cells, f"padding with {v.value:g} is not positively homogeneous")
+            return CellMap.uniform(PINNED, dims)
         cells = x.cells
         for axis, (begin, end) in enumerate(pads):
             if cells.shape[axis] > 1 and (begin or end):
