@@ -12,7 +12,6 @@ from pathlift.testing import assert_equivalent
 from pathlift.testing.strategies import graphs
 from pathlift.verbs.compare import compare
 
-
 PADDED = """
     %x = Input : f32[1, 1]
     %w = Param {value=[[0.75, 0.25]]} : f32[1, 2]
