@@ -7,6 +7,7 @@ column (j, k, m) meet where i = j and l = m. Its non-zeros are an array of shape
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -91,7 +92,7 @@ def chain(patterns: Iterable[Pattern]) -> tuple[Pattern, ...]:
     for p in found:
         if min(p) < 1:
             raise UsageError("0461", f"pattern {p} holds a number below 1")
-    for p, q in zip(found, found[1:], strict=False):
+    for p, q in itertools.pairwise(found):
         if p.cols != q.rows:
             raise UsageError("0462", f"patterns {p} and {q} do not multiply: {p.cols} columns meet {q.rows} rows")
     return found
