@@ -16,6 +16,7 @@ from onnx import FunctionProto, GraphProto, ModelProto, ValueInfoProto, helper
 from pathlift.frontend.emit import Emitted, emit
 from pathlift.frontend.emit.tensors import external, nbytes, streamed, whole
 from pathlift.frontend.emit.values import value_info
+from pathlift.frontend.ks_function import DOMAIN, VERSION, ks_function
 from pathlift.frontend.wire import Part, field, join, part
 from pathlift.ir.errors import OutputError, UsageError
 from pathlift.ir.files import replacing
@@ -27,6 +28,7 @@ MAX_MESSAGE = 2**31 - 1
 MAX_INLINE = MAX_MESSAGE - 2**26
 """Bytes of a file that holds its weights: leaves room for what tools add to a model."""
 _NAMES, _METADATA_IR = ("producer_name", "producer_version", "domain", "doc_string"), 10
+_FUNCTIONS_IR = 8
 
 
 def to_onnx(graph: Graph) -> ModelProto:
@@ -123,13 +125,22 @@ def _split(graph: Graph) -> tuple[ModelProto, dict[str, Param]]:
     helper.set_model_props(proto, dict(info.graph_metadata))
     opsets = _opsets(graph, emitted)
     imports = [helper.make_opsetid(domain, version) for domain, version in opsets.items()]
-    model = helper.make_model(proto, opset_imports=imports, ir_version=_ir_version(info, opsets))
+    model = helper.make_model(proto, opset_imports=imports, ir_version=_ir_version(info, opsets, emitted))
     for name in _NAMES:
         setattr(model, name, info.properties.get(name, ""))
-    model.functions.extend(map(FunctionProto.FromString, info.functions))
+    model.functions.extend(_functions(info, emitted))
     model.model_version = int(info.properties.get("model_version", 0))
     helper.set_model_props(model, dict(info.metadata))
     return model, dict(_initializers(graph, emitted))
+
+
+def _functions(info: ModelInfo, emitted: Emitted) -> Iterator[FunctionProto]:
+    kept = list(map(FunctionProto.FromString, info.functions))
+    taken = {function.name for function in kept if function.domain == DOMAIN}
+    for name in sorted(emitted.functions):
+        if name not in taken:
+            yield ks_function(name, emitted.opset)
+    yield from kept
 
 
 def _inputs(graph: Graph, emitted: Emitted) -> Iterator[ValueInfoProto]:
@@ -166,10 +177,13 @@ def _opsets(graph: Graph, emitted: Emitted) -> Mapping[str, int]:
     for _, node in graph.nx.nodes(data="node"):
         if node.op == "Opaque" and (domain := str(node.attrs.get("domain", ""))):
             opsets.setdefault(domain, int(node.attrs.get("version", 0)) or 1)
+    if emitted.functions:
+        opsets.setdefault(DOMAIN, VERSION)
     return opsets
 
 
-def _ir_version(info: ModelInfo, opsets: Mapping[str, int]) -> int:
+def _ir_version(info: ModelInfo, opsets: Mapping[str, int], emitted: Emitted) -> int:
     """Return the model's own IR version, raised to what its opset asks for; IR 3 made every weight an input."""
+    oldest = _FUNCTIONS_IR if emitted.functions else 4
     known = [helper.make_opsetid("", opsets[""])]
-    return max(4, info.ir_version or _METADATA_IR, helper.find_min_ir_version_for(known))
+    return max(oldest, info.ir_version or _METADATA_IR, helper.find_min_ir_version_for(known))

@@ -10,57 +10,10 @@ from typing import TYPE_CHECKING
 from pathlift.ir import dims as D
 from pathlift.ir.errors import GraphError
 from pathlift.ir.primitives import View
-from pathlift.ir.types import DTYPES, Dim, Dims
+from pathlift.ir.types import DTYPES, Dims
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-@dataclass(frozen=True)
-class Reshape(View):
-    """Reinterpret in row-major order; in `target`, 0 copies the input's extent and −1 is inferred."""
-
-    target: tuple[int, ...]
-
-    def shape(self, *xs: Dims) -> Dims:
-        return D.reshaped(xs[0], self.target)
-
-    def __call__(self, *xs: Tensor) -> Tensor:
-        (x,) = xs
-        return x.reshape([x.shape[i] if t == 0 and i < x.ndim else t for i, t in enumerate(self.target)])
-
-
-@dataclass(frozen=True)
-class Flatten(View):
-    """Flatten to two axes: those before `axis`, and the rest."""
-
-    axis: int
-
-    def shape(self, *xs: Dims) -> Dims:
-        (x,) = xs
-        axis = D.axis(self.axis, len(x)) if self.axis < len(x) else self.axis
-        if axis > len(x):
-            raise GraphError("0536", f"axis {axis} is out of range for flattening {len(x)} axes")
-        return _product(x[:axis]), _product(x[axis:])
-
-    def __call__(self, *xs: Tensor) -> Tensor:
-        (x,) = xs
-        axis = self.axis + x.ndim if self.axis < 0 else self.axis
-        return x.reshape(x.shape[:axis].numel(), x.shape[axis:].numel())
-
-
-def _product(dims: Dims) -> Dim:
-    product: Dim = 1
-    for d in dims:
-        if d == 0 or product == 0:
-            return 0
-        if product == 1:
-            product = d
-        elif d != 1:
-            product = product * d if isinstance(product, int) and isinstance(d, int) else None
-            if product is None:
-                return None
-    return product
 
 
 @dataclass(frozen=True)

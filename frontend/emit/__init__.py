@@ -15,7 +15,7 @@ import importlib
 
 from pathlift.frontend.emit.writer import EMISSIONS, Emitted, emit
 
-for _family in ("linear", "pointwise", "pooling", "structure", "opaque"):
+for _family in ("linear", "kronecker", "pointwise", "pooling", "structure", "opaque"):
     importlib.import_module(f"pathlift.frontend.emit.{_family}")
 
 __all__ = ["EMISSIONS", "Emitted", "emit"]

@@ -8,7 +8,8 @@ from onnx import NodeProto
 
 from pathlift.frontend.emit.versions import carried
 from pathlift.frontend.emit.writer import Site, emits, mentioned, without_trailing
-from pathlift.frontend.protos import subgraphs
+from pathlift.frontend.ks_function import DOMAIN, NAMES
+from pathlift.frontend.protos import nested, subgraphs
 
 
 @emits("Opaque")
@@ -29,6 +30,7 @@ def opaque(
     own = at.writer.graph.info.opsets.get("", at.opset)
     written = carried(node, version or own if not domain else own, at.opset, at.writer.fresh)
     at.writer.emitted.nodes.extend(written)
+    at.writer.emitted.functions.update(n.op_type for n in nested(written) if n.domain == DOMAIN and n.op_type in NAMES)
 
 
 def _rename(node: NodeProto, names: Mapping[str, str]) -> None:

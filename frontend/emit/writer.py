@@ -47,6 +47,8 @@ class Emitted:
         The ONNX name of every value.
     overridable
         Names of the parameters that are graph inputs too.
+    functions
+        Names of our own functions that are called.
     """
 
     opset: int
@@ -54,6 +56,7 @@ class Emitted:
     constants: dict[str, Array] = field(default_factory=dict)
     names: dict[Value, str] = field(default_factory=dict)
     overridable: frozenset[str] = frozenset()
+    functions: set[str] = field(default_factory=set)
 
 
 def emit(graph: Graph) -> Emitted:

@@ -17,6 +17,7 @@ for _family in (
     "convolution",
     "expand",
     "indexing",
+    "kronecker",
     "linear",
     "masks",
     "normalization",

@@ -187,9 +187,9 @@ class Lowerer:
 
     def _lower(self, view: OnnxNode) -> tuple[Operand, ...]:
         domain, op_type = view.node.domain, view.op_type
-        if domain:
+        rule = LOWERINGS.get(f"{domain}.{op_type}" if domain else op_type)
+        if rule is None and domain:
             raise Refusal(f"no path-lifting semantics for {op_type} of domain {domain}")
-        rule = LOWERINGS.get(op_type)
         if rule is None:
             raise Refusal(REASONS.get(op_type, f"no path-lifting semantics for {op_type}"))
         view.require(rule.takes)

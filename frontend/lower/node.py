@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir
+from onnx import FunctionProto
 
 from pathlift.frontend.fold import Constant, check_size, computed
 from pathlift.frontend.lower.registry import Refusal, Takes
@@ -128,6 +129,11 @@ class OnnxNode:
         if slot is None or self.optional(slot) is None:
             return None
         return self.settled(slot, f"its {name} are computed from data")
+
+    def calls(self, accepts: Callable[[FunctionProto], bool]) -> bool:
+        """Whether the function that the node calls is accepted; one that the file does not define is."""
+        function = self.lowerer.model.functions.get(self.node.op_identifier())
+        return function is None or accepts(onnx_ir.to_proto(function))
 
     def producer(self, slot: int) -> OnnxNode | None:
         """Return the ONNX node that computes an operand; ``None`` if it is an input or a constant."""

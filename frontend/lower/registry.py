@@ -41,7 +41,7 @@ REASONS: dict[str, str] = {}
 
 
 def lowering(*op_types: str, takes: Takes = "real") -> Callable[[Lowering], Lowering]:
-    """Register the decorated function as the lowering of these operators of ONNX's default domain.
+    """Register the decorated function as the lowering of these operators; ``domain.Op`` if the domain is not ONNX's.
 
     It returns one operand per output of the ONNX node, or raises `Refusal`.
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 import onnx_ir
 
+from pathlift.frontend.ks_function import is_ks_function
 from pathlift.frontend.protos import foreign
 from pathlift.frontend.provenance import origin
 from pathlift.frontend.types import numpy_dtype
@@ -47,6 +48,7 @@ def info_of(model: onnx_ir.Model) -> ModelInfo:
         "model_version": model.model_version,
         "doc_string": model.doc_string,
     }
+    functions = map(onnx_ir.to_proto, model.functions.values())
     return ModelInfo(
         name=model.graph.name or "graph",
         doc=model.graph.doc_string or "",
@@ -55,5 +57,5 @@ def info_of(model: onnx_ir.Model) -> ModelInfo:
         properties=MappingProxyType({k: str(v) for k, v in properties.items() if v}),
         metadata=MappingProxyType(dict(model.metadata_props)),
         graph_metadata=MappingProxyType(dict(model.graph.metadata_props)),
-        functions=tuple(onnx_ir.to_proto(f).SerializeToString(deterministic=True) for f in model.functions.values()),
+        functions=tuple(f.SerializeToString(deterministic=True) for f in functions if not is_ks_function(f)),
     )

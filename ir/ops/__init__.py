@@ -11,7 +11,7 @@ import importlib
 
 from pathlift.ir.ops.registry import OPS, Op
 
-for _family in ("linear", "pointwise", "pooling", "structure", "normalization", "nonlinear"):
+for _family in ("linear", "pointwise", "kronecker", "pooling", "structure", "normalization", "nonlinear"):
     importlib.import_module(f"pathlift.ir.ops.{_family}")
 
 __all__ = ["OPS", "Op"]

@@ -6,6 +6,7 @@ from pathlift.ir import views
 from pathlift.ir.algebra import Algebra, T
 from pathlift.ir.errors import GraphError
 from pathlift.ir.ops.registry import Ints, op
+from pathlift.ir.reshapes import Flatten, Reshape
 
 
 @op("Identity")
@@ -23,13 +24,13 @@ def cast(alg: Algebra[T], x: T, *, to: str) -> T:
 @op("Reshape")
 def reshape(alg: Algebra[T], x: T, *, shape: Ints) -> T:
     """Row-major reshape; 0 copies the input's extent, −1 is inferred."""
-    return alg.move((x,), views.Reshape(shape))
+    return alg.move((x,), Reshape(shape))
 
 
 @op("Flatten")
 def flatten(alg: Algebra[T], x: T, *, axis: int = 1) -> T:
     """Two axes: those before axis, and the rest."""
-    return alg.move((x,), views.Flatten(axis))
+    return alg.move((x,), Flatten(axis))
 
 
 @op("Transpose")

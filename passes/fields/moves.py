@@ -12,6 +12,7 @@ import torch
 from pathlift.ir import dims as D
 from pathlift.ir import views as V
 from pathlift.ir.primitives import View
+from pathlift.ir.reshapes import Reinterpretation
 from pathlift.passes.fields.field import Field, Labels, joint
 from pathlift.passes.fields.scaled import Scaled, common_integer
 
@@ -23,9 +24,8 @@ def move(v: View, xs: Sequence[Field]) -> Field:
     return Field.plain(x.expanded().value.moved(v))
 
 
-@move.register(V.Reshape)
-@move.register(V.Flatten)
-def _(v: V.Reshape | V.Flatten, xs: Sequence[Field]) -> Field:
+@move.register
+def _(v: Reinterpretation, xs: Sequence[Field]) -> Field:
     (x,) = xs
     shape = [n for n in v.shape(x.shape) if isinstance(n, int)]
     kept = {i: j for i in range(x.rank) if x.labels[i] is not None and (j := _same_axis(x.shape, shape, i)) is not None}

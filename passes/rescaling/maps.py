@@ -13,6 +13,7 @@ from pathlift.ir import dims as D
 from pathlift.ir import views as V
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.primitives import View
+from pathlift.ir.reshapes import Reinterpretation
 from pathlift.ir.types import Array, Dim, Dims
 
 
@@ -133,9 +134,8 @@ def _joined(xs: Sequence[CellMap], axis: int) -> Array:
     return np.concatenate([np.broadcast_to(p, (*rest[:axis], p.shape[axis], *rest[axis + 1 :])) for p in parts], axis)
 
 
-@move.register(V.Reshape)
-@move.register(V.Flatten)
-def _(v: V.Reshape | V.Flatten, xs: Sequence[CellMap]) -> CellMap:
+@move.register
+def _(v: Reinterpretation, xs: Sequence[CellMap]) -> CellMap:
     (x,) = xs
     dims = v.shape(x.dims)
     shape: list[int] = []

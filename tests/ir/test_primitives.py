@@ -15,6 +15,7 @@ from pathlift.ir.errors import GraphError
 from pathlift.ir.maps import AveragePool, Contract, Conv, ConvTranspose, Reduce
 from pathlift.ir.primitives import LinearMap
 from pathlift.ir.resample import COORDINATES, Resample
+from pathlift.ir.reshapes import Flatten, Reshape
 from pathlift.ir.selections import Extremum, Sort, WindowMax
 
 RNG = np.random.default_rng(0)
@@ -65,7 +66,7 @@ def refused_by_onnxruntime(run):
 def test_views_against_numpy():
     x = tensor(2, 3, 4)
     n = x.numpy()
-    check(views.Reshape((0, -1)), n.reshape(2, 12), x)
+    check(Reshape((0, -1)), n.reshape(2, 12), x)
     check(views.Transpose((2, 0, 1)), n.transpose(2, 0, 1), x)
     check(views.Unsqueeze((0, -1)), n[None, ..., None], x)
     check(views.Squeeze((0, -1)), n, x[None, ..., None])
@@ -76,7 +77,7 @@ def test_views_against_numpy():
     check(views.Expand((5, 1, 1, 4)), np.broadcast_to(n, (5, 2, 3, 4)), x)
     check(views.Tile((2, 1, 3)), np.tile(n, (2, 1, 3)), x)
     for axis in range(-3, 4):
-        check(views.Flatten(axis), n.reshape(int(np.prod(n.shape[: axis % 3 if axis < 0 else axis])), -1), x)
+        check(Flatten(axis), n.reshape(int(np.prod(n.shape[: axis % 3 if axis < 0 else axis])), -1), x)
     for part, expected in zip(views.split_slices(1, (2, 1)), np.split(n, [2], 1), strict=True):
         check(part, expected, x)
     assert views.split_slices(0, (1, 2))[0].shape(("N",)) == (1,)

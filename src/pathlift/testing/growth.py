@@ -171,6 +171,11 @@ def step(
     return register
 
 
+def is_vector(g: Growth, x: Value) -> bool:
+    """Whether a value has a batch axis and one of features."""
+    return len(g.shape(x)) == 1
+
+
 def is_map(g: Growth, x: Value) -> bool:
     """Whether a value has a channel axis and 1 to 3 spatial axes."""
     return 2 <= len(g.shape(x)) <= 4

@@ -7,5 +7,5 @@ from __future__ import annotations
 
 import importlib
 
-for _family in ("pointwise", "linear", "pooling", "structure", "nonlinear"):
+for _family in ("pointwise", "linear", "kronecker", "pooling", "structure", "nonlinear"):
     importlib.import_module(f"pathlift.testing.steps.{_family}")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pathlift.testing.unroll import linear, selections, structure
+from pathlift.testing.unroll import kronecker, linear, selections, structure
 from pathlift.testing.unroll.net import Net, Number, Signal
 
 __all__ = ["RULES", "Net", "Number", "Signal"]
 
-RULES = linear.RULES | selections.RULES | structure.RULES
+RULES = linear.RULES | kronecker.RULES | selections.RULES | structure.RULES

@@ -1,0 +1,39 @@
+"""Kronecker-sparse maps, edge by edge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pathlift.testing.unroll.net import Ints, Net, Signal
+from pathlift.testing.unroll.selections import RULES as ACTIVATIONS
+
+
+def _ks_linear(
+    net: Net,
+    x: Signal,
+    w: Signal,
+    b: Signal | None = None,
+    *,
+    pattern: Ints,
+    feature_major: bool = False,
+    activation: str = "",
+) -> Signal:
+    weights, (blocks, rows, cols, stride) = net.weights(w), pattern
+    if feature_major:
+        x = x.view(np.transpose)
+    y = net.create((*x.shape[:-1], blocks * rows * stride))
+    for *lead, i, m, p, k in np.ndindex(*x.shape[:-1], blocks, stride, rows, cols):
+        source, target = (i * cols + k) * stride + m, (i * rows + p) * stride + m
+        net.edge(x, (*lead, source), y, (*lead, target), weights[i, m, p, k])
+    if b is not None:
+        for at in np.ndindex(*y.shape):
+            net.graph.add_edge(net.ONE, int(y.ids[at]), weight=net.weights(b)[at[-1]])
+    if activation:
+        y = ACTIVATIONS[activation](net, y)
+    return y.view(np.transpose) if feature_major else y
+
+
+RULES: dict[str, Callable[..., Any]] = {"KSLinear": _ks_linear}
