@@ -74,6 +74,7 @@ def test_same_as_onnxruntime(name: str, version: int) -> None:
         "HardSwish": 14,
         "Gelu": 20,
         "Gelu/tanh": 20,
+        "KSLinear/gelu": 20,
     }
     assert opset(graph) == max(version, needed.get(name, 13))
     check(name, graph)
@@ -107,7 +108,7 @@ YOUNG_BF16 = {
     "HardSigmoid",
     "HardSwish",
 }
-YOUNG_BF16 |= {"LeakyRelu", "PRelu", "ReduceMax", "ReduceMin", "Softplus", "Softsign"}
+YOUNG_BF16 |= {"KSLinear", "LeakyRelu", "PRelu", "ReduceMax", "ReduceMin", "Softplus", "Softsign"}
 
 
 @pytest.mark.parametrize("dtype", ["f16", "f64"])
@@ -150,8 +151,9 @@ def test_round_trip(name: str, version: int) -> None:
         assert str(read).partition("\n")[2] == str(graph).partition("\n")[2]
 
 
-# Loading prefers other words for the same: axes that count from the front, Relu, letters, reasons.
+# Loading prefers other words for the same: axes that count from the front, Relu, letters, reasons, no epilogues.
 SPELLED_ANEW = {"Einsum", "ReduceSum", "Clip/relu", "TopK", "Opaque"}
+SPELLED_ANEW |= {f"KSLinear/{variant}" for variant in ("bias", "blocks", "feature_major", "gelu")}
 
 
 # Linear layers.
