@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -65,17 +65,64 @@ def pattern_of(factor: Array) -> Pattern:
 
 
 def parse_patterns(text: str) -> tuple[Pattern, ...]:
-    """Read ``(a,b,c,d)(a,b,c,d)…``, the factors of a matrix product from left to right.
+    """Read ``(a,b,c,d)(a,b,c,d)…``.
 
     Raises
     ------
     UsageError
-        If the text is no such list, a number is 0, or neighbouring factors do not multiply.
+        If the text is no such list, or a number is 0.
     """
     if not _PATTERNS.fullmatch(text):
-        raise UsageError("0460", f"{text!r} is no list of patterns", hint="for example (2,48,192,1)(1,192,48,2)")
+        raise UsageError("0460", f"{text!r} is no list of patterns", hint="for example (1,192,48,2)(2,48,192,1)")
     numbers = [int(n) for n in _NUMBER.findall(text)]
-    return chain(Pattern(*numbers[i : i + 4]) for i in range(0, len(numbers), 4))
+    patterns = tuple(Pattern(*numbers[i : i + 4]) for i in range(0, len(numbers), 4))
+    for p in patterns:
+        chain([p])
+    return patterns
+
+
+def oriented(patterns: Iterable[Pattern], rows: int, cols: int) -> tuple[Pattern, ...]:
+    """Bring patterns into the order of a matrix product of this shape.
+
+    Papers list factors as they multiply, or as they are applied to the input. The sizes tell which; where both fit, the
+    order is taken in which the factors are chainable, and the one given if neither or both are.
+
+    Raises
+    ------
+    UsageError
+        If they multiply to this shape in neither order.
+    """
+    given = tuple(patterns)
+    fitting = [p for p in (given, given[::-1]) if _multiplies(p) and (p[0].rows, p[-1].cols) == (rows, cols)]
+    if not fitting:
+        found = chain(given[::-1] if _multiplies(given[::-1]) else given)
+        sizes = f"{found[0].rows}×{found[-1].cols}"
+        raise UsageError("0463", f"{_text(given)} is {sizes}, and does not fit a matrix of {rows}×{cols}")
+    return max(fitting, key=is_chainable)
+
+
+def is_chainable(patterns: Sequence[Pattern]) -> bool:
+    """Whether the supports of neighbouring factors split into blocks that are products of rank r.
+
+    For K₁ of pattern (a₁, b₁, c₁, d₁) and K₂ of (a₂, b₂, c₂, d₂): a₁ | a₂, d₂ | d₁, and a₁·c₁/a₂ = b₂·d₂/d₁ = r is an
+    integer (Le, Zheng, Riccietti, Gribonval, arXiv 2411.04506, Definition 4.1).
+    """
+    return all(rank_between(p, q) is not None for p, q in itertools.pairwise(patterns))
+
+
+def rank_between(p: Pattern, q: Pattern) -> int | None:
+    """Return r, as in `is_chainable`; ``None`` if two factors are not chainable."""
+    fits = q.a % p.a == 0 and p.d % q.d == 0 and p.a * p.c % q.a == 0 and q.b * q.d % p.d == 0
+    r = p.a * p.c // q.a
+    return r if fits and r == q.b * q.d // p.d else None
+
+
+def _multiplies(patterns: Sequence[Pattern]) -> bool:
+    return all(p.cols == q.rows for p, q in itertools.pairwise(patterns))
+
+
+def _text(patterns: Iterable[Pattern]) -> str:
+    return "".join(map(str, patterns))
 
 
 def chain(patterns: Iterable[Pattern]) -> tuple[Pattern, ...]:
@@ -88,7 +135,7 @@ def chain(patterns: Iterable[Pattern]) -> tuple[Pattern, ...]:
     """
     found = tuple(patterns)
     if not found:
-        raise UsageError("0460", "no pattern is given", hint="for example (2,48,192,1)(1,192,48,2)")
+        raise UsageError("0460", "no pattern is given", hint="for example (1,192,48,2)(2,48,192,1)")
     for p in found:
         if min(p) < 1:
             raise UsageError("0461", f"pattern {p} holds a number below 1")

@@ -1,0 +1,1 @@
+"""Kronecker-sparse layers: found, fitted, and laid out."""
