@@ -19,7 +19,7 @@ from pathlift.passes.random_rescale import RandomRescale
 from pathlift.testing import execute
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-NORMS = ("l1", "l2")
+NORMS = ("l1", "l2", "balanced", "path-conditioned")
 SPARSITIES = (0.4, 0.6, 0.8)
 OCTAVES = 5
 RESULTS = Path(__file__).parent / "results" / "pruning_after_rescaling"

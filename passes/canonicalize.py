@@ -11,13 +11,17 @@ from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array, float_limits, is_float
 from pathlift.passes.base import Effect, Rewritten, Transform
+from pathlift.passes.rescaling.balanced import balanced_form
 from pathlift.passes.rescaling.factors import Factors
-from pathlift.passes.rescaling.normal_form import normal_form
+from pathlift.passes.rescaling.normal_form import NormalForm, normal_form
+from pathlift.passes.rescaling.path_conditioned import Shape, path_conditioned_form
 from pathlift.passes.rescaling.rescaled import rescaled
 from pathlift.passes.rescaling.symmetry import Symmetry
 
 SETTLED = 32
 """A network whose factors are all within so many roundings of 1 is in canonical form already."""
+_SLACK = 1e-6
+"""Octaves by which a factor may exceed a power of two and still be rounded to it: factors are found by computation."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,7 @@ class Canonicalize(Transform):
 
     norm: str = "l1"
     exact: bool = False
+    shape: Shape = ()
 
     def run(self, graph: Graph) -> Rewritten:
         """Rescale the neurons of a graph.
@@ -42,31 +47,36 @@ class Canonicalize(Transform):
         Raises
         ------
         UsageError
-            If there is no such norm.
+            If there is no such norm; for ``path-conditioned``, if an extent is missing.
         InvalidModelError
             If a weight is NaN or infinite.
         UnsupportedError
-            When a weight is read that its format cannot hold.
+            For ``path-conditioned``, if a node has no exact rule; for all, when a weight is read that its format cannot
+            hold.
         """
-        form = normal_form(graph, _exponent(self.norm))
+        form = _form(graph, self.norm, self.shape)
         found, factors = form.symmetry, form.factors
         if self.exact:
-            factors = factors.rounded()
+            factors = factors.rounded(_SLACK)
         if _settled(factors, found):
             factors = Factors.of(np.ones(found.count + 1))
         return rescaled(graph, found, factors, lift=form.lift)
 
 
-def _exponent(norm: str) -> float:
-    """Read ``l1``, ``l2`` or ``lq:Q``."""
+def _form(graph: Graph, norm: str, shape: Shape) -> NormalForm:
+    """Read ``l1``, ``l2``, ``lq:Q``, ``balanced`` or ``path-conditioned``."""
+    if norm == "balanced":
+        return balanced_form(graph)
+    if norm == "path-conditioned":
+        return path_conditioned_form(graph, shape)
     try:
         q = float({"l1": "1", "l2": "2"}.get(norm, norm.removeprefix("lq:")))
     except ValueError:
         q = 0.0
     if not (norm in ("l1", "l2") or norm.startswith("lq:")) or not 1e-3 <= q <= 1e3:
-        hint = "l1, l2, or lq:Q with Q between 0.001 and 1000"
+        hint = "l1, l2, lq:Q with Q between 0.001 and 1000, balanced, or path-conditioned"
         raise UsageError("0450", f"there is no norm {norm!r}", hint=hint)
-    return q
+    return normal_form(graph, q)
 
 
 def _settled(factors: Factors, found: Symmetry) -> bool:

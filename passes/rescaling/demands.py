@@ -15,15 +15,19 @@ _NONE: Array = np.full((), PINNED)
 
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """A factor per element: that of `times` divided by that of `over`, arrays of cells that broadcast to the tensor."""
+    """A factor per element: that of `times` divided by that of `over`, arrays of cells that broadcast to the tensor.
+
+    A parameter that divides (`divides`) is that way round a weight from the neurons `times` to the neurons `over`.
+    """
 
     times: Array = field(default_factory=lambda: _NONE)
     over: Array = field(default_factory=lambda: _NONE)
+    divides: bool = False
 
     @property
     def inverse(self) -> Scale:
         """1 over this."""
-        return Scale(self.over, self.times)
+        return Scale(self.over, self.times, not self.divides)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +62,13 @@ class Demands:
         """Demand that a constant be multiplied by a scale."""
         if 0 in c.shape:
             return
-        s = Scale(self._fitted(s.times, c.shape), self._fitted(s.over, c.shape))
+        s = Scale(self._fitted(s.times, c.shape), self._fitted(s.over, c.shape), s.divides)
         first, *rest = c.parts or (c,)
         if c.rule == "leaf":
             assert c.param is not None
             self.uses.append(Use(c.param, c.name, node, s))
         elif c.rule == "laid":
-            self.demand(first, Scale(s.times.reshape(-1), s.over.reshape(-1)), node)
+            self.demand(first, Scale(s.times.reshape(-1), s.over.reshape(-1), s.divides), node)
         elif c.rule == "sum":
             for part in c.parts:
                 self.demand(part, s, node)
@@ -95,4 +99,4 @@ class Demands:
         """Divide scales; what does not cancel is tied until it does."""
         if s.times.shape != known.times.shape or not (s.times == known.times).all():
             self.cells.tie(s.times, known.times)
-        return Scale(known.over, s.over)
+        return Scale(known.over, s.over, s.divides)

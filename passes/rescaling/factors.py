@@ -45,14 +45,21 @@ class Factors:
         m[lost], exponents[lost] = 0.5, 1
         return cls(m, exponents, lost)
 
+    @classmethod
+    def exp(cls, z: Array, dead: Array | None = None) -> Factors:
+        """Return exp(z), whatever the size of z."""
+        logs = z / np.log(2)
+        whole = np.floor(logs)
+        return cls.of(np.exp2(logs - whole), whole.astype(np.int64), dead)
+
     def log2(self) -> Array:
         """Binary logarithms."""
         logs: Array = np.log2(self.m) + self.e
         return logs
 
-    def rounded(self) -> Factors:
-        """The powers of two just above."""
-        return Factors(np.full_like(self.m, 0.5), np.where(self.m > 0.5, self.e + 1, self.e), self.dead)
+    def rounded(self, slack: float = 0.0) -> Factors:
+        """The powers of two just above; those within `slack` octaves above one stay at it."""
+        return Factors(np.full_like(self.m, 0.5), np.where(self.m > 0.5 * 2**slack, self.e + 1, self.e), self.dead)
 
     def times(self, other: Factors) -> Factors:
         """Apply one after the other."""
@@ -65,7 +72,7 @@ class Factors:
 
     def changes(self, s: Scale) -> bool:
         """Whether a parameter of this scale is changed."""
-        if self.dead[s.times].any() or self.dead[s.over].any():
+        if self._dead(s.times, s).any() or self._dead(s.over, s).any():
             return True
         for x in (self.m, self.e):
             a, b = x[s.times], x[s.over]
@@ -94,14 +101,23 @@ class Factors:
             _check_range(old, new, use)
         return result
 
+    def multiplied(self, use: Use) -> Array:
+        """Return the values of a parameter after the rescaling, in float64."""
+        return self._multiplied(use.param.numpy().astype(np.float64), use.scale)
+
+    def _dead(self, classes: Array, s: Scale) -> Array:
+        """Whether weights of these classes become 0; never those that divide."""
+        gone: Array = np.zeros(classes.shape, bool) if s.divides else self.dead[classes]
+        return gone
+
     def _multiplied(self, values: Array, s: Scale) -> Array:
-        e = self.e[s.times], self.e[s.over]
+        e, gone = (self.e[s.times], self.e[s.over]), (self._dead(s.times, s), self._dead(s.over, s))
         if all(abs(x).max(initial=0) <= _MODERATE for x in e):
             factors = np.ldexp(self.m[s.times], e[0]), np.ldexp(1 / self.m[s.over], -e[1])
-            values *= np.where(self.dead[s.times], 0.0, factors[0])
-            values *= np.where(self.dead[s.over], 0.0, factors[1])
+            values *= np.where(gone[0], 0.0, factors[0])
+            values *= np.where(gone[1], 0.0, factors[1])
             return values
-        values *= np.where(self.dead[s.times] | self.dead[s.over], 0.0, self.m[s.times] / self.m[s.over])
+        values *= np.where(gone[0] | gone[1], 0.0, self.m[s.times] / self.m[s.over])
         with np.errstate(over="ignore", under="ignore"):
             exact: Array = np.ldexp(values, np.clip(e[0] - e[1], -4000, 4000))
         return exact
@@ -115,7 +131,8 @@ def _parts(shape: tuple[int, ...], s: Scale) -> Iterator[tuple[slice | tuple[()]
     step = max(1, _CHUNK * shape[0] // int(np.prod(shape)))
     for start in range(0, shape[0], step):
         rows = slice(start, start + step)
-        yield rows, Scale(*(x[rows] if x.ndim and x.shape[0] > 1 else x for x in (s.times, s.over)))
+        times, over = (x[rows] if x.ndim and x.shape[0] > 1 else x for x in (s.times, s.over))
+        yield rows, Scale(times, over, s.divides)
 
 
 def _check_range(old: Array, new: Array, use: Use) -> None:

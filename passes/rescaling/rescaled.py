@@ -53,12 +53,13 @@ class Rescaling(Witness):
             size = max(1, a.value.size)
             where = np.unravel_index(np.arange(0, size, -(-size // _SAMPLE)), a.value.shape or (1,))
             times, over = (np.broadcast_to(x, a.value.shape or (1,))[where] for x in (use.scale.times, use.scale.over))
-            self._check_values(a.names[0], _flat(a.value)[where], _flat(b.value)[where], times, over)
+            dead = self.factors.dead & (not use.scale.divides)
+            self._check_values(a.names[0], _flat(a.value)[where], _flat(b.value)[where], times, over, dead)
 
-    def _check_values(self, name: str, old: Array, new: Array, times: Array, over: Array) -> None:
+    def _check_values(self, name: str, old: Array, new: Array, times: Array, over: Array, dead: Array) -> None:
         """Compare in logarithms: nothing over- or underflows there."""
         f = self.factors
-        gone = f.dead[times] | f.dead[over]
+        gone = dead[times] | dead[over]
         if (new[gone] != 0).any() or ((old == 0) & (new != 0)).any() or (np.sign(old) * np.sign(new) < 0).any():
             raise WitnessError("0804", f"{name!r} is not rescaled by its factors")
         kept = (old != 0) & (new != 0)

@@ -148,7 +148,7 @@ def _numbered(ties: Ties, tied: Mapping[str, int]) -> Symmetry:
     class_of = numbers[roots]
 
     def classes(s: Scale) -> Scale:
-        return Scale(class_of[s.times], class_of[s.over])
+        return Scale(class_of[s.times], class_of[s.over], s.divides)
 
     uses = tuple(Use(u.param, u.name, u.node, classes(u.scale)) for u in ties.demands.uses)
     read = np.unique(np.concatenate([u.scale.over.reshape(-1) for u in ties.demands.uses] or [class_of[:0]]))

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
+import pytest
+
 from pathlift.ir.graph import Graph
 from pathlift.ir.text import parse_graph
 from pathlift.passes.canonicalize import Canonicalize
 from pathlift.passes.random_rescale import RandomRescale
+from pathlift.passes.rescaling.symmetry import symmetry
 from pathlift.testing import assert_equivalent
+from pathlift.testing.rescaling import in_float64
 from pathlift.testing.strategies import graphs
+from pathlift.testing.symmetry_oracle import rescaling_equations
 from pathlift.verbs.compare import compare
 
 PADDED = """
@@ -36,3 +42,35 @@ def test_a_rescaled_copy_computes_the_same_and_is_recognized(check_law: Callable
         assert compare(graph, copy, tolerance=1e-4).exit_code == 0
 
     check_law(law, graphs())
+
+
+@pytest.mark.parametrize("norm", ["l1", "l2", "balanced", "path-conditioned"])
+def test_copies_have_one_canonical_form(norm: str, check_law: Callable[..., None]) -> None:
+    def law(graph: Graph) -> None:
+        graph = in_float64(graph)
+        first = Canonicalize(norm=norm).run(graph).graph
+        assert_equivalent(graph, first, rtol=1e-9, trials=1)
+        second = Canonicalize(norm=norm).run(RandomRescale(seed=1, octaves=4).run(graph).graph).graph
+        for key in first.params:
+            a, b = (g[key].value.numpy() for g in (first, second))  # type: ignore[union-attr]
+            if a.dtype.kind == "f":
+                np.testing.assert_allclose(b, a, rtol=1e-7, atol=1e-9 * np.abs(a).max(initial=0.0))
+
+    check_law(law, graphs(homogeneous=True))
+
+
+def test_classes_are_the_symmetries_that_scalar_neurons_have(check_law: Callable[..., None]) -> None:
+    def law(graph: Graph) -> None:
+        found, equations = symmetry(graph), rescaling_equations(graph)
+        logs = np.zeros((int(sum(n.size for n in equations.numbers.values())), found.count))
+        for use in found.uses:
+            numbers = equations.numbers.get(id(use.param))
+            if numbers is None:
+                continue
+            for h in range(1, found.count + 1):
+                ratio = (use.scale.times == h).astype(float) - (use.scale.over == h)
+                logs[numbers.reshape(-1), h - 1] = np.broadcast_to(ratio, numbers.shape).reshape(-1)
+        assert equations.hold_for(logs)
+        assert np.linalg.matrix_rank(logs[equations.used]) <= equations.dimension()
+
+    check_law(law, graphs(homogeneous=True, max_nodes=6, batch=1))

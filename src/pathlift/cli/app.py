@@ -147,10 +147,21 @@ def export(
 @verb(render_rescaling.canonicalize)
 def canonicalize(
     model: Model,
-    norm: Annotated[str, typer.Option("--norm", metavar="NORM", help="l1, l2, or lq:Q.")] = "l1",
+    norm: Annotated[
+        str, typer.Option("--norm", metavar="NORM", help="l1, l2, lq:Q, balanced, or path-conditioned.")
+    ] = "l1",
     exact: Annotated[
         bool, typer.Option("--exact", help="By powers of two: outputs stay the same to the last bit.")
     ] = False,
+    shape: Annotated[
+        str | None,
+        typer.Option(
+            "--shape",
+            metavar="NAME=SIZE,...",
+            help="Fill in symbolic dimensions, for path-conditioned.",
+            show_default=False,
+        ),
+    ] = None,
     output: Output = None,
     force: Force = False,
     memory_limit: MemoryLimit = "8GB",
@@ -165,6 +176,7 @@ def canonicalize(
         model,
         norm=norm,
         exact=exact,
+        shape=parse.extents(shape) if shape is not None else None,
         output=output,
         force=force,
         memory_limit=parse.size(memory_limit),

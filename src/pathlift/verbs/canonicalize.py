@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import MEMORY_LIMIT
 from pathlift.verbs.result import Result
-from pathlift.verbs.source import Model, open_model
+from pathlift.verbs.source import Model, extents, open_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,7 @@ def canonicalize(
     *,
     norm: str = "l1",
     exact: bool = False,
+    shape: Mapping[str, int] | None = None,
     output: str | os.PathLike[str] | None = None,
     force: bool = False,
     memory_limit: int = MEMORY_LIMIT,
@@ -73,9 +75,13 @@ def canonicalize(
     model
         A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed).
     norm
-        ``l1``, ``l2`` or ``lq:Q``: every neuron's paths from the inputs have Lq-norm 1 (arXiv 2310.01225).
+        ``l1``, ``l2`` or ``lq:Q``: every neuron's paths from the inputs have Lq-norm 1 (arXiv 2310.01225). ``balanced``:
+        the least sum of squared weights (arXiv 1902.10416). ``path-conditioned``: the best conditioned diagonal of the
+        path-lifting's Gram matrix (arXiv 2602.19799), of networks that have path-norms.
     exact
         Round factors to powers of two: outputs stay the same to the last bit.
+    shape
+        For ``path-conditioned``, extents of symbolic dimensions.
     output
         Where to write the result as ONNX; nowhere if None.
     force
@@ -98,7 +104,7 @@ def canonicalize(
     from pathlift.passes.rescaling.rescaled import Rescaling
     from pathlift.verbs.rescaling import rescaling_json
 
-    canonical = Canonicalize(norm=norm, exact=exact)
+    canonical = Canonicalize(norm=norm, exact=exact, shape=extents(shape))
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
     graph, (step,) = run_pipeline(opened.graph, [canonical])
     witness = step.rewritten.witness

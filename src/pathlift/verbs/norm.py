@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +19,7 @@ from pathlift.passes.path_norm_result import PathNormResult
 from pathlift.verbs.layer_chart import check_chart, draw_chart
 from pathlift.verbs.norm_regions import norm_of_regions
 from pathlift.verbs.norm_result import NormResult
-from pathlift.verbs.source import Model, open_model
+from pathlift.verbs.source import Model, extents, open_model
 from pathlift.verbs.weights_file import check_weights, save_weights
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def norm(
         inputs_only=inputs_only,
         dtype=dtype,
         device=str(device),
-        shape=_extents(shape),
+        shape=extents(shape),
         per_layer=per_layer or chart is not None,
         per_weight=per_weight or weights is not None,
         memory_limit=memory_limit,
@@ -181,9 +181,3 @@ def _outer_exponent(mixed: Any) -> float | None:
     if not isinstance(mixed, Real | None):
         raise UsageError("0424", f"mixed is {mixed!r}, not an exponent", hint="mixed=2")
     return None if mixed is None else float(mixed)
-
-
-def _extents(shape: Any) -> tuple[tuple[str, int], ...]:
-    if not isinstance(shape, Mapping | None) or not all(isinstance(n, Integral) for n in (shape or {}).values()):
-        raise UsageError("0423", f"shape is {shape!r}, not extents by name", hint='shape={"H": 224}')
-    return tuple((shape or {}).items())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from numbers import Real
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pathlift.ir.errors import UsageError
@@ -85,3 +85,16 @@ def shapes_of(shape: Sequence[int] | Sequence[Sequence[int]]) -> tuple[tuple[int
     if not isinstance(shape, Sequence) or not all(isinstance(s, Sequence) for s in shape):
         raise UsageError("0443", f"shape is {shape!r}, not a shape or a list of shapes", hint="shape=(1, 3, 224, 224)")
     return tuple(tuple(s) for s in shape)  # type: ignore[arg-type]
+
+
+def extents(shape: Any) -> tuple[tuple[str, int], ...]:
+    """Return extents of symbolic dimensions as passes take them.
+
+    Raises
+    ------
+    UsageError
+        If they are not given by name.
+    """
+    if not isinstance(shape, Mapping | None) or not all(isinstance(n, Integral) for n in (shape or {}).values()):
+        raise UsageError("0423", f"shape is {shape!r}, not extents by name", hint='shape={"H": 224}')
+    return tuple((shape or {}).items())
