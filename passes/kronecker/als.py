@@ -11,7 +11,9 @@ from pathlift.ir.types import Array
 from pathlift.passes.kronecker.objective import Objective, correlate, times
 
 _DAMPING = 1e-12
-_PLATEAU = 1e-5
+_INNER = 4
+"""Steps of conjugate gradients per factor and sweep."""
+_PLATEAU = 3e-4
 """A sweep that gains less than this share is the last."""
 
 
@@ -40,7 +42,7 @@ def als(
     factors
         The start, from left to right, ``(a, d, b, c)``, float64.
     steps
-        The most sweeps over all factors. It ends before, where a sweep gains less than 10⁻⁵ of the distance.
+        The most sweeps over all factors. It ends before, where a sweep gains less than 3·10⁻⁴ of the distance.
     on_step
         Called after each sweep with its number and the distance.
 
@@ -49,11 +51,13 @@ def als(
     tuple
         The factors, and the number of sweeps.
     """
-    best, distance = list(factors), objective.loss(factors)
+    best, reads = list(factors), objective.reads(factors)
+    distance = objective.loss(best, reads)
     gram = None if objective.inputs is None else objective.inputs @ objective.inputs.T
     for step in range(1, steps + 1):
-        found = _sweep(objective, best, gram)
-        before, after = distance, objective.loss(found)
+        found = _sweep(objective, best, reads, gram)
+        reads = objective.reads(found)
+        before, after = distance, objective.loss(found, reads)
         if after < before:
             best, distance = found, after
         if on_step is not None:
@@ -63,9 +67,10 @@ def als(
     return tuple(best), steps
 
 
-def _sweep(objective: Objective, factors: Sequence[Array], gram: Array | None) -> list[Array]:
+def _sweep(
+    objective: Objective, factors: Sequence[Array], reads: Sequence[Array | None], gram: Array | None
+) -> list[Array]:
     found = list[Array]()
-    reads = objective.reads(factors)
     target, left = objective.target, None
     for k, (factor, read) in enumerate(zip(factors, reads, strict=True)):
         last = k == len(factors) - 1
@@ -79,14 +84,17 @@ def _sweep(objective: Objective, factors: Sequence[Array], gram: Array | None) -
     return found
 
 
-def _solve(left: Array | None, right: Array | None, target: Array, start: Array, *, most: int = 12) -> Array:
-    """Solve [left·K·right] = target within a pattern; matrices are symmetric and may be singular or the identity."""
+def _solve(left: Array | None, right: Array | None, target: Array, start: Array) -> Array:
+    """Solve [left·K·right] = target within a pattern; matrices are symmetric and may be singular or the identity.
+
+    A few steps are enough: what they leave, the next sweep finds, and its factors are better ones to solve for.
+    """
     p = pattern_of(start)
     g, h = _inverse_blocks(left, Pattern(p.a, p.b, p.b, p.d)), _inverse_blocks(right, Pattern(p.a, p.c, p.c, p.d))
     solution = start
     rest = target - _normal(left, right, start)
     direction, slope, stop = np.zeros_like(start), 1.0, 0.0
-    for step in range(most):
+    for step in range(_INNER):
         step_ = g @ rest @ h
         new = float(np.vdot(rest, step_))
         if step == 0:

@@ -37,14 +37,10 @@ class Objective:
             found.append(times(factor, found[-1]))
         return found[::-1]
 
-    def residual(self, factors: Sequence[Array]) -> Array:
-        """Return K₁⋯K_L·X − Y, ``(rows, n)``."""
-        difference: Array = times(factors[0], self.reads(factors)[0]) - self.target
-        return difference
-
-    def loss(self, factors: Sequence[Array]) -> float:
-        """Return the distance."""
-        return float(np.linalg.norm(self.residual(factors)))
+    def loss(self, factors: Sequence[Array], reads: Sequence[Array | None] | None = None) -> float:
+        """Return the distance; ``reads``, where they are known already, spare computing them."""
+        reads = self.reads(factors) if reads is None else reads
+        return float(np.linalg.norm(times(factors[0], reads[0]) - self.target))
 
     def gradients(self, factors: Sequence[Array]) -> tuple[float, list[Array]]:
         """Return the distance, and the gradient of half its square with respect to each factor."""
