@@ -1,0 +1,193 @@
+"""What linear layers cost: operations, traffic, and predicted time on a device.
+
+A graphics card is a roofline: a kernel takes as long as its arithmetic or its traffic, whichever is longer, and a fused
+kernel moves each operand once. On a CPU thread, ONNX Runtime computes a Kronecker-sparse layer as one batched product
+between transpositions (`pathlift.frontend.ks_function`), which may cost as much as the product itself; `CpuThread` adds
+them up, with rates fitted to measurements (``benchmarks/ks_cost_model.py``). Most predicted times are right within a
+factor of 1.4, and so is a predicted speed-up: between 0.7 and 1.4 it does not tell which layer is faster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pathlift.ir.kronecker import Pattern
+
+# How often a CPU reads or writes operand and result, fitted: to pack them, to swap axes within samples, to gather rows.
+_PACKING, _SWAPPING, _GATHERING = 3, 5, 2
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Costs add up.
+
+    Parameters
+    ----------
+    flops
+        Floating-point operations; a multiplication with its addition is 2.
+    bytes
+        Read and written at least: operand, weights and result, once each.
+    seconds
+        Predicted time.
+    """
+
+    flops: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.flops + other.flops, self.bytes + other.bytes, self.seconds + other.seconds)
+
+
+@dataclass(frozen=True)
+class Device:
+    """A roofline.
+
+    Parameters
+    ----------
+    name
+        As options spell it.
+    flops
+        Operations per second in 32 bits, as large products reach them.
+    half_flops
+        The same in 16 bits and less.
+    bandwidth
+        Bytes per second from and to memory.
+    overhead
+        Seconds that an op takes at least.
+    """
+
+    name: str
+    flops: float
+    half_flops: float
+    bandwidth: float
+    overhead: float
+
+    def dense(self, samples: int, rows: int, cols: int, itemsize: int = 4) -> Cost:
+        """Return the cost of a product with a matrix, (samples, cols) to (samples, rows)."""
+        return self.batched(samples, Pattern(1, rows, cols, 1), itemsize)
+
+    def batched(self, samples: int, pattern: Pattern, itemsize: int = 4) -> Cost:
+        """Return the cost of the products with a pattern's a·d blocks, of operands that lie as the products want."""
+        flops, bytes_ = _totals(samples, pattern, itemsize)
+        return Cost(flops, bytes_, self.overhead + max(flops / self._rate(itemsize), bytes_ / self.bandwidth))
+
+    def kronecker(self, samples: int, pattern: Pattern, itemsize: int = 4, *, feature_major: bool = False) -> Cost:
+        """Return the cost of a `KSLinear`; on a roofline, a fused kernel that reads either layout at full speed."""
+        return self.batched(samples, pattern, itemsize)
+
+    def moved(self, elements: int, itemsize: int = 4) -> Cost:
+        """Return the cost of a transposition or a gather of this many elements."""
+        bytes_ = 2 * elements * itemsize
+        return Cost(0, bytes_, self.overhead + bytes_ / self.bandwidth)
+
+    def _rate(self, itemsize: int) -> float:
+        """Operations per second; 64 bits are half as fast as 32."""
+        return self.half_flops if itemsize < 4 else self.flops * 4 / itemsize
+
+
+@dataclass(frozen=True)
+class CpuThread(Device):
+    """A thread of a CPU that runs ONNX Runtime, which computes in 32 bits what is stored in fewer.
+
+    Parameters
+    ----------
+    cache
+        Bytes that are at hand, at `cache_bandwidth`; only what is beyond comes at `bandwidth`.
+    block
+        Seconds per block of a batched product.
+    run
+        Seconds per piece, contiguous in memory, that goes from samples to blocks or back.
+    """
+
+    cache: float
+    cache_bandwidth: float
+    block: float
+    run: float
+
+    def dense(self, samples: int, rows: int, cols: int, itemsize: int = 4) -> Cost:
+        """Weights were packed when the model was loaded."""
+        p = Pattern(1, rows, cols, 1)
+        flops, bytes_ = _totals(samples, p, itemsize)
+        stored = max(itemsize, 4)
+        return Cost(
+            flops,
+            bytes_,
+            self.overhead
+            + flops / self._rate(itemsize)
+            + self._traffic(p.size * stored, p.size * stored)
+            + self._traffic(samples * (rows + cols) * stored, samples * (rows + cols) * stored),
+        )
+
+    def batched(self, samples: int, pattern: Pattern, itemsize: int = 4) -> Cost:
+        """Weights are packed in every run, unless there is one sample; operands are packed, and read again."""
+        flops, bytes_ = _totals(samples, pattern, itemsize)
+        stored = max(itemsize, 4)
+        around = samples * (pattern.rows + pattern.cols) * stored
+        return Cost(
+            flops,
+            bytes_,
+            self.overhead
+            + flops / self._rate(itemsize)
+            + (2 if samples > 1 else 1) * pattern.size * stored / self.bandwidth
+            + self._traffic(_PACKING * around, around)
+            + self.block * pattern.a * pattern.d,
+        )
+
+    def kronecker(self, samples: int, pattern: Pattern, itemsize: int = 4, *, feature_major: bool = False) -> Cost:
+        """Return the cost of a `KSLinear`: a batched product, and the transpositions around it.
+
+        Blocks (d = 1) need none in the feature-major layout, and one among rows, where the product reads its operand
+        across. Else features are interleaved, and rows gathered, on both sides.
+        """
+        a, _, _, d = pattern
+        stored = max(itemsize, 4)
+        around = samples * (pattern.rows + pattern.cols) * stored
+        seconds = 0.0
+        if d > 1:
+            seconds += self._traffic(_SWAPPING * around, around)
+        if not feature_major:
+            moved = around if d > 1 else samples * pattern.rows * stored
+            seconds += self._traffic(_GATHERING * moved, around) + self.run * samples * a * d * (2 if d > 1 else 1)
+        return self.batched(samples, pattern, itemsize) + Cost(seconds=seconds)
+
+    def moved(self, elements: int, itemsize: int = 4) -> Cost:
+        """As a roofline's, but what fits into the cache stays there."""
+        bytes_ = 2 * elements * itemsize
+        return Cost(0, bytes_, self.overhead + self._traffic(bytes_, elements * itemsize))
+
+    def _traffic(self, bytes_: int, working_set: int) -> float:
+        """Seconds for bytes of a working set, of which only a part may fit into the cache."""
+        beyond = max(0.0, 1 - self.cache / working_set) if working_set else 0.0
+        return bytes_ * (beyond / self.bandwidth + (1 - beyond) / self.cache_bandwidth)
+
+    def _rate(self, itemsize: int) -> float:
+        return self.flops * 4 / max(itemsize, 4)
+
+
+def _totals(samples: int, p: Pattern, itemsize: int) -> tuple[int, int]:
+    """Operations and bytes of a product with a pattern's non-zeros."""
+    return 2 * samples * p.size, itemsize * (samples * (p.rows + p.cols) + p.size)
+
+
+DEVICES: dict[str, Device] = {
+    device.name: device
+    for device in (
+        CpuThread(
+            name="cpu",
+            flops=1.02e11,
+            half_flops=1.02e11,
+            bandwidth=1.68e10,
+            overhead=9.3e-6,
+            cache=2e6,
+            cache_bandwidth=7.2e10,
+            block=3.4e-7,
+            run=2.2e-8,
+        ),
+        # What well-tuned kernels reach of the data sheets' 67 and 989 TFLOP/s and 3.35 TB/s, in 32 bits without tf32.
+        Device(name="h100", flops=6e13, half_flops=7.9e14, bandwidth=3e12, overhead=3e-6),
+        # The same shares of 19.5 and 312 TFLOP/s and 1.56 TB/s (the 40 GB card).
+        Device(name="a100", flops=1.75e13, half_flops=2.5e14, bandwidth=1.4e12, overhead=3e-6),
+    )
+}
+"""Devices by name. One thread of a 2023 server's CPU with AVX-512, calibrated with ONNX Runtime; two graphics cards."""
