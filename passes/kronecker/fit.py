@@ -74,8 +74,8 @@ def fit(
     patterns are chainable and no covariance is given, and ``als`` otherwise.
 
     With a covariance, an iterative solver starts from the better one of two fits: of W, and of W with its columns
-    whitened, which is as far as the blocks of the last factor can undo it. It therefore never ends with a larger weighted error than the
-    same call without the covariance.
+    whitened, which is as far as the blocks of the last factor can undo it. It therefore never ends with a larger
+    weighted error than the same call without the covariance.
 
     Parameters
     ----------

@@ -43,8 +43,8 @@ def candidates(rows: int, cols: int, budget_flops: float = 0.5, *, most: int = 3
     Returns
     -------
     list of Candidate
-        From the cheapest to the dearest, at most ``most``, spread over costs from the budget to a sixteenth of it or less, and
-        over numbers of blocks. Empty where the sizes admit none, such as prime ones at a small budget.
+        From the cheapest to the dearest, at most ``most``, spread over costs from the budget to a sixteenth of it or
+        less, and over numbers of blocks. Empty where the sizes admit none, such as prime ones at a small budget.
 
     Raises
     ------
