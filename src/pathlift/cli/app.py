@@ -148,7 +148,7 @@ def export(
 def canonicalize(
     model: Model,
     norm: Annotated[
-        str, typer.Option("--norm", metavar="NORM", help="l1, l2, lq:Q, balanced, or path-conditioned.")
+        str, typer.Option("--norm", metavar="NORM", help="l1, l2, lq:Q, balanced or path-conditioned.")
     ] = "l1",
     exact: Annotated[
         bool, typer.Option("--exact", help="By powers of two: outputs stay the same to the last bit.")

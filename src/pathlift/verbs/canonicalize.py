@@ -75,9 +75,9 @@ def canonicalize(
     model
         A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed).
     norm
-        ``l1``, ``l2`` or ``lq:Q``: every neuron's paths from the inputs have Lq-norm 1 (arXiv 2310.01225). ``balanced``:
-        the least sum of squared weights (arXiv 1902.10416). ``path-conditioned``: the best conditioned diagonal of the
-        path-lifting's Gram matrix (arXiv 2602.19799), of networks that have path-norms.
+        ``l1``, ``l2`` or ``lq:Q``: every neuron's paths from the inputs have Lq-norm 1 (arXiv 2310.01225).
+        ``balanced``: the least sum of squared weights (arXiv 1902.10416). ``path-conditioned``: the best conditioned
+        diagonal of the path-lifting's Gram matrix (arXiv 2602.19799), of networks that have path-norms.
     exact
         Round factors to powers of two: outputs stay the same to the last bit.
     shape

@@ -1,0 +1,95 @@
+"""A random permutation of neurons, for networks whose channels lie along one axis of every parameter."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pathlift.ir.graph import Graph, Value
+from pathlift.ir.types import Array, Param
+from pathlift.passes.rescaling.symmetry import symmetry
+
+
+def random_permutation(graph: Graph, rng: np.random.Generator) -> Graph:
+    """Return the same function with its neurons in another order.
+
+    Parameters
+    ----------
+    graph
+        A network without grouped convolutions other than depthwise ones: a channel has the same place in all that it
+        meets.
+    rng
+        What the order is drawn from.
+    """
+    found = symmetry(graph)
+    axes = [(use.param, *_axes(use.scale.times), *_axes(use.scale.over)) for use in found.uses]
+    pairs = [(a[1], b[1]) for _, *both in axes if len(both) == 2 for a, b in [both] if a[0] == b[0]]
+    place = _permuted(found.count + 1, [vector for _, *parts in axes for _, vector in parts], pairs, rng)
+    moved: dict[int, Param] = {}
+    for param, *parts in axes:
+        values = param.numpy()
+        for axis, vector in parts:
+            if id(param) not in moved and (place[vector] != vector).any():
+                values = values.take(_order(vector, place), axis)
+        moved.setdefault(id(param), Param.of(np.ascontiguousarray(values)))
+    builder = graph.edit()
+    for key in graph.params:
+        value = graph[key].value
+        if id(value) in moved:
+            builder.replace_node(Value(key), value=moved[id(value)])
+    return builder.finish()
+
+
+def _axes(classes: Array) -> list[tuple[int, Array]]:
+    """The axis along which classes vary, and the classes along it."""
+    wide = [axis for axis, n in enumerate(classes.shape) if n > 1]
+    if len(wide) > 1:
+        raise ValueError("channels along two axes")
+    return [(axis, classes.reshape(-1)) for axis in wide]
+
+
+def _permuted(count: int, vectors: list[Array], pairs: list[tuple[Array, Array]], rng: np.random.Generator) -> Array:
+    """Where each class goes: to one that occurs in the same vectors, and whose partners (in `pairs`) go along."""
+    colours = np.zeros(count, np.int64)
+    features = np.zeros((count, 1), np.uint64)
+    for vector in vectors:
+        classes, times = np.unique(vector, return_counts=True)
+        features[classes, 0] += rng.integers(0, 2**62, dtype=np.uint64) * times.astype(np.uint64)
+    while True:
+        mixed = features.copy()
+        for a, b in pairs:
+            salt = rng.integers(1, 2**62, size=count, dtype=np.uint64) | np.uint64(1)
+            np.add.at(mixed[:, 0], a, salt[colours[b]])
+            np.add.at(mixed[:, 0], b, salt[::-1][colours[a]])
+        _, refined = np.unique(mixed, return_inverse=True)
+        if refined.max() == colours.max():
+            break
+        colours = refined
+    place, partners = np.zeros(count, np.int64), _partners(count, pairs)
+    done = np.zeros(count, bool)
+    done[0] = True
+    for colour in np.unique(colours):
+        group = np.flatnonzero((colours == colour) & ~done)
+        target = rng.permutation(group)
+        while len(group):
+            place[group], done[group] = target, True
+            following = [(p[group], p[target]) for p in partners if (p[group] > 0).all() and not done[p[group]].any()]
+            group, target = following[0] if following else (group[:0], target[:0])
+    return place
+
+
+def _partners(count: int, pairs: list[tuple[Array, Array]]) -> list[Array]:
+    found = []
+    for a, b in pairs:
+        for x, y in ((a, b), (b, a)):
+            partner = np.zeros(count, np.int64)
+            partner[x] = y
+            found.append(partner)
+    return found
+
+
+def _order(vector: Array, place: Array) -> Array:
+    """For each position, the position that moves there: the n-th of a class to the n-th of its new class."""
+    order = np.empty(len(vector), np.int64)
+    before, after = np.argsort(place[vector], kind="stable"), np.argsort(vector, kind="stable")
+    order[after] = before
+    return order
