@@ -73,9 +73,9 @@ def fit(
     improve on it where patterns are chainable, and otherwise start from random factors. ``auto`` is ``hsvd`` where
     patterns are chainable and no covariance is given, and ``als`` otherwise.
 
-    With a covariance, an iterative solver starts from the better one of two fits: of W, and of W with its columns
-    whitened, which is as far as the blocks of the last factor can undo it. It therefore never ends with a larger
-    weighted error than the same call without the covariance.
+    With a covariance, an iterative solver starts from the better one of two fits by ``hsvd``: of W, and of W with its
+    columns whitened, as far as the blocks of the last factor can undo that; where patterns are not chainable, it starts
+    from its own fit without the covariance. The weighted error is never larger than that of a fit that ignores it.
 
     Parameters
     ----------

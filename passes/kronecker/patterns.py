@@ -72,20 +72,22 @@ def candidates(rows: int, cols: int, budget_flops: float = 0.5, *, most: int = 3
 
 
 def _spread(pool: list[Candidate], number: int) -> list[Candidate]:
-    """Choose from those of the best blocks, evenly over the numbers of blocks; a third may be of three factors."""
+    """Choose from those of the best blocks, in turn from each kind, and evenly over its numbers of blocks."""
     best = min(_tier(c.patterns) for c in pool)
-    suited = sorted(
-        (c for c in pool if _tier(c.patterns) == best),
-        key=lambda c: (len(c.patterns), math.prod(p.a * p.d for p in c.patterns), c.patterns),
-    )
-    short, long = ([c for c in suited if (len(c.patterns) > 2) == three] for three in (False, True))
-    longer = min(len(long), max(number // 3, number - len(short)))
-    return [*_evenly(short, number - longer), *_evenly(long, longer)]
+    kinds: dict[int, list[Candidate]] = {2: [], 1: [], 3: [], 0: []}
+    for c in pool:
+        if _tier(c.patterns) == best:
+            is_low_rank = all(p.a == p.d == 1 for p in c.patterns)
+            kinds[0 if is_low_rank else len(c.patterns)].append(c)
+    counts = dict.fromkeys(kinds, 0)
+    for _, kind in itertools.product(range(number), kinds):
+        if counts[kind] < len(kinds[kind]) and sum(counts.values()) < number:
+            counts[kind] += 1
+    return [c for kind in kinds for c in _evenly(kinds[kind], counts[kind])]
 
 
 def _evenly(pool: list[Candidate], number: int) -> list[Candidate]:
-    if len(pool) <= number:
-        return pool
+    pool = sorted(pool, key=lambda c: (math.prod(p.a * p.d for p in c.patterns), c.patterns))
     return [pool[(2 * i + 1) * len(pool) // (2 * number)] for i in range(number)]
 
 
