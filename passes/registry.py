@@ -29,6 +29,8 @@ BUILT_IN = {
     "merge-linears": "pathlift.passes.rewrites.merge_linears:MergeLinears",
     "merge-parallel": "pathlift.passes.rewrites.merge_parallel:MergeParallel",
     "merge-collinear": "pathlift.passes.rewrites.merge_collinear:MergeCollinear",
+    "ks-detect": "pathlift.passes.ks_detect:KsDetect",
+    "ks-replace": "pathlift.passes.ks_replace:KsReplace",
     "ks-epilogue": "pathlift.passes.kronecker.epilogue:FuseEpilogue",
     "ks-layout": "pathlift.passes.kronecker.layout:AssignLayout",
     "canonicalize": "pathlift.passes.canonicalize:Canonicalize",

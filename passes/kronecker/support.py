@@ -100,8 +100,8 @@ def divisors(number: int) -> list[int]:
 def _components(mask: Array) -> Iterator[tuple[Array, Array]]:
     """Yield rows and columns of each connected component; every row and column is looked at once."""
     by_column = np.ascontiguousarray(mask.T)
-    fresh_rows: Array = mask.any(1)
-    fresh_cols: Array = mask.any(0)
+    fresh_rows: Array = np.logical_or.reduce(mask, 1)
+    fresh_cols: Array = np.logical_or.reduce(mask, 0)
     while fresh_rows.any():
         seed = np.array([fresh_rows.argmax()])
         found: tuple[list[Array], list[Array]] = ([seed], [])

@@ -19,6 +19,18 @@ def is_unread(builder: Builder, key: str) -> bool:
     return not builder.nx.out_degree(key) and all(v.node != key for v in builder.outputs)
 
 
+def source(builder: Builder, key: str, slot: int = 0) -> Value:
+    """Return what an input slot reads by now.
+
+    Raises
+    ------
+    KeyError
+        If it reads nothing.
+    """
+    edges = builder.nx.in_edges(key, keys=True, data="port")
+    return {at: Value(producer, port) for producer, _, at, port in edges}[slot]
+
+
 def disconnect(builder: Builder, key: str, *slots: int) -> None:
     """Let input slots of a node read nothing; all of them, if none is named."""
     edges = [edge for edge in builder.nx.in_edges(key, keys=True) if not slots or edge[2] in slots]

@@ -1,0 +1,167 @@
+"""A linear map of features, somewhere in a graph, and the Kronecker-sparse matrix that it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pathlift.ir.graph import Graph, Value
+from pathlift.ir.kronecker import Pattern
+from pathlift.ir.types import Array, Param
+from pathlift.passes.kronecker.axes import Axes, Axis, extent, finest, numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """What a product reads, or what it makes.
+
+    Parameters
+    ----------
+    value
+        The value.
+    features
+        Its axes that hold features.
+    extents
+        Of these axes.
+    factors
+        What they are made of.
+    samples
+        What each of the other axes is made of.
+    """
+
+    value: Value
+    features: tuple[int, ...]
+    extents: tuple[int, ...]
+    factors: Axis
+    samples: tuple[Axis, ...]
+
+    @property
+    def perm(self) -> tuple[int, ...]:
+        """The transposition that brings features behind samples."""
+        rank = len(self.features) + len(self.samples)
+        return (*(i for i in range(rank) if i not in self.features), *self.features)
+
+    @property
+    def is_last(self) -> bool:
+        """Whether features are behind samples."""
+        return self.perm == tuple(sorted(self.perm))
+
+
+@dataclass(frozen=True, eq=False)
+class Product:
+    """A part of a graph that applies one linear map to the features of every sample.
+
+    Parameters
+    ----------
+    graph
+        Where it is.
+    key
+        The node that multiplies.
+    nodes
+        Keys of all nodes, in order: views, the product, views.
+    x, y
+        What it reads, and what it makes.
+    weight, axes
+        The weights, and what their axes are made of.
+    bias, biased
+        What is added, if anything, and the axis that it runs along.
+    """
+
+    graph: Graph
+    key: str
+    nodes: tuple[str, ...]
+    x: Side
+    y: Side
+    weight: Param
+    axes: Axes
+    bias: Param | None
+    biased: Axis
+
+    @property
+    def order(self) -> tuple[Axis, Axis, Axis, Axis]:
+        """The factors that (a, b, c, d) are made of."""
+        x, y = self.x.factors, self.y.factors
+        front = _common(x, y)
+        back = _common(x[front:][::-1], y[front:][::-1])
+        a, d = x[:front], x[len(x) - back :]
+        if any(f in y for f in x if f not in a + d):
+            a, d = tuple(f for f in x if f in y), ()
+        b, c = (tuple(f for f in side if f not in a + d) for side in (y, x))
+        return a, b, c, d
+
+    @property
+    def pattern(self) -> Pattern:
+        """What is not zero, for whatever weights, once features are permuted as `permutations` say."""
+        return Pattern(*(extent(axis) or 0 for axis in self.order))
+
+    def factor(self) -> Array:
+        """Return the non-zeros, shape (a, d, b, c), in the weights' element type."""
+        a, b, c, d = self.order
+        stored = finest(self.axes)
+        apart = self.weight.numpy().reshape([extent((f,)) or 0 for f in stored])
+        blocks: Array = apart.transpose([stored.index(f) for f in (*a, *d, *b, *c)]).reshape(self.pattern.shape)
+        return blocks
+
+    def permutations(self) -> tuple[Array, Array] | None:
+        """Return which feature of y, and which of x, comes at each place of the pattern; ``None`` if all stay."""
+        a, b, c, d = self.order
+        rows, cols = a + b + d, a + c + d
+        if rows == self.y.factors and cols == self.x.factors:
+            return None
+        return numbers(rows, self.y.factors), numbers(cols, self.x.factors)
+
+    def vector(self) -> Array | None:
+        """Return what is added to each feature of y, shape (rows,)."""
+        if self.bias is None:
+            return None
+        values = self.bias.numpy().reshape(-1)
+        if values.size == 1:
+            return np.repeat(values, self.pattern.rows)
+        return values[numbers(self.y.factors, finest((self.biased,)))]
+
+    @property
+    def is_convolution(self) -> bool:
+        """Whether it is a 1×1 convolution."""
+        return self.graph[self.key].op == "Conv"
+
+    @property
+    def moved(self) -> list[int]:
+        """Of each transposition that it consists of, how many features it moves per sample."""
+        before = self.nodes.index(self.key)
+        return [
+            self.pattern.cols if i < before else self.pattern.rows
+            for i, key in enumerate(self.nodes)
+            if self.graph[key].op == "Transpose"
+        ]
+
+    def moved_around(self, order: tuple[Array, Array] | None) -> list[int]:
+        """The same of what a layer on the last axis needs around it: transpositions, and gathers in this order."""
+        y, x = order if order is not None else (None, None)
+        sides = (self.x, x, self.pattern.cols), (self.y, y, self.pattern.rows)
+        return [
+            features
+            for side, places, features in sides
+            for needed in (not side.is_last, not is_identity(places))
+            if needed
+        ]
+
+    @property
+    def effort(self) -> tuple[int, int, int]:
+        """What a layer in its place adds: transpositions, then reshapes; and how many nodes it replaces."""
+        views, extra = len(self.nodes) - 1, sum(len(side.features) > 1 for side in (self.x, self.y))
+        return (
+            len(self.moved_around(self.permutations())) - len(self.moved),
+            extra - (views - len(self.moved)),
+            len(self.nodes),
+        )
+
+
+def is_identity(permutation: Array | None) -> bool:
+    """Whether a permutation, if there is one, leaves everything where it is."""
+    return permutation is None or bool((np.diff(permutation) > 0).all())
+
+
+def _common(x: Axis, y: Axis) -> int:
+    """How many factors two axes begin with alike."""
+    return next((i for i, (f, g) in enumerate(zip(x, y, strict=False)) if f is not g), min(len(x), len(y)))
