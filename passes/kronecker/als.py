@@ -11,7 +11,7 @@ from pathlift.ir.types import Array
 from pathlift.passes.kronecker.objective import Objective, correlate, times
 
 _DAMPING = 1e-12
-_INNER = 4
+_INNER = 2
 """Steps of conjugate gradients per factor and sweep."""
 _PLATEAU = 3e-4
 """A sweep that gains less than this share is the last."""
