@@ -87,7 +87,9 @@ def fit(
         One of those above.
     covariance
         C, the second moment E[x·xᵀ] of the inputs, ``(in, in)``, symmetric and positive semidefinite, possibly
-        singular. What is minimized then is the mean squared error of the outputs, E‖(W − K₁⋯K_L)·x‖².
+        singular. What is minimized then is the mean squared error of the outputs, E‖(W − K₁⋯K_L)·x‖². Directions that
+        the inputs never take are given up, and ``error`` may exceed 1; where that is too much trust in the samples,
+        add a multiple of the identity.
     steps
         The most steps of an iterative solver: by default 20 sweeps of ``als``, and 200 steps of ``adam`` and ``muon``.
     seed
