@@ -6,6 +6,7 @@ Nothing is approximated. A layer is found if all its non-zeros lie in a pattern 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import ClassVar
 
 import numpy as np
@@ -89,10 +90,10 @@ class KsDetect(Analysis[Detection]):
     device: str = "cpu"
 
     def __post_init__(self) -> None:
-        if self.device not in DEVICES:
+        if not isinstance(self.device, str) or self.device not in DEVICES:
             raise UsageError("0454", f"no cost model is known of device {self.device!r}", hint=", ".join(DEVICES))
-        if self.samples < 1:
-            raise UsageError("0455", f"{self.samples} samples are less than one")
+        if not isinstance(self.samples, Integral) or self.samples < 1:
+            raise UsageError("0455", f"samples is {self.samples!r}, not a number of rows, 1 or more")
 
     def run(self, graph: Graph) -> Detection:
         """Look at every product with constant weights: Gemm, MatMul, Einsum, 1×1 Conv, and the views around it.

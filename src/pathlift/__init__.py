@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlift.verbs.compare import compare
     from pathlift.verbs.export import export
     from pathlift.verbs.inspect import inspect
+    from pathlift.verbs.ks_detect import ks_detect
     from pathlift.verbs.loss import PathNormLoss, path_norm_loss
     from pathlift.verbs.norm import norm
     from pathlift.verbs.opt import opt
@@ -34,6 +35,7 @@ _HOMES = {
     "compare": "pathlift.verbs.compare",
     "export": "pathlift.verbs.export",
     "inspect": "pathlift.verbs.inspect",
+    "ks_detect": "pathlift.verbs.ks_detect",
     "list_passes": "pathlift.verbs.passes",
     "load": "pathlift.frontend.load",
     "norm": "pathlift.verbs.norm",
@@ -52,6 +54,7 @@ __all__ = [
     "compare",
     "export",
     "inspect",
+    "ks_detect",
     "list_passes",
     "load",
     "norm",

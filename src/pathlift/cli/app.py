@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from pathlift.cli import parse, render, render_rescaling
+from pathlift.cli import ks, parse, render, render_rescaling
 from pathlift.cli.frame import verb
+from pathlift.cli.options import AssumeEval, Force, MemoryLimit, Model, Output
 from pathlift.cli.terminal import note, write
 from pathlift.verbs.result import Result
 
@@ -20,10 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["--help", "-h"]},
 )
 
-Model = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.", show_default=False)]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="The ONNX file to write.", show_default=False)]
-Force = Annotated[bool, typer.Option("--force", help="Replace output files that exist.")]
-MemoryLimit = Annotated[str, typer.Option("--memory-limit", metavar="SIZE", help="Refuse larger tensors and models.")]
+app.add_typer(ks.app, name="ks")
 
 
 def _print_version(wanted: bool) -> None:
@@ -95,9 +93,7 @@ def norm(
     force: Force = False,
     full: Annotated[bool, typer.Option("--full", help="List per-output figures past 10,000 outputs too.")] = False,
     memory_limit: MemoryLimit = "8GB",
-    assume_eval: Annotated[
-        bool, typer.Option("--assume-eval", help="Read training-mode layers as in evaluation.")
-    ] = False,
+    assume_eval: AssumeEval = False,
 ) -> Result:
     """Compute the path-norms of a network."""
     from pathlift.verbs.norm import norm
@@ -165,9 +161,7 @@ def canonicalize(
     output: Output = None,
     force: Force = False,
     memory_limit: MemoryLimit = "8GB",
-    assume_eval: Annotated[
-        bool, typer.Option("--assume-eval", help="Read training-mode layers as in evaluation.")
-    ] = False,
+    assume_eval: AssumeEval = False,
 ) -> Result:
     """Rescale neurons to the form that every rescaled copy of a network shares."""
     from pathlift.verbs.canonicalize import canonicalize
@@ -205,9 +199,7 @@ def compare(
         ),
     ] = None,
     memory_limit: MemoryLimit = "8GB",
-    assume_eval: Annotated[
-        bool, typer.Option("--assume-eval", help="Read training-mode layers as in evaluation.")
-    ] = False,
+    assume_eval: AssumeEval = False,
 ) -> Result:
     """Decide whether two models are the same function up to symmetries of their weights."""
     from pathlift.verbs.compare import compare

@@ -1,0 +1,99 @@
+"""Kronecker-sparse layers that are in a model already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pathlift.ir.types import MEMORY_LIMIT
+from pathlift.verbs.result import Result
+from pathlift.verbs.source import Model, open_model
+
+if TYPE_CHECKING:
+    from pathlift.passes.ks_detect import Detection, Found
+
+_CPU = "times are predicted for one thread of ONNX Runtime, most of them within a factor of 1.4"
+_CARD = "times are predicted for kernels that reach the memory bandwidth or the arithmetic of a {device}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KsDetectResult(Result):
+    """The layers that were found, each with its pattern and what it costs."""
+
+    detection: Detection
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "layers": list(map(_layer, self.detection.layers)),
+            "samples": self.detection.samples,
+            "device": self.detection.device.name,
+        }
+
+
+def _layer(found: Found) -> dict[str, Any]:
+    node = found.product.graph[found.product.key]
+    return {
+        "node": node.label,
+        "op": node.op,
+        "kind": found.kind,
+        "pattern": list(found.pattern),
+        "rows": found.pattern.rows,
+        "cols": found.pattern.cols,
+        "density": found.pattern.density,
+        "flops": found.after.flops,
+        "flops_dense": found.dense.flops,
+        "bytes": found.after.bytes,
+        "bytes_dense": found.dense.bytes,
+        "predicted_speedup": found.speedup,
+        "permuted": found.order is not None,
+    }
+
+
+def ks_detect(
+    model: Model,
+    *,
+    permutation: bool = False,
+    samples: int = 1024,
+    device: str = "cpu",
+    memory_limit: int = MEMORY_LIMIT,
+    assume_eval: bool = False,
+    example: Any = None,
+) -> KsDetectResult:
+    """Find linear layers whose matrices are Kronecker-sparse as they are: nothing is approximated.
+
+    Parameters
+    ----------
+    model
+        A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed).
+    permutation
+        Also look for blocks that permutations of inputs and of outputs bring onto the diagonal.
+    samples
+        Rows that each layer is applied to, batch times positions, for which costs are predicted.
+    device
+        What they are predicted for: ``cpu``, ``h100`` or ``a100``.
+    memory_limit
+        Bytes that no tensor may pass.
+    assume_eval
+        Read training-mode layers as in evaluation.
+    example
+        For a module: the shape of its input, or one shape or tensor per input.
+
+    Raises
+    ------
+    UsageError
+        If there are no samples, or the device is not known.
+    PathliftError
+        If the model cannot be read.
+    """
+    from pathlift.passes.ks_detect import KsDetect
+
+    detect = KsDetect(permutation=permutation, samples=samples, device=device)
+    opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
+    found = detect.run(opened.graph)
+    on = _CPU if device == "cpu" else _CARD.format(device=device.upper())
+    return KsDetectResult(
+        input=opened.source,
+        warnings=opened.warnings,
+        assumptions=(on,) if found.layers else (),
+        detection=found,
+    )
