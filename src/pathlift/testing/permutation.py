@@ -21,16 +21,24 @@ def random_permutation(graph: Graph, rng: np.random.Generator) -> Graph:
         What the order is drawn from.
     """
     found = symmetry(graph)
-    axes = [(use.param, *_axes(use.scale.times), *_axes(use.scale.over)) for use in found.uses]
-    pairs = [(a[1], b[1]) for _, *both in axes if len(both) == 2 for a, b in [both] if a[0] == b[0]]
-    place = _permuted(found.count + 1, [vector for _, *parts in axes for _, vector in parts], pairs, rng)
+    axes = [
+        (use.param, [at for s in (use.scale.times, use.scale.over) for at in _axes(s, len(use.param.shape))])
+        for use in found.uses
+    ]
+    pairs = [(parts[0][1], parts[1][1]) for _, parts in axes if len(parts) == 2 and parts[0][0] == parts[1][0]]
+    place = _permuted(found.count + 1, [vector for _, parts in axes for _, vector in parts], pairs, rng)
+    # A batch norm's variance has no scale, but a channel all the same.
+    channels = {use.node: parts[0] for use, (_, parts) in zip(found.uses, axes, strict=True) if parts}
+    unscaled = [(use.param, [channels[use.node]]) for use, (p, parts) in zip(found.uses, axes, strict=True)
+                if not parts and use.node in channels and p.shape == channels[use.node][1].shape]  # fmt: skip
     moved: dict[int, Param] = {}
-    for param, *parts in axes:
+    for param, parts in axes + unscaled:
         values = param.numpy()
-        for axis, vector in parts:
-            if id(param) not in moved and (place[vector] != vector).any():
+        for axis, vector in dict(parts).items():
+            if (place[vector] != vector).any():
                 values = values.take(_order(vector, place), axis)
-        moved.setdefault(id(param), Param.of(np.ascontiguousarray(values)))
+        if values is not param.numpy():
+            moved.setdefault(id(param), Param.of(np.ascontiguousarray(values)))
     builder = graph.edit()
     for key in graph.params:
         value = graph[key].value
@@ -39,12 +47,12 @@ def random_permutation(graph: Graph, rng: np.random.Generator) -> Graph:
     return builder.finish()
 
 
-def _axes(classes: Array) -> list[tuple[int, Array]]:
+def _axes(classes: Array, rank: int) -> list[tuple[int, Array]]:
     """The axis along which classes vary, and the classes along it."""
     wide = [axis for axis, n in enumerate(classes.shape) if n > 1]
     if len(wide) > 1:
         raise ValueError("channels along two axes")
-    return [(axis, classes.reshape(-1)) for axis in wide]
+    return [(axis + rank - classes.ndim, classes.reshape(-1)) for axis in wide]
 
 
 def _permuted(count: int, vectors: list[Array], pairs: list[tuple[Array, Array]], rng: np.random.Generator) -> Array:
@@ -60,7 +68,7 @@ def _permuted(count: int, vectors: list[Array], pairs: list[tuple[Array, Array]]
             salt = rng.integers(1, 2**62, size=count, dtype=np.uint64) | np.uint64(1)
             np.add.at(mixed[:, 0], a, salt[colours[b]])
             np.add.at(mixed[:, 0], b, salt[::-1][colours[a]])
-        _, refined = np.unique(mixed, return_inverse=True)
+        _, refined = np.unique(mixed[:, 0], return_inverse=True)
         if refined.max() == colours.max():
             break
         colours = refined
