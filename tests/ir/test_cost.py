@@ -69,7 +69,8 @@ def test_half_precision_is_no_faster_on_a_cpu() -> None:
 
 def test_moving_reads_and_writes() -> None:
     moved = DEVICES["h100"].moved(3 * 10**9)
-    assert (moved.flops, moved.bytes, moved.seconds) == (0, 24 * 10**9, pytest.approx(8e-3, rel=1e-3))
+    assert (moved.flops, moved.bytes) == (0, 24 * 10**9)
+    assert moved.seconds == pytest.approx(8e-3, rel=1e-3)
     cpu = DEVICES["cpu"]
     within, beyond = (cpu.moved(n).seconds - cpu.overhead for n in (10**5, 10**7))
     assert beyond > 200 * within
