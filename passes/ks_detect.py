@@ -109,8 +109,9 @@ class KsDetect(Analysis[Detection]):
     def _found(self, product: Product) -> Found | None:
         pattern, factor, order = product.pattern, product.factor(), product.permutations()
         stored = pattern
-        if pattern.rows * pattern.cols <= _EXPANDED:
-            matrix = dense(factor) if order is None else _unpermuted(dense(factor), *order)
+        if pattern.a * pattern.d == 1 or pattern.rows * pattern.cols <= _EXPANDED:
+            matrix = factor[0, 0] if pattern.a * pattern.d == 1 else dense(factor)
+            matrix = matrix if order is None else _unpermuted(matrix, *order)
             mask = matrix != 0
             smallest = smallest_pattern(mask)
             if smallest.size < pattern.size or (order is not None and smallest.size == pattern.size):

@@ -11,6 +11,9 @@ import numpy as np
 from pathlift.ir.kronecker import Pattern
 from pathlift.ir.types import Array
 
+_AT_ONCE = 2**22
+"""Elements whose positions are listed at a time."""
+
 
 def smallest_pattern(mask: Array) -> Pattern:
     """Return the pattern with the fewest non-zeros whose support holds all those of a matrix.
@@ -34,14 +37,26 @@ def smallest_pattern(mask: Array) -> Pattern:
     if 2 * np.count_nonzero(mask) > mask.size:  # a pattern that is not full holds half of all elements at most
         return Pattern(1, rows, cols, 1)
     common = gcd(rows, cols)
-    row, col = np.nonzero(mask)
-    shift = gcd(common, *(np.flatnonzero(np.bincount(row - col + cols)) - cols).tolist())
+    shift = _common_shift(mask, common)
     used = np.flatnonzero(mask.any(1))
     ends = mask[used].argmax(1), cols - 1 - mask[used, ::-1].argmax(1)
     parts = [a for a in divisors(common) if all((used * a // rows == end * a // cols).all() for end in ends)]
     fitting = [(a, d) for a in parts for d in divisors(shift) if common % (a * d) == 0]
     a, d = max(fitting, key=lambda p: (p[0] * p[1], p[0]))
     return Pattern(a, rows // (a * d), cols // (a * d), d)
+
+
+def _common_shift(mask: Array, known: int) -> int:
+    """The greatest common divisor of a number and all differences r − c of non-zeros."""
+    rows, cols = mask.shape
+    step = 1 + _AT_ONCE // cols
+    for start in range(0, rows, step):
+        row, col = np.nonzero(mask[start : start + step])
+        shifts = np.flatnonzero(np.bincount(start + row - col + cols))
+        known = gcd(known, *(shifts - cols).tolist())
+        if known == 1:
+            break
+    return known
 
 
 @dataclass(frozen=True, eq=False)
