@@ -13,6 +13,7 @@ from pathlift.ir.errors import InvalidModelError, UsageError
 from pathlift.ir.kronecker import Pattern, chain, is_chainable, product
 from pathlift.ir.types import Array
 from pathlift.passes.kronecker.als import als
+from pathlift.passes.kronecker.errors import ratio, spectral
 from pathlift.passes.kronecker.gradient import descend
 from pathlift.passes.kronecker.hsvd import check_chainable, hsvd
 from pathlift.passes.kronecker.objective import Objective
@@ -129,9 +130,9 @@ def fit(
     rest = w - product(factors)
     return Fit(
         _unscaled(factors, exponent),
-        _ratio(_frobenius(rest), _frobenius(w)),
-        None if root is None else _ratio(_frobenius(rest @ root), _frobenius(w @ root)),
-        _ratio(_spectral(rest), _spectral(w)),
+        ratio(_frobenius(rest), _frobenius(w)),
+        None if root is None else ratio(_frobenius(rest @ root), _frobenius(w @ root)),
+        ratio(spectral(rest), spectral(w)),
         bound,
         taken,
         chosen,
@@ -194,7 +195,7 @@ def _solve(
 
     def report(step: int, distance: float) -> None:
         if on_step is not None:
-            on_step(step, _ratio(distance, scale))
+            on_step(step, ratio(distance, scale))
 
     def improve(objective: Objective, start: Sequence[Array], report: OnStep) -> tuple[tuple[Array, ...], int]:
         if solver == "als":
@@ -227,19 +228,3 @@ def _whitened(w: Array, patterns: Sequence[Pattern], root: Array) -> tuple[Array
 
 def _frobenius(matrix: Array) -> float:
     return float(np.linalg.norm(matrix))
-
-
-def _spectral(matrix: Array) -> float:
-    """The largest singular value, from the Gram matrix, whose largest eigenvalue is well conditioned."""
-    largest = float(np.abs(matrix).max())
-    if not largest:
-        return 0.0
-    m = matrix / largest
-    gram = m @ m.T if m.shape[0] <= m.shape[1] else m.T @ m
-    return largest * math.sqrt(float(np.linalg.eigvalsh(gram)[-1]))
-
-
-def _ratio(part: float, whole: float) -> float:
-    if whole:
-        return part / whole
-    return math.inf if part else 0.0

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlift.verbs.export import export
     from pathlift.verbs.inspect import inspect
     from pathlift.verbs.ks_detect import ks_detect
+    from pathlift.verbs.ks_fit import ks_fit
     from pathlift.verbs.loss import PathNormLoss, path_norm_loss
     from pathlift.verbs.norm import norm
     from pathlift.verbs.opt import opt
@@ -36,6 +37,7 @@ _HOMES = {
     "export": "pathlift.verbs.export",
     "inspect": "pathlift.verbs.inspect",
     "ks_detect": "pathlift.verbs.ks_detect",
+    "ks_fit": "pathlift.verbs.ks_fit",
     "list_passes": "pathlift.verbs.passes",
     "load": "pathlift.frontend.load",
     "norm": "pathlift.verbs.norm",
@@ -55,6 +57,7 @@ __all__ = [
     "export",
     "inspect",
     "ks_detect",
+    "ks_fit",
     "list_passes",
     "load",
     "norm",

@@ -34,6 +34,38 @@ def detect(payload: Payload) -> Iterator[RenderableType]:
     yield f"predicted: time as it is over time as KSLinear, {payload['samples']:,} samples, {payload['device']}"
 
 
+def fit(payload: Payload) -> Iterator[RenderableType]:
+    """Yield one row per layer, why some stay, and by how much outputs differ."""
+    figures = ["flops", "error", "operator", "outputs", "predicted"]
+    rows = [
+        [
+            layer["node"],
+            f"{layer['rows']}×{layer['cols']}",
+            "".join(f"({','.join(map(str, p))})" for p in layer["patterns"]) if layer["replaced"] else "stays dense",
+            _percent(layer["flops_ratio"]),
+            *(_percent(layer[key]) for key in ("error", "operator_error", "weighted_error")),
+            "–" if layer["predicted_speedup"] is None else f"{layer['predicted_speedup']:.2f}×",
+        ]
+        for layer in payload["layers"]
+    ]
+    if rows:
+        yield table(["layer", "matrix", "factors", *figures], rows, right=figures)
+    for layer in payload["layers"]:
+        if layer["reason"]:
+            yield f"{layer['node']} stays dense: {layer['reason']}"
+    for skipped in payload["skipped"]:
+        yield f"{skipped['node']} is left out: {skipped['reason']}"
+    errors = payload["end_to_end"]["relative_error"]
+    for name, error in errors.items():
+        yield f"output {name}: off by {_percent(error)} on {payload['end_to_end']['data']} inputs"
+    if payload["output"]:
+        yield f"written to {payload['output']}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.3g} %"
+
+
 def _scaled(count: int) -> str:
     """Return a number of operations with a decimal prefix."""
     size = float(count)

@@ -15,8 +15,8 @@ def random_permutation(graph: Graph, rng: np.random.Generator) -> Graph:
     Parameters
     ----------
     graph
-        A network without grouped convolutions other than depthwise ones: a channel has the same place in all that it
-        meets.
+        A network in which every channel has a scale of its own, and the same place in all that it meets: no GroupSort,
+        no grouped convolutions other than depthwise ones.
     rng
         What the order is drawn from.
     """
@@ -77,11 +77,12 @@ def _permuted(count: int, vectors: list[Array], pairs: list[tuple[Array, Array]]
     done[0] = True
     for colour in np.unique(colours):
         group = np.flatnonzero((colours == colour) & ~done)
-        target = rng.permutation(group)
-        while len(group):
-            place[group], done[group] = target, True
-            following = [(p[group], p[target]) for p in partners if (p[group] > 0).all() and not done[p[group]].any()]
-            group, target = following[0] if following else (group[:0], target[:0])
+        pending = [(group, rng.permutation(group))] if len(group) else []
+        while pending:
+            group, target = pending.pop()
+            if not done[group].any():
+                place[group], done[group] = target, True
+                pending += [(p[group], p[target]) for p in partners if (p[group] > 0).all()]
     return place
 
 

@@ -1,0 +1,327 @@
+"""Kronecker-sparse layers in ONNX Runtime on a CPU, against its dense product: single layers, chains, encoders."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import torch
+from benchmarks import common
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import pathlift
+from pathlift.frontend.export import export
+from pathlift.frontend.save import to_onnx
+from pathlift.ir.builder import Builder
+from pathlift.ir.graph import Graph
+from pathlift.ir.kronecker import Pattern, product
+from pathlift.ir.types import Array
+from pathlift.passes.kronecker.dense_layers import dense_layers, replaced
+from pathlift.passes.kronecker.epilogue import FuseEpilogue
+from pathlift.passes.kronecker.layout import AssignLayout
+
+RESULTS = Path(__file__).parent / "results" / "ks_cpu"
+TOLERANCE = 1e-3
+SAMPLES = 8 * 196
+NAMED = [Pattern(1, 192, 48, 2), Pattern(6, 64, 64, 1), Pattern(3, 192, 48, 4)]
+TARGETS = dict(zip(NAMED, (1.0, 2.5, 3.5), strict=True))
+CHAIN_TARGET = 5.0
+CHAINS = {
+    "3 × (3,192,48,4) and back": [Pattern(3, 48, 192, 4), Pattern(3, 192, 48, 4), Pattern(3, 48, 192, 4)],
+    "butterfly of 1024 in 2": [Pattern(1, 32, 32, 32), Pattern(32, 32, 32, 1)],
+    "butterfly of 4096 in 2": [Pattern(1, 64, 64, 64), Pattern(64, 64, 64, 1)],
+}
+# Drawn at random from the 728 patterns of the reference (github.com/PascalCarrivain/ksmm), up to 2²⁶ dense weights.
+DRAWN = [
+    Pattern(*p)
+    for p in [
+        (1, 48, 48, 1),
+        (1, 48, 48, 8),
+        (1, 48, 48, 64),
+        (1, 48, 48, 96),
+        (1, 48, 192, 32),
+        (1, 96, 96, 4),
+        (1, 128, 128, 48),
+        (1, 128, 512, 8),
+        (1, 192, 48, 1),
+        (1, 256, 64, 8),
+        (1, 384, 96, 3),
+        (1, 384, 96, 8),
+        (1, 512, 128, 4),
+        (1, 512, 128, 32),
+        (1, 512, 512, 2),
+        (1, 768, 192, 4),
+        (1, 768, 192, 8),
+        (1, 768, 768, 8),
+        (1, 1024, 256, 2),
+        (2, 48, 48, 64),
+        (2, 192, 48, 4),
+        (2, 512, 512, 4),
+        (3, 64, 256, 16),
+        (3, 96, 96, 4),
+        (3, 128, 128, 16),
+        (3, 384, 384, 4),
+        (4, 192, 48, 16),
+        (4, 512, 512, 4),
+        (6, 384, 96, 4),
+        (8, 96, 96, 4),
+    ]
+]
+# Factors as they multiply. ViT-S/16: those of arXiv 2405.15013; GPT-2 medium: the same shapes at its width.
+VIT = {
+    "attention": [Pattern(1, 192, 48, 2), Pattern(2, 48, 192, 1)],
+    "up": [Pattern(1, 768, 192, 2), Pattern(6, 64, 64, 1)],
+    "down": [Pattern(1, 128, 128, 3), Pattern(6, 64, 256, 1)],
+}
+GPT = {
+    "attention": [Pattern(1, 512, 128, 2), Pattern(2, 128, 512, 1)],
+    "up": [Pattern(1, 2048, 512, 2), Pattern(16, 64, 64, 1)],
+    "down": [Pattern(1, 256, 256, 4), Pattern(16, 64, 256, 1)],
+}
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Seconds per round, by contestant; the first is dense."""
+
+    kind: str
+    name: str
+    threads: int
+    samples: int
+    seconds: Mapping[str, Array]
+
+    def speedup(self, contestant: str) -> Array:
+        return common.ratio(self.seconds["dense"], self.seconds[contestant])
+
+
+# ---- models
+
+
+def random_factors(patterns: Sequence[Pattern], rng: np.random.Generator) -> list[Array]:
+    return [rng.standard_normal(p.shape, dtype=np.float32) / np.float32(p.c**0.5) for p in patterns]
+
+
+def layers(patterns: Sequence[Pattern], *, feature_major: bool = False) -> tuple[Graph, Graph]:
+    """The dense matrix that patterns multiply to, and the layers; the second may be feature-major."""
+    factors = random_factors(patterns, np.random.default_rng(0))
+    b = Builder()
+    matrix = b.param(np.ascontiguousarray(product(factors).T))
+    dense = b.finish(b.op("Gemm", b.input("x", ("N", patterns[-1].cols)), matrix, name="y"))
+    b = Builder()
+    h = b.input("x", (patterns[-1].cols, "N") if feature_major else ("N", patterns[-1].cols))
+    for p, factor in reversed(list(zip(patterns, factors, strict=True))):
+        h = b.op("KSLinear", h, b.param(factor), pattern=tuple(p), feature_major=feature_major)
+    return dense, b.finish(b.op("Identity", h, name="y"))
+
+
+class Attention(nn.Module):
+    """Self-attention; queries, keys and values by one product or by three."""
+
+    def __init__(self, wide: int, heads: int, *, fused: bool, causal: bool) -> None:
+        super().__init__()
+        self.heads, self.fused, self.causal = heads, fused, causal
+        self.q, self.k, self.v, self.out = (nn.Linear(wide, wide) for _ in range(4))
+        self.qkv = nn.Linear(wide, 3 * wide)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.qkv(x).chunk(3, dim=2) if self.fused else (self.q(x), self.k(x), self.v(x))
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        result: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return result
+
+
+class Block(nn.Module):
+    """Pre-norm attention, then a two-layer perceptron."""
+
+    def __init__(self, wide: int, heads: int, *, fused: bool, causal: bool) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList([nn.LayerNorm(wide), nn.LayerNorm(wide)])
+        self.attention = Attention(wide, heads, fused=fused, causal=causal)
+        self.up, self.down = nn.Linear(wide, 4 * wide), nn.Linear(4 * wide, wide)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norms[0](x))
+        result: Tensor = x + self.down(F.gelu(self.up(self.norms[1](x))))
+        return result
+
+
+def encoders(
+    wide: int,
+    heads: int,
+    depth: int,
+    shape: tuple[int, int],
+    patterns: Mapping[str, Sequence[Pattern]],
+    *,
+    causal: bool,
+) -> dict[str, Graph]:
+    """The same function four times: dense, dense with one product for q, k, v; layers with rows first, and features."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    split, fused = (
+        nn.Sequential(*(Block(wide, heads, fused=fused, causal=causal) for _ in range(depth))).eval()
+        for fused in (False, True)
+    )
+    factors: dict[str, list[Array]] = {}
+    for name, linear in list(split.named_modules()):
+        if isinstance(linear, nn.Linear) and not name.endswith("qkv"):
+            kind = name.rsplit(".")[-1]
+            factors[name] = random_factors(patterns[kind if kind in patterns else "attention"], rng)
+            linear.weight.data = torch.from_numpy(product(factors[name]))
+    fused.load_state_dict(split.state_dict())
+    for block in fused:
+        parts = (block.attention.q, block.attention.k, block.attention.v)
+        block.attention.qkv.weight.data = torch.cat([part.weight.data for part in parts])
+        block.attention.qkv.bias.data = torch.cat([part.bias.data for part in parts])
+    example = torch.zeros(*shape, wide)
+    graphs = {name: pathlift.load(export(module, (example,))) for name, module in (("split", split), ("fused", fused))}
+    found, _ = dense_layers(graphs["split"], ",".join(factors))
+    assert len(found) == len(factors), (len(found), len(factors))
+    rows = replaced(graphs["split"], {layer.key: _of(graphs["split"], layer.key, factors) for layer in found})
+    features = AssignLayout().run(FuseEpilogue().run(rows).graph).graph
+    return {"dense": graphs["fused"], "dense, q k v apart": graphs["split"], "rows": rows, "features": features}
+
+
+def _of(graph: Graph, key: str, factors: Mapping[str, list[Array]]) -> list[Array]:
+    weight = graph.inputs_of(key)[1]
+    assert weight is not None
+    return factors[graph.name_of(weight).removesuffix(".weight")]
+
+
+# ---- timing
+
+
+def session(graph: Graph, threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads > 1 else "1")
+    return onnxruntime.InferenceSession(to_onnx(graph).SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def race(
+    kind: str, name: str, graphs: Mapping[str, Graph], x: Array, threads: int, repeats: int, budget: float
+) -> Measurement:
+    """Time graphs of one function; what reads the transpose is given it."""
+    expected: Array | None = None
+    calls: dict[str, Callable[[], object]] = {}
+    for contestant, graph in graphs.items():
+        s = session(graph, threads)
+        transposed = contestant == "feature-major"
+        feeds = {s.get_inputs()[0].name: np.ascontiguousarray(x.T) if transposed else x}
+        (y,) = s.run(None, feeds)
+        y = y.T if transposed else y
+        expected = y if expected is None else expected
+        if not np.allclose(y, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max()):
+            raise SystemExit(f"{contestant} computes something else than dense: {kind} {name}")
+        calls[contestant] = lambda s=s, feeds=feeds: s.run(None, feeds)  # type: ignore[misc]
+    seconds = common.interleaved(calls, repeats=repeats, budget=budget)
+    print(kind, name, threads, {k: common.digits(1e3 * np.median(v)) for k, v in seconds.items()}, file=sys.stderr)
+    return Measurement(kind, name, threads, int(np.prod(x.shape[:-1])), seconds)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Measurement]:
+    rng = np.random.default_rng(1)
+    rounds = {"repeats": 3 * options.repeats, "budget": options.budget}
+    for threads in (1, 2):
+        for p in NAMED:
+            dense, ks = layers([p])
+            graphs = {"dense": dense, "rows": ks, "feature-major": layers([p], feature_major=True)[1]}
+            x = rng.standard_normal((SAMPLES, p.cols), dtype=np.float32)
+            yield race("layer", str(p), graphs, x, threads, **rounds)
+        for name, patterns in CHAINS.items():
+            dense, ks = layers(patterns)
+            graphs = {"dense": dense, "rows": ks, "feature-major": layers(patterns, feature_major=True)[1]}
+            x = rng.standard_normal((SAMPLES, patterns[-1].cols), dtype=np.float32)
+            yield race("chain", name, graphs, x, threads, **rounds)
+        for p in DRAWN[: 3 if options.quick else None]:
+            for samples in (1, 16):
+                dense, ks = layers([p])
+                graphs = {"dense": dense, "rows": ks, "feature-major": layers([p], feature_major=True)[1]}
+                x = rng.standard_normal((samples, p.cols), dtype=np.float32)
+                yield race("small batch", str(p), graphs, x, threads, **rounds)
+    sizes = {"ViT-S": (384, 6, 12, (8, 197), VIT, False), "GPT-2 medium": (1024, 16, 24, (8, 128), GPT, True)}
+    for name, (wide, heads, depth, shape, patterns, causal) in sizes.items():
+        graphs = encoders(wide, heads, 2 if options.quick else depth, shape, patterns, causal=causal)
+        x = rng.standard_normal((*shape, wide), dtype=np.float32)
+        for threads in (1, 2):
+            yield race("encoder", name, graphs, x, threads, min(options.repeats, 7), options.budget)
+
+
+# ---- the report
+
+
+def rows(measurements: Sequence[Measurement], kind: str) -> Iterator[Sequence[str]]:
+    for m in measurements:
+        if m.kind == kind:
+            yield (
+                m.name, str(m.threads), str(m.samples), common.spread(1e3 * m.seconds["dense"]),
+                *(common.spread(m.speedup(c)) for c in list(m.seconds)[1:]), *_remark(m),
+            )  # fmt: skip
+
+
+def _remark(m: Measurement) -> tuple[str]:
+    best = {c: float(np.median(m.speedup(c))) for c in list(m.seconds)[1:]}
+    target = next((t for p, t in TARGETS.items() if str(p) == m.name and m.kind == "layer"), None)
+    remarks = []
+    if target is not None:
+        remarks.append(f"rows ≥ {target:g}: {'met' if best['rows'] >= target else '**missed**'}")
+    if m.kind == "chain":
+        met = best["feature-major"] >= CHAIN_TARGET
+        remarks.append(f"feature-major ≥ {CHAIN_TARGET:g}: {'met' if met else '**missed**'}")
+    if best.get("rows", 2.0) < 1:
+        remarks.append("loses")
+    return ("; ".join(remarks),)
+
+
+def report(measurements: Sequence[Measurement], machine: Mapping[str, object], repeats: int) -> str:
+    layer = ("pattern", "threads", "samples", "dense, ms", "dense / rows", "dense / feature-major", "remarks")
+    encoder = (
+        "encoder", "threads", "samples", "dense, ms", "dense / dense with q, k, v apart", "dense / rows",
+        "dense / features", "remarks",
+    )  # fmt: skip
+    small = [m for m in measurements if m.kind == "small batch"]
+    losses = sum(float(np.median(m.speedup("rows"))) < 1 for m in small)
+    return f"""# Kronecker-sparse layers in ONNX Runtime on a CPU
+
+{common.preamble(machine, repeats)}
+Dense is ONNX Runtime's own MatMul of the matrix that the factors multiply to; all compute the same function.
+`benchmarks/README.md` says what each column means.
+
+## Layers
+{common.table(layer, rows(measurements, "layer"))}
+
+## Chains
+{common.table(layer, rows(measurements, "chain"))}
+
+## Small batches
+Patterns drawn at random; layers lose in {losses} of {len(small)} cases.
+
+{common.table(layer, rows(measurements, "small batch"))}
+
+## Encoders
+{common.table(encoder, rows(measurements, "encoder"))}
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--budget", type=float, default=20.0, help="seconds after which a contestant leaves")
+    options = common.parse(parser, RESULTS)
+    torch.set_num_threads(1)
+    machine = common.machine()
+    measurements = list(measure(options))
+    text = report(measurements, machine, options.repeats)
+    if options.output:
+        common.save(options.output, text, machine, measurements)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Data that a verb is given: arrays by input name, in batches."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from pathlift.ir.errors import UsageError
+from pathlift.ir.graph import Graph
+from pathlift.ir.types import Array, TensorType
+
+_BATCH = 64
+
+
+def read_calibration(graph: Graph, data: Any) -> dict[str, Array]:
+    """Read arrays of samples, the first axis of each, for all inputs of a graph.
+
+    Parameters
+    ----------
+    graph
+        What reads them.
+    data
+        An ``.npz`` file, or arrays by input name.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read, or arrays are missing, unknown, of another shape or type, or not finite.
+    """
+    arrays = dict(data) if isinstance(data, Mapping) else _from_file(data)
+    names = [graph[key].names[0] for key in graph.inputs]
+    if set(arrays) != set(names):
+        raise UsageError("0477", f"the data holds {sorted(arrays)}, not the inputs {names}", hint="np.savez(file, x=…)")
+    counts = {name: len(a) if np.ndim(a) else 0 for name, a in arrays.items()}
+    if len(set(counts.values())) != 1 or not min(counts.values()):
+        raise UsageError("0477", f"the data holds {counts} samples: they must be as many, and at least one")
+    return {
+        name: _checked(name, np.asarray(arrays[name]), graph[key].types[0])
+        for name, key in zip(names, graph.inputs, strict=True)
+    }
+
+
+def _from_file(path: str | os.PathLike[str]) -> dict[str, Array]:
+    shown = repr(os.fspath(path))
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise UsageError("0478", f"{shown} holds one array", hint="np.savez(file, x=…) names it")
+            return {name: file[name] for name in file.files}
+    except FileNotFoundError as error:
+        raise UsageError("0470", f"there is no file {shown}") from error
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError("0478", f"cannot read {shown}: {reason}", hint="an .npz file of numbers") from error
+
+
+def _checked(name: str, array: Array, type_: Any) -> Array:
+    if not isinstance(type_, TensorType) or type_.dtype is None:
+        return array
+    if array.dtype.kind not in "fiub" or (type_.dtype.kind in "iub" and array.dtype.kind == "f"):
+        raise UsageError("0479", f"input {name!r} takes {type_.dtype}, the data holds {array.dtype}")
+    expected = type_.shape
+    if expected is not None:
+        fits = len(expected) == array.ndim and all(
+            not isinstance(e, int) or e == n for e, n in zip(expected[1:], array.shape[1:], strict=False)
+        )
+        if not fits:
+            raise UsageError("0479", f"input {name!r} is {type_}, the data is {list(array.shape)}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UsageError("0479", f"the data of input {name!r} is not finite")
+    return array.astype(type_.dtype, copy=False)
+
+
+def batches(graph: Graph, arrays: Mapping[str, Array]) -> Iterator[Mapping[str, Array]]:
+    """Yield samples in batches of the size that the file fixes, without what is left over, or of 64."""
+    fixed = {t.shape[0] for key in graph.inputs if isinstance(t := graph[key].types[0], TensorType) and t.shape}
+    sizes = [n for n in fixed if isinstance(n, int)]
+    step = sizes[0] if sizes else _BATCH
+    count = min(map(len, arrays.values()))
+    for start in range(0, count, step):
+        if start + step <= count or not sizes:
+            yield {name: a[start : start + step] for name, a in arrays.items()}
