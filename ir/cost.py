@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 from pathlift.ir.kronecker import Pattern
 
-# How often a CPU reads or writes operand and result, fitted: to pack them, to swap axes within samples, to gather rows.
-_PACKING, _SWAPPING, _GATHERING = 3, 5, 2
+# How often a CPU seems to read or write operand and result: to pack them, to swap axes within samples, to gather rows;
+# and, in a transposition on its own, its operand. Fitted.
+_PACKING, _SWAPPING, _GATHERING, _MOVING = 3, 5, 2, 8
 
 
 @dataclass(frozen=True)
@@ -77,9 +78,13 @@ class Device:
         return self.batched(samples, pattern, itemsize)
 
     def moved(self, elements: int, itemsize: int = 4) -> Cost:
-        """Return the cost of a transposition or a gather of this many elements."""
+        """Return the cost of a transposition of this many elements."""
         bytes_ = 2 * elements * itemsize
         return Cost(0, bytes_, self.overhead + bytes_ / self.bandwidth)
+
+    def gathered(self, elements: int, itemsize: int = 4) -> Cost:
+        """Return the cost of bringing features, the last axis, into another order."""
+        return self.moved(elements, itemsize)
 
     def _rate(self, itemsize: int) -> float:
         """Operations per second; 64 bits are half as fast as 32."""
@@ -98,12 +103,15 @@ class CpuThread(Device):
         Seconds per block of a batched product.
     run
         Seconds per piece, contiguous in memory, that goes from samples to blocks or back.
+    element
+        Seconds per element that is gathered on its own.
     """
 
     cache: float
     cache_bandwidth: float
     block: float
     run: float
+    element: float
 
     def dense(self, samples: int, rows: int, cols: int, itemsize: int = 4) -> Cost:
         """Weights were packed when the model was loaded."""
@@ -152,9 +160,12 @@ class CpuThread(Device):
         return self.batched(samples, pattern, itemsize) + Cost(seconds=seconds)
 
     def moved(self, elements: int, itemsize: int = 4) -> Cost:
-        """As a roofline's, but what fits into the cache stays there."""
         bytes_ = 2 * elements * itemsize
-        return Cost(0, bytes_, self.overhead + self._traffic(bytes_, elements * itemsize))
+        return Cost(0, bytes_, self.overhead + self._traffic(_MOVING * elements * itemsize, elements * itemsize))
+
+    def gathered(self, elements: int, itemsize: int = 4) -> Cost:
+        """Elements are copied one by one."""
+        return Cost(0, 2 * elements * itemsize, self.overhead + self.element * elements)
 
     def _traffic(self, bytes_: int, working_set: int) -> float:
         """Seconds for bytes of a working set, of which only a part may fit into the cache."""
@@ -183,6 +194,7 @@ DEVICES: dict[str, Device] = {
             cache_bandwidth=7.2e10,
             block=3.4e-7,
             run=2.2e-8,
+            element=9e-9,
         ),
         # What well-tuned kernels reach of the data sheets' 67 and 989 TFLOP/s and 3.35 TB/s, in 32 bits without tf32.
         Device(name="h100", flops=6e13, half_flops=7.9e14, bandwidth=3e12, overhead=3e-6),

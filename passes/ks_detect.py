@@ -18,7 +18,7 @@ from pathlift.ir.kronecker import Pattern, dense, gather
 from pathlift.ir.types import Array
 from pathlift.passes.base import Analysis
 from pathlift.passes.kronecker.idioms import products
-from pathlift.passes.kronecker.products import Product
+from pathlift.passes.kronecker.products import Product, Reordering
 from pathlift.passes.kronecker.support import diagonal_blocks, smallest_pattern
 
 _EXPANDED = 2**26
@@ -39,8 +39,8 @@ class Found:
         Its pattern.
     factor
         The non-zeros, shape (a, d, b, c), in the weights' element type.
-    order
-        Which output, and which input feature comes at each place of the pattern; ``None`` if all stay.
+    rows, cols
+        The order of outputs, and of inputs, that the pattern has; ``None`` for one that is the layer's.
     before, after, dense
         Cost of the layer as it is, as a `KSLinear` with the transpositions that it needs, and with a dense matrix.
     """
@@ -49,10 +49,16 @@ class Found:
     kind: str
     pattern: Pattern
     factor: Array
-    order: tuple[Array, Array] | None
+    rows: Reordering | None
+    cols: Reordering | None
     before: Cost
     after: Cost
     dense: Cost
+
+    @property
+    def permuted(self) -> bool:
+        """Whether the pattern has features in another order."""
+        return self.rows is not None or self.cols is not None
 
     @property
     def speedup(self) -> float:
@@ -107,41 +113,46 @@ class KsDetect(Analysis[Detection]):
         return Detection(tuple(f for f in found if f is not None), self.samples, DEVICES[self.device])
 
     def _found(self, product: Product) -> Found | None:
-        pattern, factor, order = product.pattern, product.factor(), product.permutations()
+        pattern, factor, orders = product.pattern, product.factor(), product.reorderings()
         stored = pattern
         if pattern.a * pattern.d == 1 or pattern.rows * pattern.cols <= _EXPANDED:
             matrix = factor[0, 0] if pattern.a * pattern.d == 1 else dense(factor)
-            matrix = matrix if order is None else _unpermuted(matrix, *order)
+            matrix = _put_back(matrix, *orders)
             mask = matrix != 0
             smallest = smallest_pattern(mask)
-            if smallest.size < pattern.size or (order is not None and smallest.size == pattern.size):
-                pattern, factor, order = smallest, gather(matrix, smallest), None
+            if smallest.size < pattern.size or (orders != (None, None) and smallest.size == pattern.size):
+                pattern, factor, orders = smallest, gather(matrix, smallest), (None, None)
             blocks = diagonal_blocks(mask) if self.permutation else None
             if blocks is not None and blocks.pattern.size < pattern.size:
-                pattern, order = blocks.pattern, (blocks.rows, blocks.cols)
-                factor = gather(matrix[np.ix_(*order)], pattern)
+                pattern, orders = blocks.pattern, (_unless_sorted(blocks.rows), _unless_sorted(blocks.cols))
+                factor = gather(matrix[np.ix_(blocks.rows, blocks.cols)], pattern)
         if pattern.a * pattern.d == 1:
             return None
         kind = "zeros" if pattern.size < stored.size else "grouped" if product.is_convolution else "batched"
-        return Found(product, kind, pattern, factor, order, *self._costs(product, stored, pattern, order))
+        return Found(product, kind, pattern, factor, *orders, *self._costs(product, stored, pattern, orders))
 
     def _costs(
-        self, product: Product, stored: Pattern, pattern: Pattern, order: tuple[Array, Array] | None
+        self, product: Product, stored: Pattern, pattern: Pattern, orders: tuple[Reordering | None, ...]
     ) -> tuple[Cost, Cost, Cost]:
         """Costs as it is, as a `KSLinear`, and as a dense layer."""
         device, n, size = DEVICES[self.device], self.samples, product.weight.dtype.itemsize
         full = device.dense(n, pattern.rows, pattern.cols, size)
-        before = full if stored.a * stored.d == 1 else device.batched(n, stored, size)
+        as_stored = device.batched if product.by_block else device.kronecker
+        before = full if stored.a * stored.d == 1 else as_stored(n, stored, size)
+        before = sum((device.moved(n * features, size) for features in product.moved), before)
         after = device.kronecker(n, pattern, size)
-        return (
-            sum((device.moved(n * features, size) for features in product.moved), before),
-            sum((device.moved(n * features, size) for features in product.moved_around(order)), after),
-            full,
-        )
+        after = sum((device.moved(n * features, size) for features in product.moved_around), after)
+        after = sum((order.cost(device, n, size) for order in orders if order is not None), after)
+        return before, after, full
 
 
-def _unpermuted(matrix: Array, rows: Array, cols: Array) -> Array:
+def _put_back(matrix: Array, rows: Reordering | None, cols: Reordering | None) -> Array:
     """The matrix of which this one has rows and columns in another order."""
-    result = np.empty_like(matrix)
-    result[np.ix_(rows, cols)] = matrix
-    return result
+    for axis, order in enumerate((rows, cols)):
+        if order is not None:
+            matrix = matrix.take(order.inverse.places, axis)
+    return matrix
+
+
+def _unless_sorted(places: Array) -> Reordering | None:
+    return None if (np.diff(places) > 0).all() else Reordering(places)

@@ -11,7 +11,7 @@ from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph, Origin, Value
 from pathlift.ir.types import Array, Param
 from pathlift.passes.base import Effect, Rewritten, Transform
-from pathlift.passes.kronecker.products import is_identity
+from pathlift.passes.kronecker.products import Reordering
 from pathlift.passes.ks_detect import Found, KsDetect
 from pathlift.passes.rewrites.edits import disconnect, drop_constants, is_read_once, source
 from pathlift.passes.witness.site import Rewritings, Site
@@ -83,19 +83,16 @@ class _Rewrite:
         """Replace one layer."""
         graph, p, origin = self.graph, found.product, Origin()
         name, last = graph.name_of(p.y.value), len(p.x.samples)
-        rows, cols = (None, None) if found.order is None else found.order
         _, weight, bias = (*graph.inputs_of(p.key), None)[:3]
         vector = p.vector()
-        if vector is not None and rows is not None:
-            vector = vector[rows]
-        x, site = self._operand(found)
-        h = self._step(name, "Gather", x, axis=last, indices=_ints(cols)) if not is_identity(cols) else x
+        if vector is not None and found.rows is not None:
+            vector = vector[found.rows.places]
+        h, site = self._operand(found)
+        h = self._reordered(name, h, last, found.cols)
         operands = h, self._param(weight, found.factor), self._param(bias, vector)
         origin = origin.merged(*(graph[key].origin for key in p.nodes))
         h = self._step(name, "KSLinear", *operands, origin=origin, pattern=tuple(found.pattern))
-        if not is_identity(rows):
-            assert rows is not None
-            h = self._step(name, "Gather", h, axis=last, indices=_ints(np.argsort(rows)))
+        h = self._reordered(name, h, last, found.rows and found.rows.inverse)
         if len(p.y.features) > 1:
             h, flat = self._step(name, "Reshape", h, shape=(0,) * last + p.y.extents), h
             self.flat[h] = flat
@@ -120,6 +117,16 @@ class _Rewrite:
         if len(p.x.features) > 1:
             h = self._step(name, "Reshape", h, shape=(0,) * len(p.x.samples) + (p.pattern.cols,))
         return h, Site(name, (graph.name_of(p.x.value),), label)
+
+    def _reordered(self, name: str, h: Value, last: int, order: Reordering | None) -> Value:
+        """Features, on the last axis, in another order."""
+        if order is None:
+            return h
+        if not order.perm:
+            return self._step(name, "Gather", h, axis=last, indices=_ints(order.places))
+        h = self._step(name, "Reshape", h, shape=(0,) * last + order.sizes)
+        h = self._step(name, "Transpose", h, perm=(*range(last), *(last + i for i in order.perm)))
+        return self._step(name, "Reshape", h, shape=(0,) * last + (len(order.places),))
 
     def _step(self, name: str, op: str, *operands: Value | None, **options: Any) -> Value:
         return self.builder.op(op, *operands, name=self.builder.fresh(f"{name}_{op.lower()}"), **options)
@@ -151,5 +158,5 @@ class _Rewrite:
         drop_constants(builder, graph, found.product.nodes)
 
 
-def _ints(values: Array | None) -> tuple[int, ...]:
-    return () if values is None else tuple(map(int, values))
+def _ints(values: Array) -> tuple[int, ...]:
+    return tuple(map(int, values))

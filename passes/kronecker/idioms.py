@@ -66,9 +66,10 @@ def _read(graph: Graph, key: str, taken: set[str]) -> Product | None:
     if core is None:
         return None
     axes, result, biased = core
+    by_block = graph[key].op == "Conv" or _is_by_block(before[-1][2], result, set(finest(axes)))
     after = _stages_after(graph, key, result, taken)
     found = [
-        Product(graph, key, (*front, key, *back), *sides, weight, axes, bias, biased)
+        Product(graph, key, (*front, key, *back), *sides, weight, axes, bias, biased, by_block)
         for front, source, source_axes in before
         for back, target, target_axes in after
         if (sides := _sides(source, source_axes, target, target_axes, axes)) is not None
@@ -112,6 +113,13 @@ def _core(graph: Graph, key: str, weight: Param, axes: Axes) -> tuple[Axes, Axes
         return None  # a scale, or an outer product
     sides = contracted(equation, axes, weight.shape)
     return None if sides is None else (*sides, sides[1][-1] if sides[1] else ())
+
+
+def _is_by_block(x: Axes, y: Axes, weights: set[Factor]) -> bool:
+    """Whether the factors of blocks lead operand and result."""
+    operand, result = finest(x), finest(y)
+    blocks = {f for f in operand if f in weights and f in result}
+    return blocks == set(operand[: len(blocks)]) == set(result[: len(blocks)])
 
 
 def _views_before(graph: Graph, x: Value, taken: set[str]) -> list[str]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pathlift.ir.cost import Cost, Device
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.kronecker import Pattern
 from pathlift.ir.types import Array, Param
@@ -49,6 +50,34 @@ class Side:
 
 
 @dataclass(frozen=True, eq=False)
+class Reordering:
+    """Another order of features.
+
+    Parameters
+    ----------
+    places
+        Which feature comes at each place.
+    sizes, perm
+        The same as a reshape to these extents and a transposition; empty if it is none.
+    """
+
+    places: Array
+    sizes: tuple[int, ...] = ()
+    perm: tuple[int, ...] = ()
+
+    @property
+    def inverse(self) -> Reordering:
+        """What brings features back."""
+        back = tuple(map(int, np.argsort(self.perm)))
+        return Reordering(np.argsort(self.places), tuple(self.sizes[i] for i in self.perm), back)
+
+    def cost(self, device: Device, samples: int, itemsize: int) -> Cost:
+        """What it costs."""
+        apply = device.moved if self.perm else device.gathered
+        return apply(samples * len(self.places), itemsize)
+
+
+@dataclass(frozen=True, eq=False)
 class Product:
     """A part of a graph that applies one linear map to the features of every sample.
 
@@ -66,6 +95,8 @@ class Product:
         The weights, and what their axes are made of.
     bias, biased
         What is added, if anything, and the axis that it runs along.
+    by_block
+        Whether operand and result have blocks first, as a batched product wants them.
     """
 
     graph: Graph
@@ -77,6 +108,7 @@ class Product:
     axes: Axes
     bias: Param | None
     biased: Axis
+    by_block: bool
 
     @property
     def order(self) -> tuple[Axis, Axis, Axis, Axis]:
@@ -92,7 +124,7 @@ class Product:
 
     @property
     def pattern(self) -> Pattern:
-        """What is not zero, for whatever weights, once features are permuted as `permutations` say."""
+        """What is not zero, for whatever weights, in the order of features that `reorderings` has."""
         return Pattern(*(extent(axis) or 0 for axis in self.order))
 
     def factor(self) -> Array:
@@ -103,13 +135,10 @@ class Product:
         blocks: Array = apart.transpose([stored.index(f) for f in (*a, *d, *b, *c)]).reshape(self.pattern.shape)
         return blocks
 
-    def permutations(self) -> tuple[Array, Array] | None:
-        """Return which feature of y, and which of x, comes at each place of the pattern; ``None`` if all stay."""
+    def reorderings(self) -> tuple[Reordering | None, Reordering | None]:
+        """Return the orders of y's and x's features that the pattern has; ``None`` for one that is theirs."""
         a, b, c, d = self.order
-        rows, cols = a + b + d, a + c + d
-        if rows == self.y.factors and cols == self.x.factors:
-            return None
-        return numbers(rows, self.y.factors), numbers(cols, self.x.factors)
+        return _reordering(self.y.factors, a + b + d), _reordering(self.x.factors, a + c + d)
 
     def vector(self) -> Array | None:
         """Return what is added to each feature of y, shape (rows,)."""
@@ -135,31 +164,26 @@ class Product:
             if self.graph[key].op == "Transpose"
         ]
 
-    def moved_around(self, order: tuple[Array, Array] | None) -> list[int]:
-        """The same of what a layer on the last axis needs around it: transpositions, and gathers in this order."""
-        y, x = order if order is not None else (None, None)
-        sides = (self.x, x, self.pattern.cols), (self.y, y, self.pattern.rows)
-        return [
-            features
-            for side, places, features in sides
-            for needed in (not side.is_last, not is_identity(places))
-            if needed
-        ]
+    @property
+    def moved_around(self) -> list[int]:
+        """The same of what a layer on the last axis needs around it."""
+        sides = (self.x, self.pattern.cols), (self.y, self.pattern.rows)
+        return [features for side, features in sides if not side.is_last]
 
     @property
     def effort(self) -> tuple[int, int, int]:
         """What a layer in its place adds: transpositions, then reshapes; and how many nodes it replaces."""
         views, extra = len(self.nodes) - 1, sum(len(side.features) > 1 for side in (self.x, self.y))
-        return (
-            len(self.moved_around(self.permutations())) - len(self.moved),
-            extra - (views - len(self.moved)),
-            len(self.nodes),
-        )
+        reordered = sum(order is not None for order in self.reorderings())
+        moves = reordered + len(self.moved_around) - len(self.moved)
+        return moves, extra - (views - len(self.moved)), len(self.nodes)
 
 
-def is_identity(permutation: Array | None) -> bool:
-    """Whether a permutation, if there is one, leaves everything where it is."""
-    return permutation is None or bool((np.diff(permutation) > 0).all())
+def _reordering(factors: Axis, order: Axis) -> Reordering | None:
+    if order == factors:
+        return None
+    sizes = tuple(extent((f,)) or 0 for f in factors)
+    return Reordering(numbers(order, factors), sizes, tuple(factors.index(f) for f in order))
 
 
 def _common(x: Axis, y: Axis) -> int:

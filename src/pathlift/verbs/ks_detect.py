@@ -45,7 +45,7 @@ def _layer(found: Found) -> dict[str, Any]:
         "bytes": found.after.bytes,
         "bytes_dense": found.dense.bytes,
         "predicted_speedup": found.speedup,
-        "permuted": found.order is not None,
+        "permuted": found.permuted,
     }
 
 

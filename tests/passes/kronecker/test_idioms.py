@@ -35,10 +35,11 @@ def found_in(graph: Graph, **options: Any) -> tuple[Found, ...]:
 def matrix_of(found: Found) -> Array:
     """The matrix that a finding claims."""
     matrix = dense(found.factor)
-    if found.order is None:
-        return matrix
     result = np.zeros_like(matrix)
-    result[np.ix_(*found.order)] = matrix
+    rows, cols = (
+        np.arange(n) if o is None else o.places for n, o in zip(matrix.shape, (found.rows, found.cols), strict=True)
+    )
+    result[np.ix_(rows, cols)] = matrix
     return result
 
 
@@ -155,7 +156,7 @@ def test_exported_layers_are_found_with_their_matrices(exported: tuple[Side, Gra
     identity = torch.eye(24)
     for value, layer, (name, (_, pattern)) in zip(graph.outputs, module.layers, LAYERS.items(), strict=True):
         found = by_output[value]
-        assert (found.pattern, found.order) == (pattern, None), name
+        assert (found.pattern, found.permuted) == (pattern, False), name
         with torch.no_grad():
             expected = (layer(identity) - layer(torch.zeros(1, 24))).T.numpy()
         assert np.abs(matrix_of(found) - expected).max() < 1e-5, name
