@@ -9,12 +9,13 @@ factor of 1.4, and so is a predicted speed-up: between 0.7 and 1.4 it does not t
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pathlift.ir.kronecker import Pattern
 
 # How often a CPU seems to read or write operand and result: to pack them, to swap axes within samples, to gather rows;
-# and, in a transposition on its own, its operand. Fitted.
+# and, in a transposition on its own, element by element, its operand. Fitted.
 _PACKING, _SWAPPING, _GATHERING, _MOVING = 3, 5, 2, 8
 
 
@@ -77,10 +78,25 @@ class Device:
         """Return the cost of a `KSLinear`; on a roofline, a fused kernel that reads either layout at full speed."""
         return self.batched(samples, pattern, itemsize)
 
-    def moved(self, elements: int, itemsize: int = 4) -> Cost:
-        """Return the cost of a transposition of this many elements."""
+    def moved(self, elements: int, itemsize: int = 4, *, run: int = 1) -> Cost:
+        """Return the cost of a transposition of this many elements, of which `run` in a row stay together."""
         bytes_ = 2 * elements * itemsize
         return Cost(0, bytes_, self.overhead + bytes_ / self.bandwidth)
+
+    def spelled_out(
+        self, samples: int, pattern: Pattern, itemsize: int = 4, *, moves: Iterable[tuple[int, int]] = ()
+    ) -> Cost:
+        """Return the cost of a batched product with nodes of their own for transpositions.
+
+        Parameters
+        ----------
+        samples, pattern, itemsize
+            Of the product.
+        moves
+            How many features per sample each transposition moves, and how many of them in a row stay together.
+        """
+        moved = (self.moved(samples * features, itemsize, run=run) for features, run in moves)
+        return sum(moved, self.batched(samples, pattern, itemsize))
 
     def gathered(self, elements: int, itemsize: int = 4) -> Cost:
         """Return the cost of bringing features, the last axis, into another order."""
@@ -159,9 +175,20 @@ class CpuThread(Device):
             seconds += self._traffic(_GATHERING * moved, around) + self.run * samples * a * d * (2 if d > 1 else 1)
         return self.batched(samples, pattern, itemsize) + Cost(seconds=seconds)
 
-    def moved(self, elements: int, itemsize: int = 4) -> Cost:
-        bytes_ = 2 * elements * itemsize
-        return Cost(0, bytes_, self.overhead + self._traffic(_MOVING * elements * itemsize, elements * itemsize))
+    def moved(self, elements: int, itemsize: int = 4, *, run: int = 1) -> Cost:
+        size = elements * itemsize
+        apart, together = (self._traffic(passes * size, size) for passes in (_MOVING, 2 * _GATHERING))
+        return Cost(0, 2 * size, self.overhead + min(apart, together + self.run * elements / run))
+
+    def spelled_out(
+        self, samples: int, pattern: Pattern, itemsize: int = 4, *, moves: Iterable[tuple[int, int]] = ()
+    ) -> Cost:
+        """No more than a `KSLinear`, whose function is spelled out, too: ONNX Runtime fuses the same transpositions."""
+        options = (
+            super().spelled_out(samples, pattern, itemsize, moves=moves),
+            self.kronecker(samples, pattern, itemsize),
+        )
+        return min(options, key=lambda cost: cost.seconds)
 
     def gathered(self, elements: int, itemsize: int = 4) -> Cost:
         """Elements are copied one by one."""

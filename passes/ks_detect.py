@@ -137,9 +137,11 @@ class KsDetect(Analysis[Detection]):
         """Costs as it is, as a `KSLinear`, and as a dense layer."""
         device, n, size = DEVICES[self.device], self.samples, product.weight.dtype.itemsize
         full = device.dense(n, pattern.rows, pattern.cols, size)
-        as_stored = device.batched if product.by_block else device.kronecker
-        before = full if stored.a * stored.d == 1 else as_stored(n, stored, size)
-        before = sum((device.moved(n * features, size) for features in product.moved), before)
+        before = full
+        if stored.a * stored.d > 1 and product.by_block:
+            before = device.spelled_out(n, stored, size, moves=product.moved)
+        elif stored.a * stored.d > 1:
+            before = device.kronecker(n, stored, size)
         after = device.kronecker(n, pattern, size)
         after = sum((device.moved(n * features, size) for features in product.moved_around), after)
         after = sum((order.cost(device, n, size) for order in orders if order is not None), after)

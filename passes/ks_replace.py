@@ -24,7 +24,7 @@ class KsReplace(Transform):
     Parameters
     ----------
     gain
-        The least predicted speed-up.
+        The least predicted speed-up; the default leaves room for errors of the prediction.
     always
         Replace slower ones, too.
     permutation, samples, device
@@ -34,7 +34,7 @@ class KsReplace(Transform):
     name: ClassVar[str] = "ks-replace"
     effect: ClassVar[Effect] = Effect.KEEPS
 
-    gain: float = 1.1
+    gain: float = 1.25
     always: bool = False
     permutation: bool = False
     samples: int = 1024

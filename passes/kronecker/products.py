@@ -9,7 +9,7 @@ import numpy as np
 from pathlift.ir.cost import Cost, Device
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.kronecker import Pattern
-from pathlift.ir.types import Array, Param
+from pathlift.ir.types import Array, Param, TensorType
 from pathlift.passes.kronecker.axes import Axes, Axis, extent, finest, numbers
 
 
@@ -155,18 +155,18 @@ class Product:
         return self.graph[self.key].op == "Conv"
 
     @property
-    def moved(self) -> list[int]:
-        """Of each transposition that it consists of, how many features it moves per sample."""
+    def moved(self) -> list[tuple[int, int]]:
+        """Of each transposition that it consists of: how many features it moves per sample, and how many in a row."""
         before = self.nodes.index(self.key)
         return [
-            self.pattern.cols if i < before else self.pattern.rows
+            (self.pattern.cols if i < before else self.pattern.rows, _run(self.graph, key))
             for i, key in enumerate(self.nodes)
             if self.graph[key].op == "Transpose"
         ]
 
     @property
     def moved_around(self) -> list[int]:
-        """The same of what a layer on the last axis needs around it."""
+        """How many features each transposition moves that a layer on the last axis needs around it."""
         sides = (self.x, self.pattern.cols), (self.y, self.pattern.rows)
         return [features for side, features in sides if not side.is_last]
 
@@ -184,6 +184,17 @@ def _reordering(factors: Axis, order: Axis) -> Reordering | None:
         return None
     sizes = tuple(extent((f,)) or 0 for f in factors)
     return Reordering(numbers(order, factors), sizes, tuple(factors.index(f) for f in order))
+
+
+def _run(graph: Graph, transpose: str) -> int:
+    """How many elements a transposition keeps in a row: extents of the last axes that stay."""
+    type_, perm = graph.type_of(Value(transpose)), graph[transpose].attrs["perm"]
+    run = 1
+    for i, size in reversed(list(enumerate(type_.shape or ()))) if isinstance(type_, TensorType) else ():
+        if perm[i] != i or not isinstance(size, int):  # type: ignore[index]
+            break
+        run *= size
+    return max(run, 1)
 
 
 def _common(x: Axis, y: Axis) -> int:

@@ -78,3 +78,19 @@ def test_moving_reads_and_writes() -> None:
 
 def test_costs_add_up() -> None:
     assert sum([Cost(1, 2, 3.0), Cost(4, 5, 6.0)], Cost()) == Cost(5, 7, 9.0)
+
+
+def test_pieces_move_faster_than_elements() -> None:
+    cpu, card, n = DEVICES["cpu"], DEVICES["a100"], 10**6
+    assert cpu.moved(n, run=64).seconds < cpu.moved(n, run=1).seconds < cpu.gathered(n).seconds
+    assert card.moved(n, run=64) == card.moved(n) == card.gathered(n)
+
+
+def test_what_is_spelled_out_costs_transpositions() -> None:
+    p, n = Pattern(16, 64, 64, 1), 1568
+    for device in DEVICES.values():
+        plain = device.spelled_out(n, p)
+        assert plain == device.batched(n, p)
+        moved = device.spelled_out(n, p, moves=[(p.cols, 64), (p.rows, 64)])
+        assert moved.seconds > plain.seconds
+    assert DEVICES["cpu"].spelled_out(n, p, moves=[(p.cols, 1)] * 9).seconds == DEVICES["cpu"].kronecker(n, p).seconds
