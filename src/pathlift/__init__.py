@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from pathlift.frontend.save import save
     from pathlift.ir.errors import PathliftError
     from pathlift.ir.graph import Graph
+    from pathlift.session import Session
+    from pathlift.verbs.bench import bench
     from pathlift.verbs.canonicalize import canonicalize
     from pathlift.verbs.compare import compare
     from pathlift.verbs.export import export
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from pathlift.verbs.opt import opt
     from pathlift.verbs.passes import list_passes
     from pathlift.verbs.result import Result
+    from pathlift.verbs.run import run
 
     __version__: str
 
@@ -32,6 +35,8 @@ _HOMES = {
     "PathNormLoss": "pathlift.verbs.loss",
     "PathliftError": "pathlift.ir.errors",
     "Result": "pathlift.verbs.result",
+    "Session": "pathlift.session",
+    "bench": "pathlift.verbs.bench",
     "canonicalize": "pathlift.verbs.canonicalize",
     "compare": "pathlift.verbs.compare",
     "export": "pathlift.verbs.export",
@@ -43,6 +48,7 @@ _HOMES = {
     "norm": "pathlift.verbs.norm",
     "opt": "pathlift.verbs.opt",
     "path_norm_loss": "pathlift.verbs.loss",
+    "run": "pathlift.verbs.run",
     "save": "pathlift.frontend.save",
 }
 
@@ -51,7 +57,9 @@ __all__ = [
     "PathNormLoss",
     "PathliftError",
     "Result",
+    "Session",
     "__version__",
+    "bench",
     "canonicalize",
     "compare",
     "export",
@@ -63,6 +71,7 @@ __all__ = [
     "norm",
     "opt",
     "path_norm_loss",
+    "run",
     "save",
 ]
 

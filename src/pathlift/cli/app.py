@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from pathlift.cli import ks, parse, render, render_rescaling
+from pathlift.cli import ks, parse, render, render_rescaling, runtime
 from pathlift.cli.frame import verb
 from pathlift.cli.options import AssumeEval, Force, MemoryLimit, Model, Output
 from pathlift.cli.terminal import note, write
@@ -22,6 +22,7 @@ app = typer.Typer(
 )
 
 app.add_typer(ks.app, name="ks")
+app.add_typer(runtime.app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 
 from pathlift.ir.errors import UsageError
 
@@ -48,3 +49,23 @@ def size(text: str) -> int:
 def names(text: str) -> tuple[str, ...]:
     """Read ``rescaling,permutation``."""
     return tuple(dict.fromkeys(item.strip() for item in text.split(",")))
+
+
+def counts(text: str) -> tuple[int, ...]:
+    """Read ``1,2``."""
+    items = [item.strip() for item in text.split(",")]
+    if not all(re.fullmatch(r"[1-9]\d{0,3}", item, re.ASCII) for item in items):
+        raise UsageError("0406", f"--threads {text!r} is no list of numbers", hint="for example --threads 1,2")
+    return tuple(dict.fromkeys(map(int, items)))
+
+
+def files(items: Iterable[str]) -> dict[str, str]:
+    """Read ``x=x.npy``, or ``data.npz`` without a name."""
+    found: dict[str, str] = {}
+    for item in items:
+        name, equals, path = item.partition("=")
+        name, path = (name, path) if equals else ("", item)
+        if not path or name in found:
+            raise UsageError("0407", f"--input {item!r} names no file, or one twice", hint="--input x=x.npy")
+        found[name] = path
+    return found

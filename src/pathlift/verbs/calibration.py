@@ -44,18 +44,50 @@ def read_calibration(graph: Graph, data: Any) -> dict[str, Array]:
     }
 
 
+def read_arrays(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return arrays by name; paths are those of ``.npy`` files, or, under the name ``""``, of an ``.npz`` file.
+
+    Raises
+    ------
+    UsageError
+        If a file cannot be read, or holds something else.
+    """
+    arrays: dict[str, Any] = {}
+    for name, value in inputs.items():
+        if not isinstance(value, str | os.PathLike):
+            arrays[name] = value
+        elif name:
+            loaded = _loaded(value)
+            if not isinstance(loaded, np.ndarray):
+                raise UsageError(
+                    "0478", f"{os.fspath(value)!r} holds several arrays", hint="--input file.npz takes all"
+                )
+            arrays[name] = loaded
+        else:
+            arrays |= _from_file(value)
+    return arrays
+
+
 def _from_file(path: str | os.PathLike[str]) -> dict[str, Array]:
+    loaded = _loaded(path)
+    if isinstance(loaded, np.ndarray):
+        raise UsageError("0478", f"{os.fspath(path)!r} holds one array", hint="np.savez(file, x=…) names it")
+    return loaded
+
+
+def _loaded(path: str | os.PathLike[str]) -> Any:
     shown = repr(os.fspath(path))
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise UsageError("0478", f"{shown} holds one array", hint="np.savez(file, x=…) names it")
-            return {name: file[name] for name in file.files}
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.lib.npyio.NpzFile):
+            with loaded as file:
+                return {name: file[name] for name in file.files}
+        return loaded
     except FileNotFoundError as error:
         raise UsageError("0470", f"there is no file {shown}") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError, MemoryError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise UsageError("0478", f"cannot read {shown}: {reason}", hint="an .npz file of numbers") from error
+        raise UsageError("0478", f"cannot read {shown}: {reason}", hint="an .npy or .npz file of numbers") from error
 
 
 def _checked(name: str, array: Array, type_: Any) -> Array:

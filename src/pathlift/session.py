@@ -1,0 +1,73 @@
+"""`pathlift.Session`: a model, ready to run."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from pathlift.ir.graph import Graph
+from pathlift.ir.types import MEMORY_LIMIT
+from pathlift.runtime.session import CheckedSession, ExecutorName, open_executor
+from pathlift.verbs.source import Model, open_model
+
+
+class Session(CheckedSession):
+    """A model that is ready to run.
+
+    Parameters
+    ----------
+    model
+        A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed).
+    device
+        ``cpu``, ``cuda``, ``cuda:0`` ….
+    threads
+        Of one op; all cores by default.
+    executor
+        ``onnxruntime``, ``torch``, or ``auto``: the first where it has the device.
+    memory_limit
+        Bytes that no tensor may pass.
+    example
+        For a module: the shape of its input, or one shape or tensor per input.
+
+    Raises
+    ------
+    PathliftError
+        If the model cannot be read, or there is no such device or executor.
+
+    Examples
+    --------
+    >>> session = Session("examples/digits.onnx", threads=1)  # doctest: +SKIP
+    >>> session.run({"image": images})["logits"].shape  # doctest: +SKIP
+    (32, 10)
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        device: str = "cpu",
+        *,
+        threads: int | None = None,
+        executor: ExecutorName = "auto",
+        memory_limit: int = MEMORY_LIMIT,
+        example: Any = None,
+    ) -> None:
+        opened = open_model(model, memory_limit=memory_limit, example=example)
+        with tempfile.TemporaryDirectory(prefix="pathlift-", ignore_cleanup_errors=True) as folder:
+            source = _source(model, opened.graph, Path(folder)) if executor != "torch" else b""
+            name, chosen = open_executor(opened.graph, source, device=device, threads=threads, executor=executor)
+        super().__init__(name, chosen)
+        self.source, self.warnings = opened.source, opened.warnings
+
+
+def _source(model: Model, graph: Graph, folder: Path) -> str | bytes:
+    """The file itself, if it is one; above 2 GB there is no way for a graph but a file."""
+    if isinstance(model, str | os.PathLike):
+        return os.fspath(model)
+    if isinstance(model, bytes):
+        return model
+    from pathlift.frontend.save import save
+
+    save(graph, folder / "model.onnx")
+    return str(folder / "model.onnx")

@@ -1,0 +1,169 @@
+"""Models timed side by side."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pathlift.ir.errors import UsageError
+from pathlift.ir.types import MEMORY_LIMIT, Array
+from pathlift.session import Session
+from pathlift.verbs.probes import Probes, signature
+from pathlift.verbs.result import Result
+from pathlift.verbs.source import Model, extents, open_model
+
+_WARM_UP = 2
+_RESAMPLED = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchResult(Result):
+    """Times of one or several models.
+
+    Parameters
+    ----------
+    rows
+        Per number of threads and model.
+    executor, device
+        What ran them, and where.
+    """
+
+    rows: Sequence[Mapping[str, Any]]
+    executor: str
+    device: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"models": [dict(row) for row in self.rows], "executor": self.executor, "device": self.device}
+
+
+def bench(
+    model: Model,
+    *others: Model,
+    shape: Mapping[str, int] | None = None,
+    threads: Sequence[int] = (1,),
+    runs: int = 50,
+    budget: float = 10.0,
+    seed: int = 0,
+    device: str = "cpu",
+    executor: Any = "auto",
+    memory_limit: int = MEMORY_LIMIT,
+    progress: Callable[[str, int, int], object] | None = None,
+) -> BenchResult:
+    """Time models in turn, on the same random inputs; all are to compute about the same.
+
+    Parameters
+    ----------
+    model, others
+        Paths, bytes, ModelProtos or graphs; ratios are of the first one's time.
+    shape
+        Extents of symbolic dimensions; a first axis that is not given is 2.
+    threads
+        Of one op; each number is a race of its own.
+    runs
+        Rounds at most, after two that are not timed; in each round every model runs once, in a random order.
+    budget
+        Seconds after which a race ends, though not before its fifth round.
+    seed
+        Of inputs and orders.
+    device, executor
+        As in `pathlift.Session`.
+    memory_limit
+        Bytes that no tensor may pass.
+    progress
+        Called with a name, a number, and how many rounds there are.
+
+    Raises
+    ------
+    PathliftError
+        If a model cannot be read or run, models differ in their inputs or outputs, or an option is out of range.
+    """
+    if runs < 1 or not budget > 0 or not threads:
+        raise UsageError("0499", f"{runs} runs in {budget:g} seconds: both must be positive")
+    opened = [open_model(m, memory_limit=memory_limit) for m in (model, *others)]
+    names = [o.source.path or f"model {i}" for i, o in enumerate(opened)]
+    feeds = dict(Probes(signature(opened[0].graph, dict(extents(shape)), memory_limit), seed))["normal"]
+    rows: list[Mapping[str, Any]] = []
+    used = ""
+    for count in threads:
+        sessions = [
+            _session(m, o.graph, device, count, executor) for m, o in zip((model, *others), opened, strict=True)
+        ]
+        used = sessions[0].executor
+        results = [session.run(feeds) for session in sessions]
+        differences = [_difference(results[0], found, name) for found, name in zip(results, names, strict=True)]
+        seconds = _race(sessions, feeds, runs, budget, seed, progress)
+        for name, difference, times in zip(names, differences, seconds, strict=True):
+            rows.append(_row(name, count, difference, seconds[0], times, seed))
+    return BenchResult(
+        input=opened[0].source,
+        warnings=tuple(w for o in opened for w in o.warnings),
+        assumptions=(f"inputs {_shapes(feeds)} are drawn from a normal distribution, seed {seed}",),
+        rows=rows,
+        executor=used,
+        device=device,
+    )
+
+
+def _session(model: Model, graph: Any, device: str, threads: int, executor: Any) -> Session:
+    source: Model = model if isinstance(model, str | os.PathLike | bytes) else graph
+    return Session(source, device, threads=threads, executor=executor)
+
+
+def _race(
+    sessions: Sequence[Session],
+    feeds: Mapping[str, Array],
+    runs: int,
+    budget: float,
+    seed: int,
+    progress: Callable[[str, int, int], object] | None,
+) -> list[Array]:
+    rng, seconds, start = np.random.default_rng(seed), [list[float]() for _ in sessions], time.perf_counter()
+    for i in range(-_WARM_UP, runs):
+        if i >= 5 and time.perf_counter() - start > budget:
+            break
+        if progress is not None:
+            progress("round", max(0, i), runs)
+        for k in rng.permutation(len(sessions)):
+            before = time.perf_counter()
+            sessions[k].run(feeds)
+            if i >= 0:
+                seconds[k].append(time.perf_counter() - before)
+    return [np.array(times) for times in seconds]
+
+
+def _row(name: str, threads: int, difference: float, first: Array, times: Array, seed: int) -> dict[str, Any]:
+    low, median, high = (float(q) for q in np.quantile(times, (0.25, 0.5, 0.75)))
+    ratios, rng = first / times, np.random.default_rng(seed)
+    resampled = np.median(ratios[rng.integers(0, len(ratios), (_RESAMPLED, len(ratios)))], axis=1)
+    return {
+        "model": name,
+        "threads": threads,
+        "runs": len(times),
+        "median_s": median,
+        "quartiles_s": [low, high],
+        "speedup": float(np.median(ratios)),
+        "speedup_interval": [float(q) for q in np.quantile(resampled, (0.025, 0.975))],
+        "relative_difference": difference,
+    }
+
+
+def _difference(expected: Mapping[str, Any], found: Mapping[str, Any], name: str) -> float:
+    """The largest relative difference of an output, in the 2-norm."""
+    shapes = [{k: np.shape(y) for k, y in outputs.items()} for outputs in (expected, found)]
+    if shapes[0] != shapes[1]:
+        raise UsageError("0499", f"{name} returns {shapes[1]}, the first model {shapes[0]}: they are not comparable")
+    worst = 0.0
+    for key, y in expected.items():
+        a, b = (np.asarray(x, np.float64) for x in (y, found[key]))
+        size = float(np.linalg.norm(a))
+        worst = max(worst, float(np.linalg.norm(a - b)) / size if size else float(np.linalg.norm(b)))
+    return worst
+
+
+def _shapes(feeds: Mapping[str, Array]) -> str:
+    return ", ".join(f"{name} [{', '.join(map(str, x.shape))}]" for name, x in feeds.items())

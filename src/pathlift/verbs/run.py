@@ -1,0 +1,144 @@
+"""A model run on arrays in files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pathlift.ir.errors import OutputError, UsageError
+from pathlift.ir.files import replacing
+from pathlift.ir.types import MEMORY_LIMIT, Array
+from pathlift.session import Session
+from pathlift.verbs.calibration import read_arrays
+from pathlift.verbs.probes import Probes, signature
+from pathlift.verbs.result import Result
+from pathlift.verbs.source import Model, extents, open_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult(Result):
+    """What a model returned.
+
+    Parameters
+    ----------
+    outputs
+        By name.
+    executor, device
+        What ran it, and where.
+    output
+        Where they were written.
+    """
+
+    outputs: Mapping[str, Array]
+    executor: str
+    device: str
+    output: str | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "outputs": {name: _facts(y) for name, y in self.outputs.items()},
+            "executor": self.executor,
+            "device": self.device,
+            "output": self.output,
+        }
+
+
+def _facts(y: Array) -> dict[str, Any]:
+    facts: dict[str, Any] = {"dtype": y.dtype.name, "shape": list(y.shape)}
+    finite = y[np.isfinite(y)].astype(np.float64) if y.dtype.kind in "fiub" else np.empty(0)
+    for name, f in (("min", np.min), ("mean", np.mean), ("max", np.max)):
+        facts[name] = float(f(finite)) if finite.size else None
+    return {**facts, "non_finite": int(y.size - finite.size)}
+
+
+def run(
+    model: Model,
+    inputs: Mapping[str, Any] | None = None,
+    *,
+    random: bool = False,
+    shape: Mapping[str, int] | None = None,
+    seed: int = 0,
+    device: str = "cpu",
+    threads: int | None = None,
+    executor: Any = "auto",
+    output: str | os.PathLike[str] | None = None,
+    force: bool = False,
+    memory_limit: int = MEMORY_LIMIT,
+    example: Any = None,
+) -> RunResult:
+    """Run a model.
+
+    Parameters
+    ----------
+    model
+        A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed).
+    inputs
+        By input name: arrays, tensors, or paths of ``.npy`` files; under the name ``""``, the path of an ``.npz`` file
+        that holds several.
+    random
+        Draw the inputs that are not given from a normal distribution.
+    shape
+        Extents of symbolic dimensions, for those.
+    seed
+        Of what is drawn.
+    device, threads, executor
+        As in `pathlift.Session`.
+    output
+        Where to write the outputs: ``.npz``, or ``.npy`` if there is one; nowhere if None.
+    force
+        Replace `output` if it exists.
+    memory_limit
+        Bytes that no tensor may pass.
+    example
+        For a module: the shape of its input, or one shape or tensor per input.
+
+    Raises
+    ------
+    PathliftError
+        If the model or a file cannot be read, an input does not fit, the model fails, or the output cannot be written.
+    """
+    opened = open_model(model, memory_limit=memory_limit, example=example)
+    feeds = read_arrays(inputs or {})
+    assumptions: tuple[str, ...] = ()
+    if random:
+        drawn = dict(Probes(signature(opened.graph, dict(extents(shape)), memory_limit), seed))["normal"]
+        missing = [name for name in drawn if name not in feeds]
+        feeds = {**{name: drawn[name] for name in missing}, **feeds}
+        assumptions = (
+            (f"inputs {', '.join(missing)} are drawn from a normal distribution, seed {seed}",) if missing else ()
+        )
+    source: Model = opened.graph if not isinstance(model, str | os.PathLike | bytes) else model
+    session = Session(source, device, threads=threads, executor=executor, memory_limit=memory_limit)
+    found = {name: np.asarray(y) for name, y in session.run(feeds).items()}
+    if output is not None:
+        _save(found, output, force=force)
+    return RunResult(
+        input=opened.source,
+        warnings=opened.warnings,
+        assumptions=assumptions,
+        outputs=found,
+        executor=session.executor,
+        device=device,
+        output=None if output is None else os.fspath(output),
+    )
+
+
+def _save(outputs: Mapping[str, Array], path: str | os.PathLike[str], *, force: bool) -> None:
+    suffix = Path(path).suffix
+    if suffix not in (".npy", ".npz") or (suffix == ".npy" and len(outputs) != 1):
+        names = ", ".join(outputs)
+        raise UsageError("0498", f"{os.fspath(path)!r} cannot hold the outputs {names}", hint="name an .npz file")
+    with replacing(path, force=force) as staged:
+        try:
+            with open(staged, "xb") as file:
+                if suffix == ".npy":
+                    np.save(file, next(iter(outputs.values())), allow_pickle=False)
+                else:
+                    np.savez(file, allow_pickle=False, **outputs)  # type: ignore[arg-type]
+        except OSError as error:
+            raise OutputError("0706", f"cannot write {os.fspath(path)!r}: {error.strerror}") from error
