@@ -31,6 +31,7 @@ BUILT_IN = {
     "merge-collinear": "pathlift.passes.rewrites.merge_collinear:MergeCollinear",
     "ks-detect": "pathlift.passes.ks_detect:KsDetect",
     "ks-replace": "pathlift.passes.ks_replace:KsReplace",
+    "ks-fit": "pathlift.passes.kronecker.approximate:ApproximateLayers",
     "ks-epilogue": "pathlift.passes.kronecker.epilogue:FuseEpilogue",
     "ks-layout": "pathlift.passes.kronecker.layout:AssignLayout",
     "canonicalize": "pathlift.passes.canonicalize:Canonicalize",

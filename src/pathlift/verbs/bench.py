@@ -94,6 +94,9 @@ def bench(
             _session(m, o.graph, device, count, executor) for m, o in zip((model, *others), opened, strict=True)
         ]
         used = sessions[0].executor
+        for session, name in zip(sessions, names, strict=True):
+            if [port.name for port in session.inputs] != [port.name for port in sessions[0].inputs]:
+                raise UsageError("0499", f"{name} has other inputs than the first model: they are not comparable")
         results = [session.run(feeds) for session in sessions]
         differences = [_difference(results[0], found, name) for found, name in zip(results, names, strict=True)]
         seconds = _race(sessions, feeds, runs, budget, seed, progress)

@@ -69,7 +69,7 @@ def read_arrays(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _from_file(path: str | os.PathLike[str]) -> dict[str, Array]:
-    loaded = _loaded(path)
+    loaded: dict[str, Array] = _loaded(path)
     if isinstance(loaded, np.ndarray):
         raise UsageError("0478", f"{os.fspath(path)!r} holds one array", hint="np.savez(file, x=…) names it")
     return loaded
@@ -86,8 +86,9 @@ def _loaded(path: str | os.PathLike[str]) -> Any:
     except FileNotFoundError as error:
         raise UsageError("0470", f"there is no file {shown}") from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError, TypeError, MemoryError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UsageError("0478", f"cannot read {shown}: {reason}", hint="an .npy or .npz file of numbers") from error
+        # What NumPy says may advise to unpickle it.
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "it is no file of plain arrays"
+        raise UsageError("0478", f"cannot read {shown}: {reason}", hint="np.save and np.savez write them") from error
 
 
 def _checked(name: str, array: Array, type_: Any) -> Array:

@@ -139,6 +139,6 @@ def _save(outputs: Mapping[str, Array], path: str | os.PathLike[str], *, force: 
                 if suffix == ".npy":
                     np.save(file, next(iter(outputs.values())), allow_pickle=False)
                 else:
-                    np.savez(file, allow_pickle=False, **outputs)  # type: ignore[arg-type]
+                    np.savez(file, allow_pickle=False, **outputs)
         except OSError as error:
             raise OutputError("0706", f"cannot write {os.fspath(path)!r}: {error.strerror}") from error

@@ -1,0 +1,99 @@
+"""``pathlift run`` and ``pathlift bench``."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import pathlift
+from pathlift.cli.frame import run as cli
+
+DIGITS = str(Path(__file__).parents[2] / "examples" / "digits.onnx")
+
+
+def result(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    assert cli([*arguments, "--format", "json"]) == 0
+    return json.loads(capsys.readouterr().out)["result"]
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).random((4, 1, 8, 8), dtype=np.float32))
+    return tmp_path / "x.npy"
+
+
+def test_run_on_a_file(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = result(capsys, "run", DIGITS, "--input", f"image={image}", "-o", str(tmp_path / "y.npz"))
+    assert found["outputs"]["logits"]["shape"] == [4, 10]
+    expected = pathlift.Session(DIGITS)(np.load(image))
+    with np.load(tmp_path / "y.npz") as file:
+        assert np.array_equal(file["logits"], expected)
+    assert found["outputs"]["logits"]["max"] == pytest.approx(float(expected.max()))
+    assert cli(["run", DIGITS, "--input", f"image={image}", "-o", str(tmp_path / "y.npz")]) == 2
+    assert cli(["run", DIGITS, "--input", f"image={image}", "-o", str(tmp_path / "y.npy"), "--executor", "torch"]) == 0
+    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-4)
+
+
+def test_run_on_an_archive_and_on_random_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "x.npz", image=np.zeros((1, 1, 8, 8), np.float32))
+    assert result(capsys, "run", DIGITS, "--input", str(tmp_path / "x.npz"))["outputs"]["logits"]["shape"] == [1, 10]
+    seeds = [result(capsys, "run", DIGITS, "--random", "--seed", s, "--shape", "N=3") for s in ("1", "1", "2")]
+    assert seeds[0] == seeds[1] != seeds[2]
+    assert seeds[0]["outputs"]["logits"]["shape"] == [3, 10]
+
+
+def test_what_run_refuses(image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "evil.npy").write_bytes(pickle.dumps(print))
+    (tmp_path / "short.npy").write_bytes(image.read_bytes()[:200])
+    np.save(tmp_path / "wide.npy", np.zeros((1, 1, 8, 8)))
+    for arguments, code in (
+        ([], "PL0405"),
+        (["--input", f"image={tmp_path / 'none.npy'}"], "PL0470"),
+        (["--input", f"image={tmp_path / 'evil.npy'}"], "PL0478"),
+        (["--input", f"image={tmp_path / 'short.npy'}"], "PL0478"),
+        (["--input", f"image={tmp_path}"], "PL0478"),
+        (["--input", f"image={tmp_path / 'wide.npy'}"], "PL0493"),
+        (["--input", f"x={image}"], "PL0492"),
+        (["--input", str(image)], "PL0478"),
+        (["--input", "image="], "PL0407"),
+        (["--random", "-o", str(tmp_path / "y.txt")], "PL0498"),
+        (["--random", "--device", "nowhere"], "PL0496"),
+    ):
+        assert cli(["run", DIGITS, *arguments]) == 2, arguments
+        captured = capsys.readouterr()
+        assert code in captured.err
+        assert captured.out == ""
+        assert "pickle" not in captured.err
+
+
+def test_bench_compares_models_of_one_function(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = str(tmp_path / "copy.onnx")
+    pathlift.canonicalize(DIGITS, output=copy)
+    found = result(capsys, "bench", DIGITS, copy, "--threads", "1,2", "--runs", "6", "--shape", "N=4")
+    assert [(m["threads"], m["runs"]) for m in found["models"]] == [(1, 6), (1, 6), (2, 6), (2, 6)]
+    for m in found["models"]:
+        low, high = m["quartiles_s"]
+        assert 0 < low <= m["median_s"] <= high
+        assert m["speedup_interval"][0] <= m["speedup"] <= m["speedup_interval"][1]
+        assert m["relative_difference"] < 1e-5
+    assert found["models"][0]["speedup"] == 1
+
+
+def test_what_bench_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from pathlift.ir.builder import Builder
+
+    b = Builder()
+    pathlift.save(b.finish(b.op("Relu", b.input("x", ("N", 2)), name="y")), tmp_path / "other.onnx")
+    for arguments, code in (
+        ([str(tmp_path / "other.onnx")], "PL0499"),
+        (["--threads", "0"], "PL0406"),
+        (["--runs", "0"], "PL0499"),
+        ([str(tmp_path / "none.onnx")], "PL0470"),
+    ):
+        assert cli(["bench", DIGITS, *arguments]) == 2
+        assert code in capsys.readouterr().err

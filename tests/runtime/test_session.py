@@ -1,0 +1,171 @@
+"""Sessions: the same results from both executors, checked inputs, no copies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import pathlift
+from pathlift.frontend.save import save
+from pathlift.ir.builder import Builder
+from pathlift.ir.errors import PathliftError, RuntimeFailureError, UsageError
+from pathlift.testing import execute, random_feeds, sample, samples, zoo
+
+DIGITS = Path(__file__).parents[2] / "examples" / "digits.onnx"
+NETWORKS = {"resnet18": (64, 0.125), "vit_s16": (64, 0.25), "unet": (32, 0.125), "gpt2_tiny": (None, 1.0)}
+
+
+def images(count: int = 3) -> np.ndarray[Any, Any]:
+    return np.random.default_rng(0).standard_normal((count, 1, 8, 8), dtype=np.float32)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_executors_agree_on_networks(name: str) -> None:
+    image, width = NETWORKS[name]
+    proto = zoo.export(name, image=image, width=width)
+    x = zoo.example(name, seed=1, batch=2, image=image).numpy()
+    results = [pathlift.Session(proto, executor=e).run([x]) for e in ("onnxruntime", "torch")]  # type: ignore[arg-type]
+    for key, y in results[0].items():
+        np.testing.assert_allclose(results[1][key], y, rtol=1e-3, atol=1e-4 * np.abs(y).max())
+
+
+@pytest.mark.parametrize("name", [n for n in samples() if n != "Opaque"])
+def test_executors_agree_on_every_op(name: str) -> None:
+    graph = sample(name)
+    feeds = {k: x.astype(np.float32) for k, x in random_feeds(graph, np.random.default_rng(0)).items()}
+    expected = execute(graph, feeds)
+    for executor in ("onnxruntime", "torch"):
+        session = pathlift.Session(graph, executor=executor)  # type: ignore[arg-type]
+        for key, y in session.run(feeds).items():
+            np.testing.assert_allclose(y, expected[key], rtol=1e-4, atol=1e-4)
+
+
+def test_tensors_come_back_as_tensors_and_arrays_as_arrays() -> None:
+    session = pathlift.Session(DIGITS)
+    x = images()
+    y, t = session(x), session(torch.from_numpy(x))
+    assert isinstance(y, np.ndarray)
+    assert isinstance(t, torch.Tensor)
+    assert np.array_equal(y, t.numpy())
+    assert np.array_equal(session(np.asfortranarray(x)), y)
+    assert np.array_equal(session(torch.from_numpy(x).transpose(2, 3)), session(np.ascontiguousarray(x.swapaxes(2, 3))))
+    assert session(torch.from_numpy(x).requires_grad_()).shape == (3, 10)
+
+
+def test_nothing_is_copied_on_the_way_in_and_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    seen: list[int] = []
+    original = onnxruntime.OrtValue.ortvalue_from_numpy
+
+    def spy(array: Any, *args: Any) -> Any:
+        value = original(array, *args)
+        seen.append(value.data_ptr())
+        return value
+
+    monkeypatch.setattr(onnxruntime.OrtValue, "ortvalue_from_numpy", spy)
+    x = torch.from_numpy(images())
+    y = pathlift.Session(DIGITS)(x)
+    assert seen == [x.data_ptr()]
+    assert y.data_ptr() != 0
+    y += 1  # memory of its own, which outlives the session
+
+
+def test_batches_may_change_and_be_empty() -> None:
+    for executor in ("onnxruntime", "torch"):
+        session = pathlift.Session(DIGITS, executor=executor)  # type: ignore[arg-type]
+        assert [session(images(n)).shape for n in (1, 5, 0, 2)] == [(1, 10), (5, 10), (0, 10), (2, 10)]
+
+
+def test_signature_and_threads() -> None:
+    session = pathlift.Session(DIGITS, threads=1)
+    assert [str(port) for port in session.inputs] == ["float32[N, 1, 8, 8]"]
+    assert [port.name for port in session.outputs] == ["logits"]
+    assert session._executor._session.get_session_options().intra_op_num_threads == 1  # type: ignore[attr-defined]
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "dtype": ({"image": images().astype(np.float64)}, "PL0493 input 'image' takes float32"),
+    "rank": ({"image": images()[0]}, "PL0494.*3 axes"),
+    "extent": ({"image": images()[:, :, :7]}, "PL0494.*axis 2 is 7"),
+    "missing": ({}, "PL0405"),
+    "unknown": ({"image": images(), "x": images()}, "PL0492 there is no input 'x'"),
+    "count": ([images(), images()], "PL0492"),
+    "text": ({"image": "x"}, "PL0491"),
+    "object": ({"image": object()}, "PL0491"),
+}
+
+
+@pytest.mark.parametrize("executor", ["onnxruntime", "torch"])
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_inputs_are_refused_before_running(case: str, executor: Any) -> None:
+    feeds, message = WRONG[case]
+    with pytest.raises(UsageError, match=message):
+        pathlift.Session(DIGITS, executor=executor).run(feeds)
+
+
+def test_a_symbol_stands_for_one_number() -> None:
+    b = Builder()
+    graph = b.finish(b.op("Add", b.input("x", ("N", 2)), b.input("y", ("N", 2)), name="z"))
+    x = np.ones((3, 2), np.float32)
+    session = pathlift.Session(graph)
+    assert session(x, x).tolist() == [[2, 2]] * 3
+    with pytest.raises(UsageError, match="N is 3 in 'x'"):
+        session(x, x[:1])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"device": "cuda:99"},
+        {"device": "nope"},
+        {"executor": "x"},
+        {"threads": 0},
+        {"device": "nope", "executor": "torch"},
+    ],
+)
+def test_wrong_options(options: Any) -> None:
+    with pytest.raises(PathliftError) as refusal:
+        pathlift.Session(DIGITS, **options)
+    assert refusal.value.exit_code == 2
+
+
+def test_a_model_that_fails_says_so() -> None:
+    b = Builder()
+    x = b.input("x", ("N", 4))
+    graph = b.finish(b.op("Add", b.op("Reshape", x, shape=(2, -1)), b.param(np.ones((2, 3), np.float32)), name="y"))
+    for executor in ("onnxruntime", "torch"):
+        with pytest.raises(RuntimeFailureError, match="PL0903"):
+            pathlift.Session(graph, executor=executor)(np.ones((1, 4), np.float32))  # type: ignore[arg-type]
+
+
+def test_half_precision_and_integers(tmp_path: Path) -> None:
+    b = Builder()
+    x = b.input("x", ("N", 2), "f16")
+    graph = b.finish(b.op("Gemm", x, b.param(np.ones((2, 2), np.float16)), name="y"))
+    for executor in ("onnxruntime", "torch"):
+        (y,) = pathlift.Session(graph, executor=executor).run({"x": np.ones((1, 2), np.float16)}).values()  # type: ignore[arg-type]
+        assert y.dtype == np.float16
+        assert y.tolist() == [[2, 2]]
+    save(graph, tmp_path / "m.onnx")
+    assert pathlift.Session(tmp_path / "m.onnx")(np.ones((1, 2), np.float16)).shape == (1, 2)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+@pytest.mark.parametrize("name", [*NETWORKS, "KSLinear", "KSLinear/feature_major"])
+def test_on_cuda(name: str) -> None:
+    if name in NETWORKS:
+        image, width = NETWORKS[name]
+        model: Any = zoo.export(name, image=image, width=width)
+        feeds = [zoo.example(name, seed=1, batch=2, image=image).numpy()]
+    else:
+        model = sample(name)
+        feeds = [x.astype(np.float32) for x in random_feeds(model, np.random.default_rng(0)).values()]
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    results = [pathlift.Session(model, device, executor="torch").run(feeds) for device in ("cpu", "cuda")]
+    for key, y in results[0].items():
+        np.testing.assert_allclose(results[1][key], y, rtol=1e-3, atol=1e-4 * np.abs(y).max())
