@@ -3,8 +3,9 @@
 A graphics card is a roofline: a kernel takes as long as its arithmetic or its traffic, whichever is longer, and a fused
 kernel moves each operand once. On a CPU thread, ONNX Runtime computes a Kronecker-sparse layer as one batched product
 between transpositions (`pathlift.frontend.ks_function`), which may cost as much as the product itself; `CpuThread` adds
-them up, with rates fitted to measurements (``benchmarks/ks_cost_model.py``). Most predicted times are right within a
-factor of 1.4, and so is a predicted speed-up: between 0.7 and 1.4 it does not tell which layer is faster.
+them up, with rates fitted to measurements. Half of the predicted times are right within a factor of 1.4, and nine in ten
+within 2; so are predicted speed-ups: between 0.7 and 1.4, one does not tell which layer is faster
+(``benchmarks/ks_cost_model.py``).
 """
 
 from __future__ import annotations
