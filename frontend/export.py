@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import onnx_ir
 import onnx_ir.passes.common as common
 
+from pathlift.frontend.ks_function import define_functions
 from pathlift.ir.errors import PathliftError, UnsupportedError, UsageError
+from pathlift.ir.exporting import EXPORTING
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -79,6 +81,7 @@ def export(
     inputs = example_tensors(module, example, dynamic_batch)
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
+    token = EXPORTING.set(hasattr(torch.onnx.ops, "symbolic"))
     try:
         with contextlib.nullcontext() if verbose else quietly():
             program = torch.onnx.export(
@@ -94,6 +97,7 @@ def export(
             )
             assert program is not None
             model = _tidy(program.model, name_outputs=output_names is None)
+            define_functions(model)
         if dynamic_batch:
             _require_dynamic(model)
         if opset is not None and (written := model.opset_imports.get("")) != opset:
@@ -104,6 +108,7 @@ def export(
     except Exception as error:
         raise _diagnose(module, inputs, error) from error
     finally:
+        EXPORTING.reset(token)
         for part, training in modes:
             part.training = training
 

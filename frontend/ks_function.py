@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
+import onnx_ir
 from onnx import FunctionProto, GraphProto, NodeProto, helper
 
 DOMAIN, VERSION = "pathlift", 1
@@ -112,6 +113,14 @@ def ks_function(name: str, opset: int) -> FunctionProto:
     function.CopyFrom(_parsed()[name])
     function.opset_import[0].version = opset
     return function
+
+
+def define_functions(model: onnx_ir.Model) -> None:
+    """Add the functions that a model calls, in place."""
+    for name in sorted({n.op_type for n in model.graph if n.domain == DOMAIN and n.op_type in NAMES}):
+        model.opset_imports[DOMAIN] = VERSION
+        function = ks_function(name, model.opset_imports[""])
+        model.functions[(DOMAIN, name, "")] = onnx_ir.serde.deserialize_function(function)
 
 
 def is_ks_function(function: FunctionProto) -> bool:
