@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
+from pathlift.frontend.load import load
+from pathlift.frontend.save import to_onnx
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph, Origin
@@ -19,7 +21,7 @@ from pathlift.ir.types import Array
 from pathlift.passes.ks_replace import KsReplace
 from pathlift.passes.path_norm import PathNorm
 from pathlift.passes.pipeline import parse_pipeline, run_pipeline
-from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime
+from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime, onnxruntime_session, zoo
 from pathlift.testing.strategies import graphs
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -190,3 +192,14 @@ def test_options_that_make_no_sense(options: dict[str, Any], code: str) -> None:
     with pytest.raises(UsageError) as refusal:
         KsReplace(**options)
     assert refusal.value.code == f"PL{code}"
+
+
+def test_grouped_convolutions_of_a_real_network() -> None:
+    graph = load(zoo.light("shufflenet"))
+    rewritten = KsReplace(always=True).run(graph)
+    rewritten.witness.check(graph, rewritten.graph)
+    assert rewritten.witness.describe() == "32 layers made Kronecker-sparse"
+    sessions = [onnxruntime_session(to_onnx(g).SerializeToString()) for g in (graph, rewritten.graph)]
+    image = np.random.default_rng(0).standard_normal((1, 3, 224, 224)).astype(np.float32)
+    before, after = (s.run(None, {s.get_inputs()[0].name: image})[0] for s in sessions)
+    assert np.abs(before - after).max() < 1e-5 * np.abs(before).max()
