@@ -31,7 +31,7 @@ _FIELD_OF = {
     DataType.UINT64: "uint64_data",
     DataType.STRING: "string_data",
 }  # every other type is kept in int32_data
-_SIX_BIT = (DataType.FLOAT6E2M3, DataType.FLOAT6E3M2)
+_SIX_BIT = tuple(t for t in DataType if t.name.startswith("FLOAT6"))  # newer than the oldest onnx-ir
 
 
 def is_external(tensor: TensorProto) -> bool:
