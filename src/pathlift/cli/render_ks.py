@@ -11,9 +11,15 @@ from pathlift.cli.render import Payload, table
 
 def detect(payload: Payload) -> Iterator[RenderableType]:
     """Yield one row per layer that was found, or that there is none."""
-    layers = payload["layers"]
+    layers, written = payload["layers"], payload["written"]
+    for layer in written:
+        yield f"{layer['node']} is a KSLinear of pattern ({','.join(map(str, layer['pattern']))})"
     if not layers:
-        yield "no layer is Kronecker-sparse: each needs its whole matrix"
+        yield (
+            "no other layer is Kronecker-sparse"
+            if written
+            else ("no layer is Kronecker-sparse: each needs its whole matrix")
+        )
         return
     figures = ["density", "flops", "of dense", "predicted"]
     rows = [

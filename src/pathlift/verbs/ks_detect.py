@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pathlift.ir.kronecker import Pattern
 from pathlift.ir.types import MEMORY_LIMIT
 from pathlift.verbs.result import Result
 from pathlift.verbs.source import Model, open_model
@@ -18,12 +20,22 @@ _CARD = "times are predicted for kernels that reach the memory bandwidth or the 
 
 @dataclass(frozen=True, kw_only=True)
 class KsDetectResult(Result):
-    """The layers that were found, each with its pattern and what it costs."""
+    """The layers that were found, each with its pattern and what it costs.
+
+    Parameters
+    ----------
+    detection
+        What was found.
+    written
+        Patterns of the layers that the model has as `KSLinear` nodes, by node.
+    """
 
     detection: Detection
+    written: Mapping[str, Pattern]
 
     def to_json(self) -> dict[str, Any]:
         return {
+            "written": [{"node": node, "pattern": list(pattern)} for node, pattern in self.written.items()],
             "layers": list(map(_layer, self.detection.layers)),
             "samples": self.detection.samples,
             "device": self.detection.device.name,
@@ -89,11 +101,17 @@ def ks_detect(
 
     detect = KsDetect(permutation=permutation, samples=samples, device=device)
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
-    found = detect.run(opened.graph)
+    graph = opened.graph
+    found = detect.run(graph)
     on = _CPU if device == "cpu" else _CARD.format(device=device.upper())
     return KsDetectResult(
         input=opened.source,
         warnings=opened.warnings,
         assumptions=(on,) if found.layers else (),
         detection=found,
+        written={
+            graph[key].label: Pattern(*graph[key].attrs["pattern"])  # type: ignore[misc]
+            for key in graph.order
+            if graph[key].op == "KSLinear"
+        },
     )
