@@ -21,7 +21,9 @@ from pathlift.passes.kronecker.patterns import candidates
 
 Progress = Callable[[str, int, int], object]
 """Told the layer, its number, and how many there are."""
-_FLOPS, _ERROR = 0.5, 0.5
+_FLOPS, _ERROR = 0.5, 0.2
+_FASTER = 1.2
+"""Predicted speed-up below which a pattern is not chosen: predictions are no better than that."""
 _SLACK = 2.0
 """A candidate whose closed-form fit is off by more than this many times the budget is not refined."""
 
@@ -260,7 +262,7 @@ class _Options:
             best = better if not best.patterns or _score(better) < _score(best) else best
             if not self._within(best).reason:
                 return best
-        return self._within(best) if best.patterns else replace(best, reason="no pattern is predicted to be faster")
+        return self._within(best) if best.patterns else replace(best, reason="no pattern is predicted to be clearly faster")
 
     def _screened(
         self, blank: LayerFit, tried: Callable[[Sequence[Pattern], Solver], LayerFit]
@@ -269,7 +271,7 @@ class _Options:
         faster = {
             c.patterns: self.speedup(blank, c.patterns)
             for c in candidates(blank.rows, blank.cols, min(self.flops, 1.0))
-            if self.speedup(blank, c.patterns) > 1
+            if self.speedup(blank, c.patterns) > _FASTER
         }
         screened = {patterns: tried(patterns, "hsvd") for patterns in faster}
         if self.flops < 1 and screened:  # the best within the operations

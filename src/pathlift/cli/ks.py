@@ -63,7 +63,7 @@ def fit(
             "--budget",
             metavar="LIMIT=R,...",
             help="flops=R of the dense layer's operations, error=R of its outputs or weights, or both.",
-            show_default="flops=0.5,error=0.5 for auto",
+            show_default="flops=0.5,error=0.2 for auto",
         ),
     ] = "",
     solver: Annotated[str, typer.Option("--solver", help="hsvd, als, adam, muon, or auto.")] = "auto",

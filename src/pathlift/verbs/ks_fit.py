@@ -108,7 +108,7 @@ def ks_fit(
         ``auto``, or those of the factors, ``(a,b,c,d)(a,b,c,d)…``, as they multiply or as they are applied.
     budget
         ``flops=R`` (multiplications over those of the dense layer), ``error=R`` (relative error), or both. ``auto`` has
-        ``flops=0.5,error=0.5`` by default.
+        ``flops=0.5,error=0.2`` by default.
     solver
         ``hsvd`` (closed form), ``als``, ``adam``, ``muon``, or ``auto``.
     calib
