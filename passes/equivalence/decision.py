@@ -21,10 +21,10 @@ from pathlift.passes.equivalence.correspondence import (
 )
 from pathlift.passes.equivalence.factors import fitted
 from pathlift.passes.equivalence.matching import Matched
-from pathlift.passes.equivalence.neurons import neurons_of
 from pathlift.passes.equivalence.outcome import Difference, Element, Equivalence, Permutation
 from pathlift.passes.equivalence.relevance import keeping, without_irrelevant
 from pathlift.passes.equivalence.side import Side
+from pathlift.passes.equivalence.walk import neurons_of
 
 _OF_BATCH_NORM = {1: "scale γ/√(var+ε), γ being", 2: "shift β − mean·γ/√(var+ε), β being"}
 

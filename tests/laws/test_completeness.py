@@ -20,7 +20,8 @@ from pathlift.ir.interpret import run
 from pathlift.ir.numeric import Numeric
 from pathlift.ir.ops import OPS
 from pathlift.ir.shape import Shape
-from pathlift.passes.equivalence.neurons import Neurons, neurons_of
+from pathlift.passes.equivalence.neurons import Neurons
+from pathlift.passes.equivalence.walk import neurons_of
 from pathlift.passes.heaviest_path import HeaviestPath
 from pathlift.passes.heaviest_path_algebra import HeaviestPathAlgebra
 from pathlift.passes.path_norm import PathNorm

@@ -1,0 +1,74 @@
+"""Which neurons a graph has, derived from its ops."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pathlift.ir.errors import GraphError, UnsupportedError
+from pathlift.ir.graph import Graph, Node, Value
+from pathlift.ir.interpret import evaluate
+from pathlift.ir.types import TensorType
+from pathlift.passes.equivalence.network import Network
+from pathlift.passes.equivalence.neurons import Held, Neurons, Operand
+from pathlift.passes.rescaling.maps import CellMap
+from pathlift.passes.witness.correspondence import overridable
+
+
+def neurons_of(graph: Graph) -> Network:
+    """Derive the neurons of a graph.
+
+    Parameters
+    ----------
+    graph
+        Any graph, each of whose parameters is used once, and whose batch norms have mean 0 and variance 1. A node
+        without a rule is read as computing all of its outputs from all of its inputs, in their order.
+    """
+    names = overridable(graph)
+    algebra = Neurons(frozenset(key for key in graph.params if graph[key].names[0] in names))
+    values: dict[Value, Operand] = {}
+    for key in graph.order:
+        if key in graph.live:
+            inputs = tuple(None if v is None else values[v] for v in graph.inputs_of(key))
+            outputs = _outputs(graph, key, algebra, inputs)
+            values.update({Value(key, i): y for i, y in enumerate(outputs)})
+    ends = []
+    for value in graph.outputs:
+        algebra.node = graph[value.node]
+        ends.append(algebra.whole(algebra.renewed(algebra.signal(values[value]))))
+    nonzero = np.concatenate([*algebra.nonzero, np.zeros(0, np.int64)])
+    origin = np.concatenate([*algebra.origin, np.zeros(0, np.int64)])
+    return Network(
+        tuple(algebra.steps), origin, tuple(algebra.labels), nonzero, np.array(ends, np.int64), algebra.replaceable
+    )
+
+
+def _outputs(graph: Graph, key: str, algebra: Neurons, inputs: tuple[Operand | None, ...]) -> Sequence[Operand]:
+    node = graph[key]
+    algebra.enter(node)
+    if node.op == "Param" and node.value is not None:
+        return (Held(key, node.value.shape),)
+    types = [*node.types, *(graph.type_of(v) for v in graph.inputs_of(key) if v is not None)]
+    computes = not all(isinstance(x, Held) for x in inputs)
+    mark = algebra.mark()
+    if computes and all(isinstance(t, TensorType) and t.shape is not None for t in types):
+        try:
+            return evaluate(algebra, node, inputs)
+        except (UnsupportedError, GraphError):
+            algebra.forget(mark)
+    return _mixture(node, algebra, [algebra.signal(x) for x in inputs if x is not None])
+
+
+def _mixture(node: Node, algebra: Neurons, inputs: Sequence[CellMap]) -> list[Operand]:
+    """One neuron per output, computed from all inputs."""
+    outputs: list[Operand] = []
+    wholes = [algebra.whole(x) for x in inputs]
+    for type_ in node.types:
+        dims = type_.shape if isinstance(type_, TensorType) and type_.shape is not None else ()
+        y = algebra.fresh(*[1] * len(dims))
+        for slot, whole in enumerate(wholes):
+            algebra.flow(y, whole, slot)
+        algebra.nonzero.append(y.reshape(-1))
+        outputs.append(CellMap(y, dims))
+    return outputs
