@@ -262,7 +262,11 @@ class _Options:
             best = better if not best.patterns or _score(better) < _score(best) else best
             if not self._within(best).reason:
                 return best
-        return self._within(best) if best.patterns else replace(best, reason="no pattern is predicted to be clearly faster")
+        return (
+            self._within(best)
+            if best.patterns
+            else replace(best, reason="no pattern is predicted to be clearly faster")
+        )
 
     def _screened(
         self, blank: LayerFit, tried: Callable[[Sequence[Pattern], Solver], LayerFit]
