@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir
 import onnxruntime
 import torch
 from benchmarks import common
@@ -181,7 +182,10 @@ def encoders(
         block.attention.qkv.weight.data = torch.cat([part.weight.data for part in parts])
         block.attention.qkv.bias.data = torch.cat([part.bias.data for part in parts])
     example = torch.zeros(*shape, wide)
-    graphs = {name: pathlift.load(export(module, (example,))) for name, module in (("split", split), ("fused", fused))}
+    graphs = {
+        name: pathlift.load(onnx_ir.to_proto(export(module, (example,))))
+        for name, module in (("split", split), ("fused", fused))
+    }
     found, _ = dense_layers(graphs["split"], ",".join(factors))
     assert len(found) == len(factors), (len(found), len(factors))
     rows = replaced(graphs["split"], {layer.key: _of(graphs["split"], layer.key, factors) for layer in found})
@@ -316,11 +320,12 @@ def main() -> None:
     options = common.parse(parser, RESULTS)
     torch.set_num_threads(1)
     machine = common.machine()
-    measurements = list(measure(options))
-    text = report(measurements, machine, options.repeats)
-    if options.output:
-        common.save(options.output, text, machine, measurements)
-    print(text)
+    measurements: list[Measurement] = []
+    for measurement in measure(options):
+        measurements.append(measurement)
+        if options.output:  # what there is, should the rest not fit
+            common.save(options.output, report(measurements, machine, options.repeats), machine, measurements)
+    print(report(measurements, machine, options.repeats))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from pathlift.passes.equivalence.factors import fitted
 from pathlift.passes.equivalence.matching import Matched
 from pathlift.passes.equivalence.outcome import Difference, Element, Equivalence, Permutation
 from pathlift.passes.equivalence.relevance import keeping, without_irrelevant
-from pathlift.passes.equivalence.side import Side
+from pathlift.passes.equivalence.side import Side, untied
 from pathlift.passes.equivalence.walk import neurons_of
 
 _OF_BATCH_NORM = {1: "scale γ/√(var+ε), γ being", 2: "shift β − mean·γ/√(var+ε), β being"}
@@ -46,8 +46,9 @@ class Decision:
         self, pair: Matched, sizes_a: Mapping[str, Param], sizes_b: Mapping[str, Param], tolerance: float
     ) -> None:
         self.tolerance = tolerance
-        self.first = Side(pair.first, {key: sizes_a[x] for key, (x, _) in pair.sources.items()})
-        self.second = Side(pair.second, {key: sizes_b[y] for key, (_, y) in pair.sources.items()})
+        # Weights that only one of the files ties are compared use by use, and no tie limits how either is rescaled.
+        self.first = Side(untied(pair.first), {key: sizes_a[x] for key, (x, _) in pair.sources.items()})
+        self.second = Side(untied(pair.second), {key: sizes_b[y] for key, (_, y) in pair.sources.items()})
         self.network = neurons_of(pair.first)
         self.a, self.b = (without_irrelevant(side, self.network) for side in (self.first, self.second))
 

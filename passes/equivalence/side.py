@@ -54,3 +54,13 @@ class Side:
 
 def _changed(param: Param, change: Change) -> Param:
     return Param(param.dtype, param.shape, lambda: change(param.numpy()))
+
+
+def untied(graph: Graph) -> Graph:
+    """Return the graph with a parameter of its own for every node that holds one."""
+    builder = graph.edit()
+    for key in graph.params:
+        param = graph[key].value
+        assert param is not None
+        builder.replace_node(Value(key), value=Param(param.dtype, param.shape, param.numpy))
+    return builder.finish()
