@@ -4,7 +4,7 @@ A graphics card is a roofline: a kernel takes as long as its arithmetic or its t
 kernel moves each operand once. On a CPU thread, ONNX Runtime computes a Kronecker-sparse layer as one batched product
 between transpositions (`pathlift.frontend.ks_function`), which may cost as much as the product itself; `CpuThread` adds
 them up, with rates fitted to measurements. Half of the predicted times are right within a factor of 1.4, nine in ten
-within 2, and so are predicted speed-ups: between 0.7 and 1.4, one does not tell which layer is faster
+within about 2, and so are predicted speed-ups: between 0.7 and 1.4, one does not tell which layer is faster
 (``benchmarks/ks_cost_model.py``).
 """
 
