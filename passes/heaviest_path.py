@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum, inf, log10
 from typing import ClassVar
 
@@ -107,9 +107,13 @@ def _heaviest_path(outputs: dict[str, Neurons], assumptions: tuple[str, ...]) ->
     if not largest.mantissa:
         return HeaviestPathResult(None, None, (), "", (), assumptions)
     value, at, steps = outputs[output], position, list[PathStep]()
+    viewed: tuple[str, Position] = "", ()
     while isinstance(hop := value.back(at), Hop):
+        if hop.viewed and hop.viewed != viewed[0]:
+            viewed = hop.viewed, at
+        if hop.step is not None:  # an element of the node's result, not of what it rearranged last
+            steps.append(replace(hop.step, position=viewed[1]) if hop.step.node == viewed[0] else hop.step)
+            viewed = "", ()
         value, at = hop.source, hop.position
-        if hop.step is not None:
-            steps.append(hop.step)
     weight = fsum(log10(abs(factor.value)) for factor in (hop, *steps))
     return HeaviestPathResult(weight, hop, tuple(reversed(steps)), output, position, assumptions)

@@ -30,11 +30,15 @@ from pathlift.passes.path_norm_algebra import PathNormAlgebra
 
 @dataclass(frozen=True)
 class Hop:
-    """One way back: to an element of another value, over an edge or (``None``) as it is."""
+    """One way back: to an element of another value, over an edge or (``None``) as it is.
+
+    Where a node rearranges what it computed, `viewed` is its name.
+    """
 
     source: Neurons
     position: Position
     step: PathStep | None = None
+    viewed: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,7 +168,7 @@ class HeaviestPathAlgebra(Algebra[Operand]):
 
         def back(at: Position) -> Hop | PathStart:
             if (found := view_source(v, shapes, at)) is not None:
-                return Hop(sources[found[0]], found[1])
+                return Hop(sources[found[0]], found[1], viewed=here[0])
             assert isinstance(v, Pad)
             return PathStart(*here, None, (), v.value)
 

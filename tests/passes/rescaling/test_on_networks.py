@@ -22,11 +22,9 @@ SMALL = {
     "unet": (32, 0.125), "vgg11_bn": (64, 0.125), "mlp": (None, 1.0), "groupsort_mlp": (None, 1.0),
     "vit_s16": (64, 0.25),
 }  # fmt: skip
-FULL = {"resnet18": 64, "resnet50": 64}
 slow = pytest.mark.slow
 QUICK = ["resnet18", "mlp", "groupsort_mlp", "digits"]
-NETWORKS = [*QUICK, *(pytest.param(n, marks=slow) for n in (*SMALL, "squeezenet") if n not in QUICK)]
-PERMUTED = [*("resnet18", "mlp"), *(pytest.param(n, marks=slow) for n in ("vgg11_bn", "unet", "densenet121"))]
+PERMUTED = [*("resnet18", "mlp"), *(pytest.param(n, marks=slow) for n in ("vgg11_bn", "unet"))]
 
 
 def network(name: str) -> Graph:
@@ -36,10 +34,6 @@ def network(name: str) -> Graph:
         return pathlift.load(zoo.light(name))
     image, width = SMALL[name]
     return pathlift.load(zoo.export(name, image=image, width=width))
-
-
-def full(name: str) -> Graph:
-    return pathlift.load(zoo.export.__wrapped__(name, image=FULL[name]))
 
 
 def floats(graph: Graph) -> dict[str, Array]:
@@ -81,21 +75,15 @@ def test_copies_have_one_form(name: str, norm: str) -> None:
     ("name", "norm"),
     [
         *((name, "l1") for name in (*SMALL, "squeezenet") if name not in QUICK),
-        *((name, "balanced") for name in ("densenet121", "inception_v3", "unet")),
-        *((name, "path-conditioned") for name in ("resnet18", "densenet121", "unet", "mlp", "digits")),
+        ("unet", "balanced"),
+        *((name, "path-conditioned") for name in ("resnet18", "unet", "mlp", "digits")),
     ],
 )
 def test_copies_of_more_networks_have_one_form(name: str, norm: str) -> None:
     check_canonical_form(network(name), norm)
 
 
-@slow
-@pytest.mark.parametrize(("name", "norm"), [("resnet18", "l1"), ("resnet50", "l1"), ("resnet50", "balanced")])
-def test_copies_have_one_form_at_full_width(name: str, norm: str) -> None:
-    check_canonical_form(full(name), norm)
-
-
-@pytest.mark.parametrize("name", [n for n in NETWORKS if "vit_s16" not in str(n)])
+@pytest.mark.parametrize("name", QUICK)
 def test_rescaling_keeps_the_path_norm(name: str) -> None:
     graph = in_float64(network(name))
     before, after = (
@@ -145,9 +133,3 @@ def check_comparison(graph: Graph) -> None:
 @pytest.mark.parametrize("name", PERMUTED)
 def test_permuted_and_rescaled_copies_are_recognized(name: str) -> None:
     check_comparison(network(name))
-
-
-@slow
-@pytest.mark.parametrize("name", FULL)
-def test_copies_of_large_networks_are_recognized(name: str) -> None:
-    check_comparison(full(name))

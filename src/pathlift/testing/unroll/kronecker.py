@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pathlift.ir.errors import UnsupportedError
 from pathlift.testing.unroll.net import Ints, Net, Signal
 from pathlift.testing.unroll.selections import RULES as ACTIVATIONS
 
@@ -21,6 +22,8 @@ def _ks_linear(
     feature_major: bool = False,
     activation: str = "",
 ) -> Signal:
+    if activation and activation not in ACTIVATIONS:
+        raise UnsupportedError("0302", f"{activation} has no neurons")
     weights, (blocks, rows, cols, stride) = net.weights(w), pattern
     if feature_major:
         x = x.view(np.transpose)
