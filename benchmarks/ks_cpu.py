@@ -252,10 +252,13 @@ def measure(options: argparse.Namespace) -> Iterator[Measurement]:
                 yield race("small batch", str(p), graphs, x, threads, **rounds)
     sizes = {"ViT-S": (384, 6, 12, (8, 197), VIT, False), "GPT-2 medium": (1024, 16, 24, (8, 128), GPT, True)}
     for name, (wide, heads, depth, shape, patterns, causal) in sizes.items():
-        graphs = encoders(wide, heads, 2 if options.quick else depth, shape, patterns, causal=causal)
+        depth = 2 if options.quick else depth
+        graphs = encoders(wide, heads, depth, shape, patterns, causal=causal)
         x = rng.standard_normal((*shape, wide), dtype=np.float32)
         for threads in (1, 2):
-            yield race("encoder", name, graphs, x, threads, min(options.repeats, 7), options.budget)
+            yield race(
+                "encoder", f"{name}, {depth} blocks", graphs, x, threads, min(options.repeats, 7), options.budget
+            )
 
 
 # ---- the report
