@@ -28,7 +28,7 @@ class Factors:
     e
         int64.
     dead
-        Classes that carry nothing: all weights into and out of them become 0.
+        Classes that carry nothing: all weights into and out of them become 0, but for those that divide.
     """
 
     m: Array
@@ -42,7 +42,6 @@ class Factors:
         exponents = (shift if e is None else shift + e).astype(np.int64)
         lost = np.zeros(len(m), bool) if dead is None else dead.copy()
         m[0], exponents[0], lost[0] = 0.5, 1, False
-        m[lost], exponents[lost] = 0.5, 1
         return cls(m, exponents, lost)
 
     @classmethod

@@ -73,6 +73,8 @@ def _diagonals(graph: Graph, start: NormalForm, shape: Shape) -> Iterator[tuple[
     from pathlift.passes.path_norm import PathNorm
 
     plain = standard(graph, ()).graph
+    if PathNorm(q=(2.0,), shape=shape).run(plain).norms[0].zero:
+        return
     nonzero = _without_zeros(plain)
     shares = PathNorm(q=(2.0,), per_weight=True, shape=shape).run(nonzero).weights
     scales = start.symmetry.scales()

@@ -18,6 +18,7 @@ from pathlift.testing.strategies import graphs
 from pathlift.testing.symmetry_oracle import rescaling_equations
 from pathlift.verbs.compare import compare
 
+NORMS = ["l1", "l2", "balanced", "path-conditioned"]
 PADDED = """
     %x = Input : f32[1, 1]
     %w = Param {value=[[0.75, 0.25]]} : f32[1, 2]
@@ -27,6 +28,31 @@ PADDED = """
     %y = Gemm(%p, %v)
     return %y
 """
+
+NOTHING = {
+    "divided": """
+        %x = Input : f32[1, 1]
+        %w = Param {value=[[0.0]]} : f32[1, 1]
+        %h = Gemm(%x, %w)
+        %v = Param {value=[[0.0]]} : f32[1, 1]
+        %g = Gemm(%x, %v)
+        %c = Concat(%h, %g) {axis=-1}
+        %d = Param {value=[0.75, 1.5]} : f32[2]
+        %y = Div(%c, %d)
+        return %y
+    """,
+    "multiplied by 0": """
+        %x = Input : f32[1, 2]
+        %w = Param {value=[[-0.5], [-0.25]]} : f32[2, 1]
+        %b = Param {value=[-1.0]} : f32[1]
+        %h = Gemm(%x, %w, %b)
+        %v = Param {value=[[1.0, 0.75]]} : f32[1, 2]
+        %g = Gemm(%h, %v)
+        %z = Param {value=[[0.0], [0.0]]} : f32[2, 1]
+        %y = Gemm(%g, %z)
+        return %y
+    """,
+}
 
 
 def test_a_channel_of_padding_keeps_its_scale() -> None:
@@ -44,19 +70,26 @@ def test_a_rescaled_copy_computes_the_same_and_is_recognized(check_law: Callable
     check_law(law, graphs())
 
 
-@pytest.mark.parametrize("norm", ["l1", "l2", "balanced", "path-conditioned"])
-def test_copies_have_one_canonical_form(norm: str, check_law: Callable[..., None]) -> None:
-    def law(graph: Graph) -> None:
-        graph = in_float64(graph)
-        first = Canonicalize(norm=norm).run(graph).graph
-        assert_equivalent(graph, first, rtol=1e-9, trials=1)
-        second = Canonicalize(norm=norm).run(RandomRescale(seed=1, octaves=4).run(graph).graph).graph
-        for key in first.params:
-            a, b = (g[key].value.numpy() for g in (first, second))  # type: ignore[union-attr]
-            if a.dtype.kind == "f":
-                np.testing.assert_allclose(b, a, rtol=1e-7, atol=1e-9 * np.abs(a).max(initial=0.0))
+def check_canonical_form(graph: Graph, norm: str) -> None:
+    graph = in_float64(graph)
+    first = Canonicalize(norm=norm).run(graph).graph
+    assert_equivalent(graph, first, rtol=1e-9, trials=1)
+    second = Canonicalize(norm=norm).run(RandomRescale(seed=1, octaves=4).run(graph).graph).graph
+    for key in first.params:
+        a, b = (g[key].value.numpy() for g in (first, second))  # type: ignore[union-attr]
+        if a.dtype.kind == "f":
+            np.testing.assert_allclose(b, a, rtol=1e-7, atol=1e-9 * np.abs(a).max(initial=0.0))
 
-    check_law(law, graphs(homogeneous=True))
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_copies_have_one_canonical_form(norm: str, check_law: Callable[..., None]) -> None:
+    check_law(lambda graph: check_canonical_form(graph, norm), graphs(homogeneous=True))
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", NOTHING)
+def test_so_have_copies_of_networks_that_carry_nothing(name: str, norm: str) -> None:
+    check_canonical_form(parse_graph(NOTHING[name]), norm)
 
 
 def test_classes_are_the_symmetries_that_scalar_neurons_have(check_law: Callable[..., None]) -> None:

@@ -17,14 +17,17 @@ from pathlift.testing import assert_equivalent, zoo
 from pathlift.testing.permutation import random_permutation
 from pathlift.testing.rescaling import in_float64
 
-SMALL = {
-    "resnet18": (64, 0.125), "densenet121": (64, 0.125), "inception_v3": (96, 0.125), "mobilenet_v2": (64, 0.125),
-    "unet": (32, 0.125), "vgg11_bn": (64, 0.125), "mlp": (None, 1.0), "groupsort_mlp": (None, 1.0),
-    "vit_s16": (64, 0.25),
+SIZES = {  # image, width
+    "resnet18": (64, 0.125), "resnet50": (64, 1.0), "densenet121": (64, 0.125), "inception_v3": (96, 0.125),
+    "mobilenet_v2": (64, 0.125), "unet": (32, 0.125), "vgg11_bn": (64, 0.125), "vit_s16": (64, 0.25),
+    "mlp": (None, 1.0), "groupsort_mlp": (None, 1.0),
 }  # fmt: skip
 slow = pytest.mark.slow
 QUICK = ["resnet18", "mlp", "groupsort_mlp", "digits"]
-PERMUTED = [*("resnet18", "mlp"), *(pytest.param(n, marks=slow) for n in ("vgg11_bn", "unet"))]
+PERMUTED = [
+    *("resnet18", "mlp"),
+    *(pytest.param(n, marks=slow) for n in ("vgg11_bn", "unet", "densenet121", "resnet50")),
+]
 
 
 def network(name: str) -> Graph:
@@ -32,7 +35,7 @@ def network(name: str) -> Graph:
         return pathlift.load(Path(__file__).parents[3] / "examples" / "digits.onnx")
     if name in zoo.LIGHT_NAMES:
         return pathlift.load(zoo.light(name))
-    image, width = SMALL[name]
+    image, width = SIZES[name]
     return pathlift.load(zoo.export(name, image=image, width=width))
 
 
@@ -74,8 +77,8 @@ def test_copies_have_one_form(name: str, norm: str) -> None:
 @pytest.mark.parametrize(
     ("name", "norm"),
     [
-        *((name, "l1") for name in (*SMALL, "squeezenet") if name not in QUICK),
-        ("unet", "balanced"),
+        *((name, "l1") for name in (*SIZES, "squeezenet") if name not in QUICK),
+        *((name, "balanced") for name in ("unet", "inception_v3", "resnet50")),
         *((name, "path-conditioned") for name in ("resnet18", "unet", "mlp", "digits")),
     ],
 )
@@ -83,7 +86,7 @@ def test_copies_of_more_networks_have_one_form(name: str, norm: str) -> None:
     check_canonical_form(network(name), norm)
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(n, marks=slow) for n in SIZES if n not in QUICK)])
 def test_rescaling_keeps_the_path_norm(name: str) -> None:
     graph = in_float64(network(name))
     before, after = (
@@ -112,7 +115,7 @@ def changed(graph: Graph, rng: np.random.Generator) -> tuple[Graph, str]:
     values[where] *= 1.001
     builder = graph.edit()
     builder.replace_node(Value(key), value=Param.of(values))
-    return builder.finish(), graph[key].names[0]
+    return builder.finish(), graph[key].label
 
 
 def check_comparison(graph: Graph) -> None:
