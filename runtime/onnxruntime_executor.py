@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import re
 from collections.abc import Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from pathlift.ir.errors import RuntimeFailureError, UsageError
 from pathlift.ir.types import Array
-from pathlift.runtime.ports import Port
+from pathlift.runtime.ports import BFLOAT16, Port, as_numpy
 
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-_TYPES = {
-    "float16": np.float16, "float": np.float32, "double": np.float64, "bool": np.bool_,
-    **{f"{sign}int{bits}": getattr(np, f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64)},
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_TYPES: dict[str, np.dtype[Any]] = {
+    "float16": np.dtype("f2"), "float": np.dtype("f4"), "double": np.dtype("f8"), "bfloat16": BFLOAT16,
+    **{name: np.dtype(name) for name in ("bool", "int8", "int16", "int32", "int64")},
+    **{name: np.dtype(name) for name in ("uint8", "uint16", "uint32", "uint64")},
 }  # fmt: skip
+_BFLOAT16 = 16  # ONNX's number
 
 
 class OnnxRuntimeExecutor:
@@ -27,7 +32,7 @@ class OnnxRuntimeExecutor:
     source
         A file, or its bytes.
     device
-        ``cpu`` or ``cuda``.
+        ``cpu``, ``cuda``, ``cuda:1`` ….
     threads
         Of one op; all cores by default.
 
@@ -44,50 +49,71 @@ class OnnxRuntimeExecutor:
             import onnxruntime
         except ImportError as error:
             raise UsageError("0495", "running needs ONNX Runtime", hint="pip install 'pathlift[cpu]'") from error
-        kind = device.partition(":")[0]
-        provider = PROVIDERS.get(kind)
-        if provider is None or provider not in onnxruntime.get_available_providers():
+        matched = re.fullmatch(r"(cpu|cuda)(?::(\d+))?", device)
+        provider = _PROVIDERS[matched[1]] if matched else None
+        if matched is None or provider not in onnxruntime.get_available_providers():
             raise UsageError("0496", f"this ONNX Runtime has no {device!r}", hint="pip install 'pathlift[gpu]'")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         if threads is not None:
             options.intra_op_num_threads = threads
+        settings = {"device_id": int(matched[2] or 0)} if matched[1] == "cuda" else {}
         try:
-            self._session = onnxruntime.InferenceSession(source, options, providers=[provider])
+            self._session = onnxruntime.InferenceSession(source, options, providers=[(provider, settings)])
         except Exception as error:
             raise RuntimeFailureError("0902", f"ONNX Runtime cannot load the model: {_reason(error)}") from error
         if provider not in self._session.get_providers():  # it falls back to the CPU without a word
             raise UsageError("0496", f"ONNX Runtime cannot use {device!r} here", hint="is a CUDA device visible?")
-        self._onnxruntime = onnxruntime
+        self._values = onnxruntime.OrtValue
         self.inputs = tuple(map(_port, self._session.get_inputs()))
         self.outputs = tuple(map(_port, self._session.get_outputs()))
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run on arrays that fit; returns arrays in memory of ONNX Runtime's.
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, Array]:
+        """Run on arrays or tensors that fit; returns arrays in memory of ONNX Runtime's.
 
         Raises
         ------
         RuntimeFailureError
             If the model fails on them.
         """
-        binding = self._session.io_binding()
-        held = {name: np.ascontiguousarray(x) for name, x in feeds.items()}
-        for name, x in held.items():
-            binding.bind_ortvalue_input(name, self._onnxruntime.OrtValue.ortvalue_from_numpy(x))
-        for port in self.outputs:
-            binding.bind_output(port.name)
+        held = {name: np.asarray(as_numpy(x), order="C") for name, x in feeds.items()}
         try:
+            binding = self._session.io_binding()
+            for name, x in held.items():
+                binding.bind_ortvalue_input(name, self._value(x))
+            for port in self.outputs:
+                binding.bind_output(port.name)
             self._session.run_with_iobinding(binding)
         except Exception as error:
             raise RuntimeFailureError("0903", f"the model fails on these inputs: {_reason(error)}") from error
-        results = binding.get_outputs()
-        return {port.name: value.numpy() for port, value in zip(self.outputs, results, strict=True)}
+        return {port.name: _array(value, port) for port, value in zip(self.outputs, binding.get_outputs(), strict=True)}
+
+    def _value(self, x: Array) -> Any:
+        if x.dtype == BFLOAT16:
+            return self._values.ortvalue_from_numpy_with_onnx_type(x.view(np.uint16), _BFLOAT16)
+        return self._values.ortvalue_from_numpy(x)
+
+
+def _array(value: Any, port: Port) -> Array:
+    """View a value's memory; `OrtValue.numpy` copies it in some versions, and does not know bfloat16."""
+    if not value.is_tensor():
+        raise RuntimeFailureError("0904", f"output {port.name!r} is a {value.data_type()}, no tensor")
+    dtype, shape = _TYPES.get(_element(value.data_type())), tuple(value.shape())
+    if dtype is None or not prod(shape):
+        array: Array = np.empty(shape, dtype) if dtype is not None else value.numpy()
+        return array
+    buffer = (ctypes.c_char * (prod(shape) * dtype.itemsize)).from_address(value.data_ptr())
+    buffer.owner = value  # lives as long as the array
+    return np.frombuffer(buffer, dtype).reshape(shape)
 
 
 def _port(info: Any) -> Port:
-    kind = str(info.type).removeprefix("tensor(").removesuffix(")")
     shape = tuple(d if isinstance(d, int | str) else None for d in info.shape or ())
-    return Port(info.name, np.dtype(_TYPES[kind]) if kind in _TYPES else None, shape)
+    return Port(info.name, _TYPES.get(_element(info.type)), shape)
+
+
+def _element(kind: str) -> str:
+    return kind.removeprefix("tensor(").removesuffix(")")
 
 
 def _reason(error: Exception) -> str:

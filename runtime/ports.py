@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.types import Array
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+_CPU = 1  # DLPack's number
 
 
 class Port(NamedTuple):
@@ -19,7 +24,7 @@ class Port(NamedTuple):
     name
         As in the model.
     dtype
-        Element type, as NumPy has it; ``None`` if it is not known, or no number.
+        Element type, as NumPy or ``ml_dtypes`` has it; ``None`` if it is not known, or no number.
     shape
         Extents: numbers, symbols, or ``None``. ``None`` for an unknown rank.
     """
@@ -33,35 +38,58 @@ class Port(NamedTuple):
         return f"{self.dtype or '?'}[{shape}]"
 
 
-def as_array(value: Any, name: str) -> Array:
-    """Return an array or a tensor of any library as a NumPy array, without a copy where its memory can be read.
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a torch tensor."""
+    torch = sys.modules.get("torch")  # where nobody imported it, there are none
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def as_feed(value: Any, name: str) -> Any:
+    """Return what a session is given as a NumPy array or a torch tensor; neither arrays, tensors nor DLPack are copied.
 
     Raises
     ------
     UsageError
-        If it is neither.
+        If it is no array.
     """
+    message = f"input {name!r}: a {type(value).__name__} is no array of numbers"
     if isinstance(value, np.ndarray):
         return value
-    if hasattr(value, "__dlpack__"):
-        if hasattr(value, "detach"):
-            value = value.detach()
-        if hasattr(value, "cpu"):
-            value = value.cpu()
-        try:
-            return np.from_dlpack(value)
-        except (BufferError, RuntimeError, TypeError):  # bfloat16, for one
-            pass
     try:
+        if is_tensor(value):
+            np.dtype(_name(value))
+            return value.detach()
+        if hasattr(value, "__dlpack__"):
+            return _from_dlpack(value)
         array = np.asarray(value)
     except Exception as error:
-        raise UsageError("0491", f"input {name!r}: a {type(value).__name__} is no array") from error
+        raise UsageError("0491", message) from error
     if array.dtype.kind not in "fiub":
-        raise UsageError("0491", f"input {name!r}: a {type(value).__name__} is no array of numbers")
+        raise UsageError("0491", message)
     return array
 
 
-def check_feeds(inputs: Sequence[Port], feeds: Mapping[str, Array]) -> None:
+def as_numpy(x: Any) -> Array:
+    """Return a tensor as a NumPy array, without a copy if it is on the CPU; arrays stay as they are."""
+    if is_tensor(x):
+        import torch
+
+        x = x.detach().cpu()
+        x = x.view(torch.int16).numpy().view(BFLOAT16) if x.dtype == torch.bfloat16 else x.numpy()
+    array: Array = x
+    return array
+
+
+def as_tensor(y: Any) -> Any:
+    """Return a NumPy array as a tensor in the same memory; tensors, and arrays of text, stay as they are."""
+    if is_tensor(y) or (y.dtype.kind not in "fiub" and y.dtype != BFLOAT16):
+        return y
+    import torch
+
+    return torch.from_numpy(y.view(np.int16)).view(torch.bfloat16) if y.dtype == BFLOAT16 else torch.from_numpy(y)
+
+
+def check_feeds(inputs: Sequence[Port], feeds: Mapping[str, Any]) -> None:
     """Check names, element types and shapes, and that a symbol stands for one number.
 
     Raises
@@ -72,7 +100,7 @@ def check_feeds(inputs: Sequence[Port], feeds: Mapping[str, Array]) -> None:
     names = [port.name for port in inputs]
     for name in feeds:
         if name not in names:
-            raise UsageError("0492", f"there is no input {name!r}", hint=f"inputs: {', '.join(names)}")
+            raise UsageError("0416", f"there is no input {name!r}", hint=f"inputs: {', '.join(names)}")
     symbols: dict[str, tuple[int, str]] = {}
     for port in inputs:
         if port.name not in feeds:
@@ -80,21 +108,36 @@ def check_feeds(inputs: Sequence[Port], feeds: Mapping[str, Array]) -> None:
         _check(port, feeds[port.name], symbols)
 
 
-def _check(port: Port, array: Array, symbols: dict[str, tuple[int, str]]) -> None:
-    if port.dtype is not None and array.dtype != port.dtype:
-        hint = f"x.astype({port.dtype.name!r}) converts it"
-        raise UsageError("0493", f"input {port.name!r} takes {port}, got {array.dtype}", hint=hint)
+def _check(port: Port, x: Any, symbols: dict[str, tuple[int, str]]) -> None:
+    dtype = np.dtype(_name(x)) if is_tensor(x) else x.dtype
+    if port.dtype is not None and dtype != port.dtype:
+        hint = f"convert it to {port.dtype.name}"
+        raise UsageError("0417", f"input {port.name!r} takes {port}, got {dtype}", hint=hint)
     if port.shape is None:
         return
-    got = list(array.shape)
-    if len(port.shape) != array.ndim:
-        raise UsageError("0494", f"input {port.name!r} takes {port}, got {got}: {array.ndim} axes")
-    for axis, (expected, n) in enumerate(zip(port.shape, array.shape, strict=True)):
+    got = list(x.shape)
+    message, hint = f"input {port.name!r} takes {port}, got {got}", "every symbol stands for one number"
+    if len(port.shape) != len(got):
+        raise UsageError("0418", f"{message}: {len(got)} axes", hint=f"{len(port.shape)} axes are needed")
+    for axis, (expected, n) in enumerate(zip(port.shape, got, strict=True)):
         if isinstance(expected, int) and expected != n:
-            raise UsageError("0494", f"input {port.name!r} takes {port}, got {got}: axis {axis} is {n}")
+            raise UsageError("0418", f"{message}: axis {axis} is {n}", hint=f"it must be {expected}")
         if isinstance(expected, str):
             known, where = symbols.setdefault(expected, (n, port.name))
             if known != n:
-                raise UsageError(
-                    "0494", f"input {port.name!r} takes {port}, got {got}: {expected} is {known} in {where!r}"
-                )
+                raise UsageError("0418", f"{message}: {expected} is {known} in {where!r}", hint=hint)
+
+
+def _name(tensor: Any) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _from_dlpack(value: Any) -> Any:
+    if value.__dlpack_device__()[0] == _CPU:
+        try:
+            return np.from_dlpack(value)
+        except (BufferError, RuntimeError):  # NumPy does not know bfloat16
+            pass
+    from torch.utils.dlpack import from_dlpack
+
+    return from_dlpack(value)

@@ -11,8 +11,7 @@ from typing import Any, Literal, Protocol
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
-from pathlift.ir.types import Array
-from pathlift.runtime.ports import Port, as_array, check_feeds
+from pathlift.runtime.ports import Port, as_feed, as_numpy, as_tensor, check_feeds, is_tensor
 
 ExecutorName = Literal["auto", "onnxruntime", "torch"]
 
@@ -34,8 +33,8 @@ class Executor(Protocol):
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
-    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        """Run on arrays that fit."""
+    def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
+        """Run on arrays or tensors that fit."""
 
 
 def open_executor(
@@ -67,7 +66,7 @@ def open_executor(
     if executor not in ("auto", "onnxruntime", "torch"):
         raise UsageError("0497", f"there is no executor {executor!r}", hint="onnxruntime, torch or auto")
     if threads is not None and threads < 1:
-        raise UsageError("0497", f"{threads} threads are too few")
+        raise UsageError("0449", f"{threads} threads are too few", hint="at least one")
     if executor != "torch":
         from pathlift.runtime.onnxruntime_executor import OnnxRuntimeExecutor
 
@@ -76,13 +75,9 @@ def open_executor(
         except UsageError:
             if executor == "onnxruntime" or device == "cpu":
                 raise
-    import torch
-
     from pathlift.runtime.torch_executor import TorchExecutor
 
-    if threads is not None:
-        torch.set_num_threads(threads)
-    return "torch", TorchExecutor(graph, device=device)
+    return "torch", TorchExecutor(graph, device=device, threads=threads)
 
 
 class CheckedSession:
@@ -113,13 +108,13 @@ class CheckedSession:
         Parameters
         ----------
         feeds
-            Arrays or tensors, by input name or in the order of the inputs. Contiguous ones that the CPU can read
-            are not copied.
+            Arrays or tensors, by input name or in the order of the inputs. What is on the session's device is not
+            copied, unless ONNX Runtime needs it contiguous; its CUDA provider takes everything from the CPU.
 
         Returns
         -------
         dict
-            By output name: tensors if all feeds were torch tensors, else arrays.
+            By output name: tensors on the first feed's device if all feeds were torch tensors, else arrays.
 
         Raises
         ------
@@ -131,16 +126,15 @@ class CheckedSession:
         if not isinstance(feeds, Mapping):
             if len(feeds) != len(self.inputs):
                 names = ", ".join(port.name for port in self.inputs)
-                raise UsageError("0492", f"{len(feeds)} arrays for {len(self.inputs)} inputs", hint=f"inputs: {names}")
+                raise UsageError("0416", f"{len(feeds)} arrays for {len(self.inputs)} inputs", hint=f"inputs: {names}")
             feeds = {port.name: x for port, x in zip(self.inputs, feeds, strict=True)}
-        arrays = {name: as_array(x, name) for name, x in feeds.items()}
-        check_feeds(self.inputs, arrays)
-        found = self._executor.run(arrays)
-        if feeds and all(type(x).__module__.partition(".")[0] == "torch" for x in feeds.values()):
-            import torch
-
-            return {name: torch.from_numpy(y) for name, y in found.items()}
-        return dict(found)
+        given = {name: as_feed(x, name) for name, x in feeds.items()}
+        check_feeds(self.inputs, given)
+        found = self._executor.run(given)
+        if given and all(map(is_tensor, feeds.values())):
+            device = next(iter(given.values())).device
+            return {name: t.to(device) if is_tensor(t := as_tensor(y)) else t for name, y in found.items()}
+        return {name: as_numpy(y) for name, y in found.items()}
 
     def __call__(self, *feeds: Any) -> Any:
         """Run on feeds in the order of the inputs; returns the output, or a tuple of them."""

@@ -9,8 +9,10 @@ from typing import Any
 
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import MEMORY_LIMIT
-from pathlift.runtime.session import CheckedSession, ExecutorName, open_executor
-from pathlift.verbs.source import Model, open_model
+from pathlift.runtime.session import CheckedSession, Executor, ExecutorName, open_executor
+from pathlift.verbs.source import Model, Opened, open_model
+
+_PROTOBUF_LIMIT = 2**31 - 1
 
 
 class Session(CheckedSession):
@@ -54,19 +56,28 @@ class Session(CheckedSession):
         example: Any = None,
     ) -> None:
         opened = open_model(model, memory_limit=memory_limit, example=example)
-        with tempfile.TemporaryDirectory(prefix="pathlift-", ignore_cleanup_errors=True) as folder:
-            source = _source(model, opened.graph, Path(folder)) if executor != "torch" else b""
-            name, chosen = open_executor(opened.graph, source, device=device, threads=threads, executor=executor)
-        super().__init__(name, chosen)
+        super().__init__(*start(model, opened, device, threads=threads, executor=executor))
         self.source, self.warnings = opened.source, opened.warnings
 
 
+def start(
+    model: Model, opened: Opened, device: str, *, threads: int | None, executor: ExecutorName
+) -> tuple[str, Executor]:
+    """Start what runs a model that is opened already; parameters and errors are those of `Session`."""
+    with tempfile.TemporaryDirectory(prefix="pathlift-", ignore_cleanup_errors=True) as folder:
+        source = _source(model, opened.graph, Path(folder)) if executor != "torch" else b""
+        return open_executor(opened.graph, source, device=device, threads=threads, executor=executor)
+
+
 def _source(model: Model, graph: Graph, folder: Path) -> str | bytes:
-    """The file itself, if it is one; above 2 GB there is no way for a graph but a file."""
+    """The file itself, if it is one; other models are saved, since above 2 GB there is no way but a file."""
     if isinstance(model, str | os.PathLike):
         return os.fspath(model)
     if isinstance(model, bytes):
         return model
+    proto: Any = model
+    if hasattr(model, "SerializeToString") and proto.ByteSize() < _PROTOBUF_LIMIT:
+        return bytes(proto.SerializeToString())
     from pathlift.frontend.save import save
 
     save(graph, folder / "model.onnx")

@@ -12,8 +12,10 @@ import numpy as np
 
 from pathlift.ir.errors import OutputError, UsageError
 from pathlift.ir.files import replacing
-from pathlift.ir.types import MEMORY_LIMIT, Array
-from pathlift.session import Session
+from pathlift.ir.types import DTYPE_NAMES, MEMORY_LIMIT, Array, is_float
+from pathlift.runtime.ports import as_numpy
+from pathlift.runtime.session import CheckedSession
+from pathlift.session import start
 from pathlift.verbs.calibration import read_arrays
 from pathlift.verbs.probes import Probes, signature
 from pathlift.verbs.result import Result
@@ -49,11 +51,23 @@ class RunResult(Result):
 
 
 def _facts(y: Array) -> dict[str, Any]:
-    facts: dict[str, Any] = {"dtype": y.dtype.name, "shape": list(y.shape)}
-    finite = y[np.isfinite(y)].astype(np.float64) if y.dtype.kind in "fiub" else np.empty(0)
+    facts: dict[str, Any] = {"dtype": _kind(y), "shape": list(y.shape)}
+    values = y.astype(np.float64) if DTYPE_NAMES.get(y.dtype, "str") != "str" else np.empty(0)  # else it is text
+    finite = values[np.isfinite(values)]
     for name, f in (("min", np.min), ("mean", np.mean), ("max", np.max)):
         facts[name] = float(f(finite)) if finite.size else None
-    return {**facts, "non_finite": int(y.size - finite.size)}
+    return {**facts, "non_finite": int(values.size - finite.size)}
+
+
+def _kind(y: Array) -> str:
+    return "string" if y.dtype.kind in "OUS" else y.dtype.name
+
+
+def _storable(y: Array) -> Array:
+    """Return values in a type that files of plain arrays have."""
+    if y.dtype.kind == "O":
+        return y.astype(np.str_)
+    return y.astype(np.float32) if y.dtype.kind == "V" and is_float(y.dtype) else y
 
 
 def run(
@@ -112,11 +126,13 @@ def run(
         assumptions = (
             (f"inputs {', '.join(missing)} are drawn from a normal distribution, seed {seed}",) if missing else ()
         )
-    source: Model = opened.graph if not isinstance(model, str | os.PathLike | bytes) else model
-    session = Session(source, device, threads=threads, executor=executor, memory_limit=memory_limit)
-    found = {name: np.asarray(y) for name, y in session.run(feeds).items()}
+    session = CheckedSession(*start(model, opened, device, threads=threads, executor=executor))
+    found = {name: as_numpy(y) for name, y in session.run(feeds).items()}
     if output is not None:
-        _save(found, output, force=force)
+        stored = {name: _storable(y) for name, y in found.items()}
+        _save(stored, output, force=force)
+        changed = [f"{name} is written as {_kind(y)}" for name, y in stored.items() if _kind(y) != _kind(found[name])]
+        assumptions = (*assumptions, *changed)
     return RunResult(
         input=opened.source,
         warnings=opened.warnings,
