@@ -12,7 +12,7 @@ from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.kronecker import pattern_of
 from pathlift.ir.types import Array, Param, TensorType
-from pathlift.passes.rewrites.edits import disconnect, drop_constants
+from pathlift.passes.rewrites.edits import disconnect, drop_constants, source
 from pathlift.passes.rewrites.layers import OPS, Layer, read_layer
 
 
@@ -129,7 +129,7 @@ def _replace(builder: Builder, graph: Graph, key: str, factors: Sequence[Array])
     name, stem = node.names[0], graph.name_of(weight)
     type_ = graph.type_of(x)
     rank = len(type_.shape or ()) if isinstance(type_, TensorType) else 0
-    h = _source(builder, key, 0)
+    h = source(builder, key)
     if node.op == "Conv":
         h = builder.op("Transpose", h, name=builder.fresh(f"{name}_rows"), perm=(0, *range(2, rank), 1))
     bias = _vector(builder, graph, biases[0], pattern_of(factors[0]).rows) if biases else None
@@ -145,12 +145,6 @@ def _replace(builder: Builder, graph: Graph, key: str, factors: Sequence[Array])
     builder.remove(key)
     builder.rename(h, name)
     drop_constants(builder, graph, (key,))
-
-
-def _source(builder: Builder, key: str, slot: int) -> Value:
-    """What an input slot reads by now."""
-    edges = builder.nx.in_edges(key, keys=True, data="port")
-    return next(Value(producer, port) for producer, _, at, port in edges if at == slot)
 
 
 def _vector(builder: Builder, graph: Graph, bias: Value | None, rows: int) -> Value | None:

@@ -12,7 +12,7 @@ from pathlift.verbs.result import Result
 from pathlift.verbs.source import Model, open_model
 
 if TYPE_CHECKING:
-    from pathlift.passes.ks_detect import Detection, Found
+    from pathlift.passes.kronecker.detect import Detection, Found
 
 _CPU = "times are predicted for one thread of ONNX Runtime: half within a factor of 1.4, nine in ten within about 2"
 _CARD = "times are predicted for kernels that reach the memory bandwidth or the arithmetic of a {device}"
@@ -97,7 +97,7 @@ def ks_detect(
     PathliftError
         If the model cannot be read.
     """
-    from pathlift.passes.ks_detect import KsDetect
+    from pathlift.passes.kronecker.detect import KsDetect
 
     detect = KsDetect(permutation=permutation, samples=samples, device=device)
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)

@@ -21,8 +21,8 @@ from pathlift.ir.graph import Graph, Value
 from pathlift.ir.kronecker import dense
 from pathlift.ir.text import parse_graph
 from pathlift.ir.types import Array, TensorType
-from pathlift.passes.ks_detect import Found, KsDetect
-from pathlift.passes.ks_replace import KsReplace
+from pathlift.passes.kronecker.detect import Found, KsDetect
+from pathlift.passes.kronecker.replace import KsReplace
 from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime, execute
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]

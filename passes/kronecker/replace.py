@@ -11,8 +11,8 @@ from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph, Origin, Value
 from pathlift.ir.types import Array, Param
 from pathlift.passes.base import Effect, Rewritten, Transform
+from pathlift.passes.kronecker.detect import Found, KsDetect
 from pathlift.passes.kronecker.products import Reordering
-from pathlift.passes.ks_detect import Found, KsDetect
 from pathlift.passes.rewrites.edits import disconnect, drop_constants, is_read_once, source
 from pathlift.passes.witness.site import Rewritings, Site
 

@@ -15,7 +15,7 @@ from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.kronecker import Pattern, dense
 from pathlift.ir.types import Array
-from pathlift.passes.ks_detect import Found, KsDetect
+from pathlift.passes.kronecker.detect import Found, KsDetect
 
 EXTENTS = st.sampled_from([1, 2, 3, 4, 5, 7])
 PATTERNS = st.builds(Pattern, EXTENTS, EXTENTS, EXTENTS, EXTENTS)
