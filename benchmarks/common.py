@@ -14,7 +14,9 @@ import resource
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
+from math import ceil
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
@@ -34,7 +36,11 @@ class LeftOutError(Exception):
 
 
 def interleaved(
-    contestants: Mapping[str, Callable[[], object]], *, repeats: int, budget: float = float("inf")
+    contestants: Mapping[str, Callable[[], object]],
+    *,
+    repeats: int,
+    budget: float = float("inf"),
+    at_least: float = 0.0,
 ) -> dict[str, Samples]:
     """Time contestants in rounds, so that whatever else the machine does meets all of them alike.
 
@@ -46,22 +52,31 @@ def interleaved(
         Rounds. The order within a round is shuffled: nobody always runs after the same other.
     budget
         Seconds after which a contestant leaves, though not before its third round.
+    at_least
+        Seconds that a contestant is timed for in a round: what takes less is called several times in a row.
 
     Returns
     -------
     dict
-        Seconds per round, by name; index i is round i of all of them, and those that left have fewer.
+        Seconds per call, by name; index i is round i of all of them, and those that left have fewer.
     """
-    for call in contestants.values():
+    times: dict[str, int] = {}
+    for name, call in contestants.items():
         call()
+        times[name] = ceil(max(1.0, at_least / timed(call)[1])) if at_least else 1
     names, rng = list(contestants), np.random.default_rng(0)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for index in range(repeats):
         gc.collect()
         for name in rng.permutation(names):
-            if index < 3 or sum(seconds[name]) < budget:
-                seconds[name].append(timed(contestants[name])[1])
+            if index < 3 or sum(seconds[name]) * times[name] < budget:
+                seconds[name].append(timed(partial(_repeat, contestants[name], times[name]))[1] / times[name])
     return {name: np.array(values) for name, values in seconds.items()}
+
+
+def _repeat(call: Callable[[], object], times: int) -> None:
+    for _ in range(times):
+        call()
 
 
 def timed(call: Callable[[], T]) -> tuple[T, float]:

@@ -91,18 +91,10 @@ def measure(options: argparse.Namespace) -> Iterator[Measurement]:
             for n in SAMPLES:
                 x = rng.standard_normal((n, p.cols), dtype=np.float32)
                 feeds = {name: np.ascontiguousarray(x.T) if name == "feature-major" else x for name in sessions}
-                times = 1 if n > 100 else 20  # what takes microseconds is timed twenty times in a row
-                calls = {k: partial(_repeat, times, s, {"x": feeds[k]}) for k, s in sessions.items()}
-                seconds = {
-                    k: v / times for k, v in common.interleaved(calls, repeats=options.repeats, budget=1.0).items()
-                }
+                calls = {k: partial(s.run, None, {"x": feeds[k]}) for k, s in sessions.items()}
+                seconds = common.interleaved(calls, repeats=options.repeats, budget=1.0, at_least=0.005)
                 print(p, n, {k: common.digits(1e6 * np.median(v)) for k, v in seconds.items()}, file=sys.stderr)
                 yield Measurement(p, n, fitted, seconds)
-
-
-def _repeat(times: int, session: onnxruntime.InferenceSession, feeds: Mapping[str, Array]) -> None:
-    for _ in range(times):
-        session.run(None, feeds)
 
 
 def report(measurements: Sequence[Measurement], machine: Mapping[str, object], repeats: int) -> str:

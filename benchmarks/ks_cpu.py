@@ -1,4 +1,4 @@
-"""Kronecker-sparse layers in ONNX Runtime on a CPU, against its dense product: single layers, chains, encoders."""
+"""Kronecker-sparse layers in ONNX Runtime on a CPU, against its dense product: layers, chains of them, encoders."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,11 @@ SAMPLES = 8 * 196
 NAMED = [Pattern(1, 192, 48, 2), Pattern(6, 64, 64, 1), Pattern(3, 192, 48, 4)]
 TARGETS = dict(zip(NAMED, (1.0, 2.5, 3.5), strict=True))
 CHAIN_TARGET = 5.0
+PERCEPTRONS = {  # Factors as they multiply, with activations between them.
+    "(3,192,48,4) and back": [Pattern(3, 48, 192, 4), Pattern(3, 192, 48, 4)],
+    "(3,192,48,4) and back, twice": 2 * [Pattern(3, 48, 192, 4), Pattern(3, 192, 48, 4)],
+}
 CHAINS = {
-    "3 × (3,192,48,4) and back": [Pattern(3, 48, 192, 4), Pattern(3, 192, 48, 4), Pattern(3, 48, 192, 4)],
     "butterfly of 1024 in 2": [Pattern(1, 32, 32, 32), Pattern(32, 32, 32, 1)],
     "butterfly of 4096 in 2": [Pattern(1, 64, 64, 64), Pattern(64, 64, 64, 1)],
 }
@@ -109,17 +113,24 @@ def random_factors(patterns: Sequence[Pattern], rng: np.random.Generator) -> lis
     return [rng.standard_normal(p.shape, dtype=np.float32) / np.float32(p.c**0.5) for p in patterns]
 
 
-def layers(patterns: Sequence[Pattern], *, feature_major: bool = False) -> tuple[Graph, Graph]:
-    """The dense matrix that patterns multiply to, and the layers; the second may be feature-major."""
+def layers(patterns: Sequence[Pattern], *, perceptron: bool = False) -> dict[str, Graph]:
+    """What patterns multiply to, as a dense matrix and as layers in both layouts; or that with a ReLU after each."""
     factors = random_factors(patterns, np.random.default_rng(0))
-    b = Builder()
-    matrix = b.param(np.ascontiguousarray(product(factors).T))
-    dense = b.finish(b.op("Gemm", b.input("x", ("N", patterns[-1].cols)), matrix, name="y"))
-    b = Builder()
-    h = b.input("x", (patterns[-1].cols, "N") if feature_major else ("N", patterns[-1].cols))
-    for p, factor in reversed(list(zip(patterns, factors, strict=True))):
-        h = b.op("KSLinear", h, b.param(factor), pattern=tuple(p), feature_major=feature_major)
-    return dense, b.finish(b.op("Identity", h, name="y"))
+    made = {}
+    for name in ("dense", "rows", "feature-major"):
+        b, major = Builder(), name == "feature-major"
+        h = b.input("x", (patterns[-1].cols, "N") if major else ("N", patterns[-1].cols))
+        if name == "dense":
+            matrices = [product([factor]) for factor in factors] if perceptron else [product(factors)]
+            for matrix in reversed(matrices):
+                h = b.op("Gemm", h, b.param(np.ascontiguousarray(matrix.T)))
+                h = b.op("Relu", h) if perceptron else h
+        else:
+            for p, factor in reversed(list(zip(patterns, factors, strict=True))):
+                h = b.op("KSLinear", h, b.param(factor), pattern=tuple(p), feature_major=major)
+                h = b.op("Relu", h) if perceptron else h
+        made[name] = b.finish(b.op("Identity", h, name="y"))
+    return made
 
 
 class Attention(nn.Module):
@@ -224,8 +235,8 @@ def race(
         expected = y if expected is None else expected
         if not np.allclose(y, expected, rtol=0, atol=TOLERANCE * np.abs(expected).max()):
             raise SystemExit(f"{contestant} computes something else than dense: {kind} {name}")
-        calls[contestant] = lambda s=s, feeds=feeds: s.run(None, feeds)  # type: ignore[misc]
-    seconds = common.interleaved(calls, repeats=repeats, budget=budget)
+        calls[contestant] = partial(s.run, None, feeds)
+    seconds = common.interleaved(calls, repeats=repeats, budget=budget, at_least=0.01)
     print(kind, name, threads, {k: common.digits(1e3 * np.median(v)) for k, v in seconds.items()}, file=sys.stderr)
     return Measurement(kind, name, threads, int(np.prod(x.shape[:-1])), seconds)
 
@@ -234,22 +245,15 @@ def measure(options: argparse.Namespace) -> Iterator[Measurement]:
     rng = np.random.default_rng(1)
     rounds = {"repeats": 3 * options.repeats, "budget": options.budget}
     for threads in (1, 2):
-        for p in NAMED:
-            dense, ks = layers([p])
-            graphs = {"dense": dense, "rows": ks, "feature-major": layers([p], feature_major=True)[1]}
-            x = rng.standard_normal((SAMPLES, p.cols), dtype=np.float32)
-            yield race("layer", str(p), graphs, x, threads, **rounds)
-        for name, patterns in CHAINS.items():
-            dense, ks = layers(patterns)
-            graphs = {"dense": dense, "rows": ks, "feature-major": layers(patterns, feature_major=True)[1]}
-            x = rng.standard_normal((SAMPLES, patterns[-1].cols), dtype=np.float32)
-            yield race("chain", name, graphs, x, threads, **rounds)
+        for kind, cases in (("layer", {str(p): [p] for p in NAMED}), ("perceptron", PERCEPTRONS), ("chain", CHAINS)):
+            for name, patterns in cases.items():
+                x = rng.standard_normal((SAMPLES, patterns[-1].cols), dtype=np.float32)
+                graphs = layers(patterns, perceptron=kind == "perceptron")
+                yield race(kind, name, graphs, x, threads, **rounds)
         for p in DRAWN[: 3 if options.quick else None]:
             for samples in (1, 16):
-                dense, ks = layers([p])
-                graphs = {"dense": dense, "rows": ks, "feature-major": layers([p], feature_major=True)[1]}
                 x = rng.standard_normal((samples, p.cols), dtype=np.float32)
-                yield race("small batch", str(p), graphs, x, threads, **rounds)
+                yield race("small batch", str(p), layers([p]), x, threads, **rounds)
     sizes = {"ViT-S": (384, 6, 12, (8, 197), VIT, False), "GPT-2 medium": (1024, 16, 24, (8, 128), GPT, True)}
     for name, (wide, heads, depth, shape, patterns, causal) in sizes.items():
         depth = 2 if options.quick else depth
@@ -279,7 +283,7 @@ def _remark(m: Measurement) -> tuple[str]:
     remarks = []
     if target is not None:
         remarks.append(f"rows ≥ {target:g}: {'met' if best['rows'] >= target else '**missed**'}")
-    if m.kind == "chain":
+    if m.kind in ("chain", "perceptron"):
         met = best["feature-major"] >= CHAIN_TARGET
         remarks.append(f"feature-major ≥ {CHAIN_TARGET:g}: {'met' if met else '**missed**'}")
     if best.get("rows", 2.0) < 1:
@@ -304,7 +308,14 @@ Dense is ONNX Runtime's own MatMul of the matrix that the factors multiply to; a
 ## Layers
 {common.table(layer, rows(measurements, "layer"))}
 
-## Chains
+## Layers with activations between them
+Dense has as many layers.
+
+{common.table(layer, rows(measurements, "perceptron"))}
+
+## Products of several factors
+Dense is one layer.
+
 {common.table(layer, rows(measurements, "chain"))}
 
 ## Small batches

@@ -1,7 +1,8 @@
 """What a Kronecker-sparse linear map is to any ONNX runtime: a call of a model-local function.
 
 One generic body serves every pattern. It runs as one batched matrix product, with the transpositions that were found
-fastest in ONNX Runtime, which also settles the `If` when it loads the model. Blocks (d = 1) need no inner ones.
+fastest in ONNX Runtime on one and on several threads, which also settles the `If` when it loads the model: interleaved
+features are brought to the front; blocks (d = 1) are products of rows as they are.
 """
 
 from __future__ import annotations
@@ -35,34 +36,53 @@ KSLinear <abcd> (X, K) => (Y) {
   rows = Mul (ad, b)
   block_shape = Concat <axis = 0> (ad, b, c)
   blocks = Reshape (K, block_shape)
-  weights = Transpose <perm = [0, 2, 1]> (blocks)
-  split = Concat <axis = 0> (any, ad, c)
   is_one = Equal (d, one)
   is_block_diagonal = Squeeze (is_one)
   y = If (is_block_diagonal) <
     then_branch = block_diagonal () => (block_y) {
+      weights = Transpose <perm = [0, 2, 1]> (blocks)
+      split = Concat <axis = 0> (any, ad, c)
       block_x = Reshape (X, split)
       block_batch = Transpose <perm = [1, 0, 2]> (block_x)
       block_product = MatMul (block_batch, weights)
-      block_y = Transpose <perm = [1, 0, 2]> (block_product)
+      block_together = Transpose <perm = [1, 0, 2]> (block_product)
+      block_flat = Concat <axis = 0> (any, rows)
+      block_y = Reshape (block_together, block_flat)
     },
-    else_branch = interleaved () => (y_apart) {
-      split_apart = Concat <axis = 0> (any, c, d)
-      x_apart = Reshape (X, split_apart)
-      x_swapped = Transpose <perm = [0, 2, 1]> (x_apart)
-      x = Reshape (x_swapped, split)
-      batch = Transpose <perm = [1, 0, 2]> (x)
-      product = MatMul (batch, weights)
-      together = Transpose <perm = [1, 0, 2]> (product)
-      join = Concat <axis = 0> (any, d, b)
-      y_joined = Reshape (together, join)
-      y_apart = Transpose <perm = [0, 2, 1]> (y_joined)
+    else_branch = interleaved () => (y_rows) {
+      ac = Mul (a, c)
+      cols = Mul (ac, d)
+      flat = Concat <axis = 0> (any, cols)
+      x_flat = Reshape (X, flat)
+      x_features = Transpose <perm = [1, 0]> (x_flat)
+      split_apart = Concat <axis = 0> (a, c, d, any)
+      x_apart = Reshape (x_features, split_apart)
+      x_swapped = Transpose <perm = [0, 2, 1, 3]> (x_apart)
+      split_features = Concat <axis = 0> (ad, c, any)
+      x = Reshape (x_swapped, split_features)
+      product = MatMul (blocks, x)
+      join = Concat <axis = 0> (a, d, b, any)
+      y_joined = Reshape (product, join)
+      y_apart = Transpose <perm = [0, 2, 1, 3]> (y_joined)
+      y_flat = Concat <axis = 0> (rows, any)
+      y_features = Reshape (y_apart, y_flat)
+      y_rows = Transpose <perm = [1, 0]> (y_features)
     }
   >
   shape = Shape (X)
-  lead = Slice (shape, zero, any)
-  out_shape = Concat <axis = 0> (lead, rows)
-  Y = Reshape (y, out_shape)
+  rank = Shape (shape)
+  has_two = Equal (rank, two)
+  is_matrix = Squeeze (has_two)
+  Y = If (is_matrix) <
+    then_branch = of_a_matrix () => (y_same) {
+      y_same = Identity (y)
+    },
+    else_branch = of_any_rank () => (y_shaped) {
+      lead = Slice (shape, zero, any)
+      out_shape = Concat <axis = 0> (lead, rows)
+      y_shaped = Reshape (y, out_shape)
+    }
+  >
 }
 """
 _FEATURES = """
