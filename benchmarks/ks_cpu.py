@@ -22,9 +22,11 @@ import pathlift
 from pathlift.frontend.export import export
 from pathlift.frontend.save import to_onnx
 from pathlift.ir.builder import Builder
+from pathlift.ir.cost import DEVICES
 from pathlift.ir.graph import Graph
 from pathlift.ir.kronecker import Pattern, product
 from pathlift.ir.types import Array
+from pathlift.passes.kronecker.approximate import FASTER
 from pathlift.passes.kronecker.dense_layers import dense_layers, replaced
 from pathlift.passes.kronecker.epilogue import FuseEpilogue
 from pathlift.passes.kronecker.layout import AssignLayout
@@ -94,16 +96,29 @@ GPT = {
 
 @dataclass(frozen=True)
 class Measurement:
-    """Seconds per round, by contestant; the first is dense."""
+    """Seconds per round, by contestant; the first is dense. Patterns are those of a single product."""
 
     kind: str
     name: str
     threads: int
     samples: int
+    patterns: Sequence[Pattern]
     seconds: Mapping[str, Array]
 
     def speedup(self, contestant: str) -> Array:
         return common.ratio(self.seconds["dense"], self.seconds[contestant])
+
+    @property
+    def loses(self) -> bool:
+        """Whether the layers, on rows, are slower than dense."""
+        return float(np.median(self.speedup("rows"))) < 1
+
+    @property
+    def predicted(self) -> float:
+        """The speed-up that `ks fit --patterns auto` expects, of one thread."""
+        cpu, samples = DEVICES["cpu"], self.samples
+        layers = sum(cpu.kronecker(samples, p).seconds for p in self.patterns)
+        return cpu.dense(samples, self.patterns[0].rows, self.patterns[-1].cols).seconds / layers
 
 
 # ---- models
@@ -216,12 +231,19 @@ def _of(graph: Graph, key: str, factors: Mapping[str, list[Array]]) -> list[Arra
 def session(graph: Graph, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads > 1 else "1")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(to_onnx(graph).SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def race(
-    kind: str, name: str, graphs: Mapping[str, Graph], x: Array, threads: int, repeats: int, budget: float
+    kind: str,
+    name: str,
+    graphs: Mapping[str, Graph],
+    x: Array,
+    threads: int,
+    repeats: int,
+    budget: float,
+    patterns: Sequence[Pattern] = (),
 ) -> Measurement:
     """Time graphs of one function; what reads the transpose is given it."""
     expected: Array | None = None
@@ -238,22 +260,22 @@ def race(
         calls[contestant] = partial(s.run, None, feeds)
     seconds = common.interleaved(calls, repeats=repeats, budget=budget, at_least=0.01)
     print(kind, name, threads, {k: common.digits(1e3 * np.median(v)) for k, v in seconds.items()}, file=sys.stderr)
-    return Measurement(kind, name, threads, int(np.prod(x.shape[:-1])), seconds)
+    return Measurement(kind, name, threads, int(np.prod(x.shape[:-1])), patterns, seconds)
 
 
 def measure(options: argparse.Namespace) -> Iterator[Measurement]:
     rng = np.random.default_rng(1)
-    rounds = {"repeats": 3 * options.repeats, "budget": options.budget}
     for threads in (1, 2):
         for kind, cases in (("layer", {str(p): [p] for p in NAMED}), ("perceptron", PERCEPTRONS), ("chain", CHAINS)):
             for name, patterns in cases.items():
                 x = rng.standard_normal((SAMPLES, patterns[-1].cols), dtype=np.float32)
                 graphs = layers(patterns, perceptron=kind == "perceptron")
-                yield race(kind, name, graphs, x, threads, **rounds)
+                product_of = () if kind == "perceptron" else patterns
+                yield race(kind, name, graphs, x, threads, 3 * options.repeats, options.budget, product_of)
         for p in DRAWN[: 3 if options.quick else None]:
             for samples in (1, 16):
                 x = rng.standard_normal((samples, p.cols), dtype=np.float32)
-                yield race("small batch", str(p), layers([p]), x, threads, **rounds)
+                yield race("small batch", str(p), layers([p]), x, threads, options.repeats, options.budget, [p])
     sizes = {"ViT-S": (384, 6, 12, (8, 197), VIT, False), "GPT-2 medium": (1024, 16, 24, (8, 128), GPT, True)}
     for name, (wide, heads, depth, shape, patterns, causal) in sizes.items():
         depth = 2 if options.quick else depth
@@ -286,8 +308,11 @@ def _remark(m: Measurement) -> tuple[str]:
     if m.kind in ("chain", "perceptron"):
         met = best["feature-major"] >= CHAIN_TARGET
         remarks.append(f"feature-major ≥ {CHAIN_TARGET:g}: {'met' if met else '**missed**'}")
-    if best.get("rows", 2.0) < 1:
+    if m.loses:
         remarks.append("loses")
+    if m.patterns:
+        kept = m.predicted < FASTER
+        remarks.append(f"predicted {common.digits(m.predicted)}{': `auto` keeps it dense' if kept else ''}")
     return ("; ".join(remarks),)
 
 
@@ -298,12 +323,15 @@ def report(measurements: Sequence[Measurement], machine: Mapping[str, object], r
         "dense / features", "remarks",
     )  # fmt: skip
     small = [m for m in measurements if m.kind == "small batch"]
-    losses = sum(float(np.median(m.speedup("rows"))) < 1 for m in small)
+    single = [m for m in measurements if m.patterns]
+    lost = [m for m in single if m.loses]
+    kept = sum(m.predicted < FASTER for m in lost)
     return f"""# Kronecker-sparse layers in ONNX Runtime on a CPU
 
 {common.preamble(machine, repeats)}
 Dense is ONNX Runtime's own MatMul of the matrix that the factors multiply to; all compute the same function.
-`benchmarks/README.md` says what each column means.
+`benchmarks/README.md` says what each column means. On rows, layers lose in {len(lost)} of {len(single)} cases of a
+single product; `ks fit --patterns auto` keeps {kept} of these {len(lost)} dense: it predicts less than {FASTER:g}.
 
 ## Layers
 {common.table(layer, rows(measurements, "layer"))}
@@ -319,7 +347,7 @@ Dense is one layer.
 {common.table(layer, rows(measurements, "chain"))}
 
 ## Small batches
-Patterns drawn at random; layers lose in {losses} of {len(small)} cases.
+Patterns drawn at random; layers lose in {sum(m.loses for m in small)} of {len(small)} cases.
 
 {common.table(layer, rows(measurements, "small batch"))}
 

@@ -3,9 +3,9 @@
 A graphics card is a roofline: a kernel takes as long as its arithmetic or its traffic, whichever is longer, and a fused
 kernel moves each operand once. On a CPU thread, ONNX Runtime computes a Kronecker-sparse layer as one batched product
 between transpositions (`pathlift.frontend.ks_function`), which may cost as much as the product itself; `CpuThread` adds
-them up, with rates fitted to measurements. Half of the predicted times are right within a factor of 1.4, nine in ten
-within about 2, and so are predicted speed-ups: between 0.7 and 1.4, one does not tell which layer is faster
-(``benchmarks/ks_cost_model.py``).
+them up, with rates fitted to measurements. On the CPU of that fit half of the predicted times are right within a factor
+of 1.15, nine in ten within 1.4, and predicted speed-ups within 1.15 and 1.6: between 0.8 and 1.2, one does not tell
+which layer is faster (``benchmarks/ks_cost_model.py``). On another vendor's CPU, times were right within 1.5 and 2.4.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from pathlift.ir.kronecker import Pattern
 
-# How often a CPU seems to read or write operand and result: to pack them, to swap axes within samples, to gather rows;
-# and, in a transposition on its own, element by element, its operand. Fitted.
-_PACKING, _SWAPPING, _GATHERING, _MOVING = 3, 5, 2, 8
+# How often a CPU seems to read or write operand and result: to pack them, to swap axes of features, to gather rows, to
+# bring features to the front (fitted); and, roughly, what a transposition of many axes moves element by element.
+_PACKING, _SWAPPING, _GATHERING, _TURNING, _MOVING = 4.5, 5, 2, 8, 24
 
 
 @dataclass(frozen=True)
@@ -163,17 +163,16 @@ class CpuThread(Device):
         """Return the cost of a `KSLinear`: a batched product, and the transpositions around it.
 
         Blocks (d = 1) need none in the feature-major layout, and one among rows, where the product reads its operand
-        across. Else features are interleaved, and rows gathered, on both sides.
+        across. Else features are interleaved, and swapped on both sides; among rows, they first come to the front.
         """
         a, _, _, d = pattern
         stored = max(itemsize, 4)
         around = samples * (pattern.rows + pattern.cols) * stored
-        seconds = 0.0
-        if d > 1:
-            seconds += self._traffic(_SWAPPING * around, around)
-        if not feature_major:
-            moved = around if d > 1 else samples * pattern.rows * stored
-            seconds += self._traffic(_GATHERING * moved, around) + self.run * samples * a * d * (2 if d > 1 else 1)
+        seconds = self._traffic(_SWAPPING * around, around) if d > 1 else 0.0
+        if not feature_major and d > 1:
+            seconds += self._traffic(_TURNING * around, around)
+        elif not feature_major:
+            seconds += self._traffic(_GATHERING * samples * pattern.rows * stored, around) + self.run * samples * a
         return self.batched(samples, pattern, itemsize) + Cost(seconds=seconds)
 
     def moved(self, elements: int, itemsize: int = 4, *, run: int = 1) -> Cost:
@@ -195,7 +194,7 @@ class CpuThread(Device):
         """Elements are copied one by one."""
         return Cost(0, 2 * elements * itemsize, self.overhead + self.element * elements)
 
-    def _traffic(self, bytes_: int, working_set: int) -> float:
+    def _traffic(self, bytes_: float, working_set: int) -> float:
         """Seconds for bytes of a working set, of which only a part may fit into the cache."""
         beyond = max(0.0, 1 - self.cache / working_set) if working_set else 0.0
         return bytes_ * (beyond / self.bandwidth + (1 - beyond) / self.cache_bandwidth)
@@ -214,14 +213,14 @@ DEVICES: dict[str, Device] = {
     for device in (
         CpuThread(
             name="cpu",
-            flops=1.02e11,
-            half_flops=1.02e11,
-            bandwidth=1.68e10,
-            overhead=9.3e-6,
-            cache=2e6,
-            cache_bandwidth=7.2e10,
-            block=3.4e-7,
-            run=2.2e-8,
+            flops=1.04e11,
+            half_flops=1.04e11,
+            bandwidth=3.8e10,
+            overhead=5.9e-6,
+            cache=5.4e6,
+            cache_bandwidth=1e11,
+            block=1.8e-7,
+            run=1.6e-8,
             element=9e-9,
         ),
         # What well-tuned kernels reach of the data sheets' 67 and 989 TFLOP/s and 3.35 TB/s, in 32 bits without tf32.
@@ -230,4 +229,4 @@ DEVICES: dict[str, Device] = {
         Device(name="a100", flops=1.75e13, half_flops=2.5e14, bandwidth=1.4e12, overhead=3e-6),
     )
 }
-"""Devices by name. One thread of a 2023 server's CPU with AVX-512, calibrated with ONNX Runtime; two graphics cards."""
+"""Devices by name. One thread of a server's CPU with AVX-512, calibrated with ONNX Runtime; two graphics cards."""

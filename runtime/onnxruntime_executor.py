@@ -55,6 +55,7 @@ class OnnxRuntimeExecutor:
             raise UsageError("0496", f"this ONNX Runtime has no {device!r}", hint="pip install 'pathlift[gpu]'")
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
+        options.add_session_config_entry("session.force_spinning_stop", "1")  # else they slow down what comes next
         if threads is not None:
             options.intra_op_num_threads = threads
         settings = {"device_id": int(matched[2] or 0)} if matched[1] == "cuda" else {}

@@ -22,7 +22,7 @@ from pathlift.passes.kronecker.patterns import candidates
 Progress = Callable[[str, int, int], object]
 """Told the layer, its number, and how many there are."""
 _FLOPS, _ERROR = 0.5, 0.2
-_FASTER = 1.2
+FASTER = 1.2
 """Predicted speed-up below which a pattern is not chosen: predictions are no better than that."""
 _SLACK = 2.0
 """A candidate whose closed-form fit is off by more than this many times the budget is not refined."""
@@ -275,7 +275,7 @@ class _Options:
         faster = {
             c.patterns: self.speedup(blank, c.patterns)
             for c in candidates(blank.rows, blank.cols, min(self.flops, 1.0))
-            if self.speedup(blank, c.patterns) > _FASTER
+            if self.speedup(blank, c.patterns) > FASTER
         }
         screened = {patterns: tried(patterns, "hsvd") for patterns in faster}
         if self.flops < 1 and screened:  # the best within the operations

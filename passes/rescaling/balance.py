@@ -20,8 +20,12 @@ _CHUNK = 2**22
 _STEPS = 200
 _INNER = 200
 _NEAR = 0.1
-_SETTLED = 1e-13
+_SETTLED = 1e-15
 """A class is in balance when its two sides differ by this fraction of their sum."""
+_ROUNDED = 1e-9
+"""Below this, what does not become less is rounding."""
+_NOISE = 1e-12
+"""J is not known better: whether a smaller change is one, only the sides can tell."""
 
 
 @dataclass(eq=False)
@@ -148,14 +152,16 @@ class Balance:
 
     def run(self) -> Array:
         """Return z, one per class."""
+        least = np.inf
         for i in range(_STEPS):
             into, out = self._sides()
             free = into + out > 0
             free[0] = False
             gradient = np.where(free, into - out - self.linear, 0.0)
             imbalance = float(np.max(np.abs(gradient[free]) / (into + out + np.abs(self.linear))[free], initial=0.0))
-            if imbalance <= _SETTLED:
+            if imbalance <= _SETTLED or (imbalance < _ROUNDED and imbalance > least / 2):
                 break
+            least = min(least, imbalance)
             near = imbalance < _NEAR
             if not near and i % 2 == 0:
                 step = self._each_by_itself(into, out, free)
@@ -185,7 +191,7 @@ class Balance:
             dz = scale * step
             total = sum(p.total(dz) for p in self.pairs)
             change = float(np.log(total)) - 2 * float(self.linear @ dz)
-            if change <= 0.25 * scale * descent or (abs(scale * descent) < 1e-13 and change <= 1e-15):
+            if change <= 0.25 * scale * descent or abs(descent) < _NOISE:
                 self._rescale(dz, total)
                 self.z += dz
                 self.objective.append(self.objective[-1] + min(change, 0.0))

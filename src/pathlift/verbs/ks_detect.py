@@ -14,7 +14,7 @@ from pathlift.verbs.source import Model, open_model
 if TYPE_CHECKING:
     from pathlift.passes.kronecker.detect import Detection, Found
 
-_CPU = "times are predicted for one thread of ONNX Runtime: half within a factor of 1.4, nine in ten within about 2"
+_CPU = "times are predicted for one thread of ONNX Runtime: half within a factor of 1.5, nine in ten within 2.5"
 _CARD = "times are predicted for kernels that reach the memory bandwidth or the arithmetic of a {device}"
 
 

@@ -169,7 +169,7 @@ def ks_fit(
     return KsFitResult(
         input=opened.source,
         warnings=opened.warnings,
-        assumptions=("speed is predicted by a cost model, and right within a factor of 1.4 mostly",),
+        assumptions=("speed is predicted by a cost model, and right within a factor of 1.5 mostly",),
         graph=graph,
         approximation=witness,
         data=data,
