@@ -28,5 +28,8 @@ class Magnitudes:
     def sloped(self, y: Array, x: Array, slope: Constant) -> None:
         """An activation whose slopes are 1 and `slope`."""
 
+    def largest(self, y: Array, x: Array, axis: int) -> None:
+        """The largest of the values along an axis, whose positions share weights."""
+
     def combined(self, y: Array, x: Array, axis: int, count: int, coefficient: float) -> None:
         """`count` values along an axis, each times a coefficient."""

@@ -88,6 +88,9 @@ class PrefixNorm(Magnitudes):
     def sloped(self, y: Array, x: Array, slope: Constant) -> None:
         self._put(y, self._at(x).times(self._powers(slope, lambda t: t.abs().clamp(min=1))))
 
+    def largest(self, y: Array, x: Array, axis: int) -> None:
+        self._put(y, _largest(self._at(x), axis))
+
     def combined(self, y: Array, x: Array, axis: int, count: int, coefficient: float) -> None:
         total = self._at(x)
         if x.shape[axis] > 1:

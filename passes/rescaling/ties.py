@@ -137,7 +137,7 @@ class Ties(Algebra[Operand]):
             return self._separable(f, x)
         if not isinstance(w, Constant):
             raise UnsupportedError("0311", "its weights are computed from the network's input")
-        p = product(f, x, w.shape, self.cells)
+        p = product(f, x, w.shape, _Positions(self))
         y = self.cells.fresh(*p.out)
         self.magnitudes.linear(y, p, w)
         self._demand(w, Scale(p.into(y), p.over))
@@ -258,6 +258,21 @@ class Ties(Algebra[Operand]):
 
     def apply(self, f: Nonlinear, xs: Sequence[Operand | None], types: Sequence[ValueType]) -> tuple[Operand, ...]:
         raise UnsupportedError("0304", f.reason)
+
+
+class _Positions(Cells):
+    """Lets `product` tie the positions that share weights: one cell stands for all, as large as the largest."""
+
+    def __init__(self, ties: Ties) -> None:
+        super().__init__()
+        self.ties = ties
+
+    def tied(self, cells: Array, axis: int) -> Array:
+        if cells.shape[axis] <= 1:
+            return cells
+        y = self.ties._like(self.ties.cells.tied(cells, axis))
+        self.ties.magnitudes.largest(y, cells, axis)
+        return y
 
 
 def _taps(f: SeparableMap, axis: int, dims: Dims) -> tuple[int, float]:

@@ -30,6 +30,16 @@ PADDED = """
 """
 
 NOTHING = {
+    "at the first position": """
+        %x = Input : f32[1, 1, 1, 1]
+        %w = Param {value=[[0.0, 0.0, 0.5]]} : f32[1, 3]
+        %h = Gemm(%x, %w)
+        %k = Param {value=[[[[1.0]]]]} : f32[1, 1, 1, 1]
+        %c = Conv(%h, %k) {strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1]}
+        %v = Param {value=[[-1.0], [-0.75], [0.75]]} : f32[3, 1]
+        %y = Gemm(%c, %v)
+        return %y
+    """,
     "divided": """
         %x = Input : f32[1, 1]
         %w = Param {value=[[0.0]]} : f32[1, 1]
@@ -147,7 +157,7 @@ def test_copies_have_one_canonical_form(norm: str, check_law: Callable[..., None
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("name", NOTHING)
-def test_so_have_copies_of_networks_that_carry_nothing(name: str, norm: str) -> None:
+def test_so_have_copies_of_networks_parts_of_which_carry_nothing(name: str, norm: str) -> None:
     check_canonical_form(parse_graph(NOTHING[name]), norm)
 
 
