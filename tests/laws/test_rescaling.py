@@ -169,7 +169,7 @@ def check_canonical_form(graph: Graph, norm: str) -> None:
     assert_equivalent(graph, first, rtol=1e-9, trials=1)
     second = Canonicalize(norm=norm).run(RandomRescale(seed=1, octaves=4).run(graph).graph).graph
     for key in first.params:
-        a, b = (g[key].value.numpy() for g in (first, second))  # type: ignore[union-attr]
+        a, b = (g[key].value.numpy() for g in (first, second))  # type: ignore[union-attr]  # never None
         if a.dtype.kind == "f":
             np.testing.assert_allclose(b, a, rtol=1e-7, atol=1e-9 * np.abs(a).max(initial=0.0))
 

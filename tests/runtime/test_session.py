@@ -87,7 +87,7 @@ def test_signature_and_threads() -> None:
     session = pathlift.Session(DIGITS, threads=1)
     assert [str(port) for port in session.inputs] == ["float32[N, 1, 8, 8]"]
     assert [port.name for port in session.outputs] == ["logits"]
-    options = session._executor._session.get_session_options()  # type: ignore[attr-defined]
+    options = session._executor._session.get_session_options()  # type: ignore[attr-defined]  # ONNX Runtime's
     assert options.intra_op_num_threads == 1
     assert options.get_session_config_entry("session.force_spinning_stop") == "1"
 
