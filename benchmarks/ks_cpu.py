@@ -26,9 +26,9 @@ from pathlift.ir.cost import DEVICES
 from pathlift.ir.graph import Graph
 from pathlift.ir.kronecker import Pattern, product
 from pathlift.ir.types import Array
-from pathlift.passes.kronecker.approximate import FASTER
 from pathlift.passes.kronecker.dense_layers import dense_layers, replaced
 from pathlift.passes.kronecker.epilogue import FuseEpilogue
+from pathlift.passes.kronecker.ks_fit import FASTER
 from pathlift.passes.kronecker.layout import AssignLayout
 
 RESULTS = Path(__file__).parent / "results" / "ks_cpu"

@@ -22,7 +22,7 @@ from torch import nn
 import pathlift
 from pathlift.frontend.export import export
 from pathlift.ir.types import is_float
-from pathlift.passes.path_norm import PathNorm
+from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.testing import zoo
 
 NETWORKS = ("resnet18", "resnet50", "resnet152", "vgg16", "densenet121", "unet")

@@ -14,8 +14,8 @@ from benchmarks import common
 import pathlift
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array, Param
-from pathlift.passes.canonicalize import Canonicalize
-from pathlift.passes.random_rescale import RandomRescale
+from pathlift.passes.rescaling.canonicalize import Canonicalize
+from pathlift.passes.rescaling.random_rescale import RandomRescale
 from pathlift.testing import execute
 
 EXAMPLES = Path(__file__).parents[1] / "examples"

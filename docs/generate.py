@@ -13,7 +13,7 @@ from pathlift.cli.app import app
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.ops import OPS
-from pathlift.passes.path_norm import PathNorm
+from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.testing.samples import samples
 
 HERE = Path(__file__).parent

@@ -16,10 +16,10 @@ from onnx import FunctionProto, GraphProto, ModelProto, ValueInfoProto, helper
 from pathlift.frontend.emit import Emitted, emit
 from pathlift.frontend.emit.tensors import external, nbytes, streamed, whole
 from pathlift.frontend.emit.values import value_info
+from pathlift.frontend.files import replacing
 from pathlift.frontend.ks_function import DOMAIN, VERSION, ks_function
 from pathlift.frontend.wire import Part, field, join, part
 from pathlift.ir.errors import OutputError, UsageError
-from pathlift.ir.files import replacing
 from pathlift.ir.graph import Graph, ModelInfo, Origin, Value
 from pathlift.ir.types import Param, TensorType
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import networkx as nx
 
+from pathlift.ir.algebras.interpret import evaluate
+from pathlift.ir.algebras.shape import Shape
 from pathlift.ir.errors import GraphError
 from pathlift.ir.graph import Graph, ModelInfo, Node, Origin, Value, freeze_attrs
-from pathlift.ir.interpret import evaluate
 from pathlift.ir.ops import OPS
-from pathlift.ir.shape import Shape
 from pathlift.ir.types import DTYPES, UNKNOWN, Array, Dim, Param, TensorType, ValueType
 from pathlift.ir.verify import merge_types, verify
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pathlift.ir import dims as D
+from pathlift.ir.algebras.interpret import evaluate
+from pathlift.ir.algebras.shape import Shape
 from pathlift.ir.errors import GraphError
 from pathlift.ir.graph import Graph, Node, Value
-from pathlift.ir.interpret import evaluate
 from pathlift.ir.ops import OPS
-from pathlift.ir.shape import Shape
 from pathlift.ir.types import Dims, TensorType, ValueType
 
 

@@ -19,10 +19,10 @@ from pathlift.passes.base import Effect, Pass, Transform
 
 GROUP = "pathlift.passes"
 BUILT_IN = {
-    "path-norm": "pathlift.passes.path_norm:PathNorm",
-    "heaviest-path": "pathlift.passes.heaviest_path:HeaviestPath",
-    "strip-head": "pathlift.passes.strip_head:StripHead",
-    "dead-code": "pathlift.passes.dead_code:DeadCode",
+    "path-norm": "pathlift.passes.path_norm.path_norm:PathNorm",
+    "heaviest-path": "pathlift.passes.heaviest_path.heaviest_path:HeaviestPath",
+    "strip-head": "pathlift.passes.rewrites.strip_head:StripHead",
+    "dead-code": "pathlift.passes.rewrites.dead_code:DeadCode",
     "fold-batchnorm": "pathlift.passes.rewrites.fold_batchnorm:FoldBatchnorm",
     "constant-folding": "pathlift.passes.rewrites.constant_folding:ConstantFolding",
     "common-subexpressions": "pathlift.passes.rewrites.common_subexpressions:CommonSubexpressions",
@@ -31,11 +31,11 @@ BUILT_IN = {
     "merge-collinear": "pathlift.passes.rewrites.merge_collinear:MergeCollinear",
     "ks-detect": "pathlift.passes.kronecker.detect:KsDetect",
     "ks-replace": "pathlift.passes.kronecker.replace:KsReplace",
-    "ks-fit": "pathlift.passes.kronecker.approximate:ApproximateLayers",
+    "ks-fit": "pathlift.passes.kronecker.ks_fit:ApproximateLayers",
     "ks-epilogue": "pathlift.passes.kronecker.epilogue:FuseEpilogue",
     "ks-layout": "pathlift.passes.kronecker.layout:AssignLayout",
-    "canonicalize": "pathlift.passes.canonicalize:Canonicalize",
-    "random-rescale": "pathlift.passes.random_rescale:RandomRescale",
+    "canonicalize": "pathlift.passes.rescaling.canonicalize:Canonicalize",
+    "random-rescale": "pathlift.passes.rescaling.random_rescale:RandomRescale",
 }
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from math import prod
 
+from pathlift.ir.algebras.interpret import run
+from pathlift.ir.algebras.shape import Shape
 from pathlift.ir.errors import GraphError, UnsafeModelError, UsageError
 from pathlift.ir.graph import Graph, Node
-from pathlift.ir.interpret import run
-from pathlift.ir.shape import Shape
 from pathlift.ir.types import TensorType, ValueType
 
 Extents = tuple[int, ...]

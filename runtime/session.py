@@ -68,14 +68,14 @@ def open_executor(
     if threads is not None and threads < 1:
         raise UsageError("0449", f"{threads} threads are too few", hint="at least one")
     if executor != "torch":
-        from pathlift.runtime.onnxruntime_executor import OnnxRuntimeExecutor
+        from pathlift.runtime.executors.onnxruntime import OnnxRuntimeExecutor
 
         try:
             return "onnxruntime", OnnxRuntimeExecutor(source, device=device, threads=threads)
         except UsageError:
             if executor == "onnxruntime" or device == "cpu":
                 raise
-    from pathlift.runtime.torch_executor import TorchExecutor
+    from pathlift.runtime.executors.torch import TorchExecutor
 
     return "torch", TorchExecutor(graph, device=device, threads=threads)
 

@@ -80,7 +80,7 @@ def test_value_is_that_of_the_file(q: float) -> None:
 
 
 def test_training_on_it_alone_shrinks_it_and_compiles_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    import pathlift.verbs.loss as home
+    import pathlift.loss as home
 
     module = network().train()
     first = pathlift.path_norm_loss(module, EXAMPLE, 1).item()

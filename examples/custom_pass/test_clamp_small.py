@@ -11,7 +11,7 @@ from pathlift.ir.errors import TextError, WitnessError
 from pathlift.ir.graph import Value
 from pathlift.ir.text import parse_graph
 from pathlift.ir.types import Param
-from pathlift.passes.path_norm import PathNorm
+from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.pipeline import parse_pipeline, run_pipeline
 from pathlift.testing import assert_path_norm, samples
 

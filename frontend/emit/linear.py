@@ -6,8 +6,8 @@ import numpy as np
 
 from pathlift.frontend.emit.pooling import ceil_mode_at
 from pathlift.frontend.emit.writer import Site, emits
-from pathlift.ir.maps import Contract
 from pathlift.ir.ops.registry import Floats, Ints
+from pathlift.ir.primitives.maps import Contract
 from pathlift.ir.types import Dims
 
 

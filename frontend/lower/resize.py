@@ -7,7 +7,7 @@ from typing import Any
 
 from pathlift.frontend.lower.node import Ints, OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
-from pathlift.ir.resample import COORDINATES
+from pathlift.ir.primitives.resample import COORDINATES
 from pathlift.ir.types import Dim, Dims
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from pathlift.ir.algebra import Algebra, T
+from pathlift.ir.algebras.protocol import Algebra, T
 from pathlift.ir.errors import GraphError
 from pathlift.ir.kronecker import Pattern
-from pathlift.ir.maps import Contract
 from pathlift.ir.ops.pointwise import gelu, relu
 from pathlift.ir.ops.registry import Ints, op
-from pathlift.ir.reshapes import Regroup
+from pathlift.ir.primitives.maps import Contract
+from pathlift.ir.primitives.reshapes import Regroup
 
 ACTIVATIONS: dict[str, Callable[..., Any]] = {"Relu": relu, "Gelu": gelu, "GeluTanh": partial(gelu, tanh=True)}
 """What an epilogue may apply, by name."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlift.ir.algebra import Algebra, T
-from pathlift.ir.maps import AveragePool, Contract, Conv, ConvTranspose, Reduce
+from pathlift.ir.algebras.protocol import Algebra, T
 from pathlift.ir.ops.registry import Floats, Ints, op
-from pathlift.ir.resample import Resample
+from pathlift.ir.primitives.maps import AveragePool, Contract, Conv, ConvTranspose, Reduce
+from pathlift.ir.primitives.resample import Resample
 
 
 @op("Gemm")

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from pathlift.ir import dims as D
-from pathlift.ir.algebra import Algebra, T
+from pathlift.ir.algebras.protocol import Algebra, T
 from pathlift.ir.ops.registry import op
-from pathlift.ir.primitives import Nonlinear
+from pathlift.ir.primitives.base import Nonlinear
 from pathlift.ir.types import Dims
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pathlift.ir.algebra import Algebra, T
+from pathlift.ir.algebras.protocol import Algebra, T
 from pathlift.ir.ops.registry import op
 
 

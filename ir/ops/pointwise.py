@@ -8,9 +8,9 @@ from __future__ import annotations
 from math import inf, log
 from typing import Any
 
-from pathlift.ir.algebra import Algebra, T
+from pathlift.ir.algebras.protocol import Algebra, T
 from pathlift.ir.ops.registry import op
-from pathlift.ir.primitives import Activation
+from pathlift.ir.primitives.base import Activation
 
 
 def _torch(name: str, *args: Any) -> Any:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlift.ir.algebra import Algebra, T
+from pathlift.ir.algebras.protocol import Algebra, T
 from pathlift.ir.ops.registry import Ints, op
-from pathlift.ir.selections import Extremum, Sort, WindowMax
-from pathlift.ir.views import Stack
+from pathlift.ir.primitives.selections import Extremum, Sort, WindowMax
+from pathlift.ir.primitives.views import Stack
 
 
 @op("MaxPool")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlift.ir import views
-from pathlift.ir.algebra import Algebra, T
+from pathlift.ir.algebras.protocol import Algebra, T
 from pathlift.ir.errors import GraphError
 from pathlift.ir.ops.registry import Ints, op
-from pathlift.ir.reshapes import Flatten, Reshape
+from pathlift.ir.primitives import views
+from pathlift.ir.primitives.reshapes import Flatten, Reshape
 
 
 @op("Identity")

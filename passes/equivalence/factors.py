@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pathlift.ir.types import Array
+from pathlift.passes.channels.demands import Scale
+from pathlift.passes.channels.symmetry import Symmetry, symmetry
 from pathlift.passes.equivalence.side import Change, Side
-from pathlift.passes.rescaling.demands import Scale
-from pathlift.passes.rescaling.symmetry import Symmetry, symmetry
 
 _CLAIMS = 2**16
 """About how many weights of a parameter are asked at most."""

@@ -15,7 +15,7 @@ from pathlift.passes.equivalence.decision import Decision
 from pathlift.passes.equivalence.expressions import expressions
 from pathlift.passes.equivalence.matching import interface_difference, matched, orders, structural_difference
 from pathlift.passes.equivalence.outcome import Equivalence
-from pathlift.passes.equivalence.standard import Standard, standard
+from pathlift.passes.layers.standard import Standard, standard
 from pathlift.passes.rewrites.constant_folding import ConstantFolding
 from pathlift.passes.rewrites.fold_batchnorm import FoldBatchnorm
 

@@ -10,19 +10,19 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from pathlift.ir import dims as D
-from pathlift.ir import views as V
-from pathlift.ir.algebra import Algebra
+from pathlift.ir.algebras.protocol import Algebra
 from pathlift.ir.errors import UnsupportedError
-from pathlift.ir.maps import Reduce
-from pathlift.ir.primitives import Activation, LinearMap, Nonlinear, OrderStatistic, SeparableMap, View
-from pathlift.ir.resample import Resample
-from pathlift.ir.selections import WindowMax
+from pathlift.ir.primitives import views as V
+from pathlift.ir.primitives.base import Activation, LinearMap, Nonlinear, OrderStatistic, SeparableMap, View
+from pathlift.ir.primitives.maps import Reduce
+from pathlift.ir.primitives.resample import Resample
+from pathlift.ir.primitives.selections import WindowMax
 from pathlift.ir.types import Array, Dims, ValueType
+from pathlift.passes.channels import maps
+from pathlift.passes.channels.cells import Cells
+from pathlift.passes.channels.maps import CellMap
+from pathlift.passes.channels.products import product
 from pathlift.passes.equivalence.network import Flow, Step, Weights
-from pathlift.passes.rescaling import maps
-from pathlift.passes.rescaling.cells import Cells
-from pathlift.passes.rescaling.maps import CellMap
-from pathlift.passes.rescaling.products import product
 
 Zero = Literal["all", "any", "free"]
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pathlift.ir.algebras.interpret import evaluate
 from pathlift.ir.errors import GraphError, UnsupportedError
 from pathlift.ir.graph import Graph, Node, Value
-from pathlift.ir.interpret import evaluate
 from pathlift.ir.types import TensorType
+from pathlift.passes.channels.maps import CellMap
 from pathlift.passes.equivalence.network import Network
 from pathlift.passes.equivalence.neurons import Held, Neurons, Operand
-from pathlift.passes.rescaling.maps import CellMap
 from pathlift.passes.witness.correspondence import overridable
 
 

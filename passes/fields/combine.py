@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from pathlift.ir.primitives import OrderStatistic, SeparableMap
-from pathlift.ir.taps import Taps
+from pathlift.ir.primitives.base import OrderStatistic, SeparableMap
+from pathlift.ir.primitives.taps import Taps
 from pathlift.ir.types import Array
 from pathlift.passes.fields.field import Field, Labels, classes
 from pathlift.passes.fields.power import power

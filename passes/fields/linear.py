@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from pathlift.ir.errors import UnsupportedError
-from pathlift.ir.maps import Contract, Conv, ConvTranspose
-from pathlift.ir.primitives import LinearMap
+from pathlift.ir.primitives.base import LinearMap
+from pathlift.ir.primitives.maps import Contract, Conv, ConvTranspose
 from pathlift.ir.types import Array
 from pathlift.passes.fields.bits import EMPTY, pow2
 from pathlift.passes.fields.field import Field, Labels, classes

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 
 from pathlift.ir import dims as D
-from pathlift.ir import views as V
-from pathlift.ir.primitives import View
-from pathlift.ir.reshapes import Reinterpretation
+from pathlift.ir.primitives import views as V
+from pathlift.ir.primitives.base import View
+from pathlift.ir.primitives.reshapes import Reinterpretation
 from pathlift.passes.fields.field import Field, Labels, joint
 from pathlift.passes.fields.scaled import Scaled, common_integer
 

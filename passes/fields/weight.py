@@ -13,10 +13,10 @@ from math import ceil
 
 import torch
 
+from pathlift.ir.algebras.numeric import along
 from pathlift.ir.errors import UnsupportedError
-from pathlift.ir.numeric import along
-from pathlift.ir.primitives import View
-from pathlift.ir.views import Pad
+from pathlift.ir.primitives.base import View
+from pathlift.ir.primitives.views import Pad
 from pathlift.passes.fields.bracket import rounded_up
 from pathlift.passes.fields.power import Scratch, power
 from pathlift.passes.fields.scaled import Scaled

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pathlift.ir.graph import Node
-from pathlift.ir.maps import Contract
+from pathlift.ir.primitives.maps import Contract
 from pathlift.ir.types import Array, Dim, Dims
 
 VIEWS = frozenset({"Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})

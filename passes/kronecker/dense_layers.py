@@ -12,8 +12,8 @@ from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.kronecker import pattern_of
 from pathlift.ir.types import Array, Param, TensorType
-from pathlift.passes.rewrites.edits import disconnect, drop_constants, source
-from pathlift.passes.rewrites.layers import OPS, Layer, read_layer
+from pathlift.passes.layers.edits import disconnect, drop_constants, source
+from pathlift.passes.layers.layers import OPS, Layer, read_layer
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from pathlift.ir.graph import Graph, Node, Value, freeze_attrs
 from pathlift.ir.kronecker import Pattern
 from pathlift.ir.types import Param
 from pathlift.passes.base import Effect, Rewritten, Transform
-from pathlift.passes.rewrites.edits import disconnect, drop_constants, is_read_once
-from pathlift.passes.rewrites.weights import constant
+from pathlift.passes.layers.edits import disconnect, drop_constants, is_read_once
+from pathlift.passes.layers.weights import constant
 from pathlift.passes.witness.site import Rewritings, Site
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pathlift.ir.graph import Graph, Value
-from pathlift.ir.maps import Contract
+from pathlift.ir.primitives.maps import Contract
 from pathlift.ir.types import Dims, Param, TensorType
 from pathlift.passes.kronecker.axes import (
     VIEWS,
@@ -27,8 +27,8 @@ from pathlift.passes.kronecker.axes import (
     viewed,
 )
 from pathlift.passes.kronecker.products import Product, Side
-from pathlift.passes.rewrites.edits import is_read_once
-from pathlift.passes.rewrites.weights import constant
+from pathlift.passes.layers.edits import is_read_once
+from pathlift.passes.layers.weights import constant
 
 _FURTHEST = 8
 """How many views before a product, and how many after it, are looked at."""

@@ -15,7 +15,7 @@ from pathlift.ir.graph import Graph, Value
 from pathlift.ir.kronecker import Pattern
 from pathlift.ir.types import Dims, TensorType
 from pathlift.passes.base import Effect, Rewritten, Transform
-from pathlift.passes.rewrites.edits import is_read_once
+from pathlift.passes.layers.edits import is_read_once
 from pathlift.passes.witness.site import Rewritings, Site
 
 ELEMENTWISE = frozenset(

@@ -13,7 +13,7 @@ from pathlift.ir.types import Array, Param
 from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.kronecker.detect import Found, KsDetect
 from pathlift.passes.kronecker.products import Reordering
-from pathlift.passes.rewrites.edits import disconnect, drop_constants, is_read_once, source
+from pathlift.passes.layers.edits import disconnect, drop_constants, is_read_once, source
 from pathlift.passes.witness.site import Rewritings, Site
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pathlift.ir.types import Array
-from pathlift.passes.rescaling.demands import Scale
+from pathlift.passes.channels.demands import Scale
 
 _CHUNK = 2**22
 _STEPS = 200

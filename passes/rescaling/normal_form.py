@@ -18,9 +18,9 @@ import numpy as np
 
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array, float_limits, is_float
+from pathlift.passes.channels.symmetry import Symmetry, symmetry
 from pathlift.passes.rescaling.factors import Factors
 from pathlift.passes.rescaling.prefix_norm import PrefixNorm
-from pathlift.passes.rescaling.symmetry import Symmetry, symmetry
 
 MARGIN = 30
 """Octaves between ordinary activations and the smallest numbers that keep all their digits."""

@@ -14,12 +14,12 @@ import numpy as np
 
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array, Param, is_float
-from pathlift.passes.equivalence.standard import MEAN, standard
+from pathlift.passes.channels.demands import Use
+from pathlift.passes.layers.standard import MEAN, standard
+from pathlift.passes.layers.weights import constant
 from pathlift.passes.rescaling.balance import Balance, Pairs
-from pathlift.passes.rescaling.demands import Use
 from pathlift.passes.rescaling.factors import Factors
 from pathlift.passes.rescaling.normal_form import NormalForm, normal_form
-from pathlift.passes.rewrites.weights import constant
 
 Shape = tuple[tuple[str, int], ...]
 _TINY = 2.0**-80
@@ -70,7 +70,7 @@ def path_balance(graph: Graph, start: NormalForm, shape: Shape = ()) -> Balance 
 
 def _diagonals(graph: Graph, start: NormalForm, shape: Shape) -> Iterator[tuple[Use, Array]]:
     """Yield the weights of the path-lifting as uses, with their diagonal entries (up to a factor) after `start`."""
-    from pathlift.passes.path_norm import PathNorm
+    from pathlift.passes.path_norm.path_norm import PathNorm
 
     plain = standard(graph, ()).graph
     if PathNorm(q=(2.0,), shape=shape).run(plain).norms[0].zero:

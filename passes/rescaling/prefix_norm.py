@@ -13,16 +13,16 @@ import numpy as np
 import torch
 
 from pathlift.ir.errors import InvalidModelError
-from pathlift.ir.maps import Contract
+from pathlift.ir.primitives.maps import Contract
 from pathlift.ir.types import Array
+from pathlift.passes.channels.constants import Constant
+from pathlift.passes.channels.magnitudes import Magnitudes
+from pathlift.passes.channels.products import Product
 from pathlift.passes.fields.field import Field
 from pathlift.passes.fields.linear import apply_linear
 from pathlift.passes.fields.power import Scratch, power
 from pathlift.passes.fields.scaled import Scaled
 from pathlift.passes.fields.semiring import Sums
-from pathlift.passes.rescaling.constants import Constant
-from pathlift.passes.rescaling.magnitudes import Magnitudes
-from pathlift.passes.rescaling.products import Product
 
 Tensor = torch.Tensor
 _AT_ONCE = 2**22

@@ -10,8 +10,8 @@ from pathlift.ir.errors import WitnessError
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array, Param, float_limits, is_float
 from pathlift.passes.base import Rewritten, Witness
+from pathlift.passes.channels.symmetry import Symmetry
 from pathlift.passes.rescaling.factors import Factors, scaled_param
-from pathlift.passes.rescaling.symmetry import Symmetry
 
 _SAMPLE = 2**16
 """Values of a parameter that the witness looks at."""

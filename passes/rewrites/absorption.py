@@ -9,10 +9,10 @@ import numpy as np
 
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import DTYPE_NAMES, Array
-from pathlift.passes.rewrites.channels import VIEWS, held_at, sent_to
-from pathlift.passes.rewrites.diagonals import Diagonal, read_diagonal
-from pathlift.passes.rewrites.edits import is_read_once
-from pathlift.passes.rewrites.linears import Linear, NewWeights
+from pathlift.passes.layers.channels import VIEWS, held_at, sent_to
+from pathlift.passes.layers.diagonals import Diagonal, read_diagonal
+from pathlift.passes.layers.edits import is_read_once
+from pathlift.passes.layers.linears import Linear, NewWeights
 
 Reasons = dict[str, list[str]]
 """By node: why a linear op does not take it in."""

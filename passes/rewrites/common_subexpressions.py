@@ -19,7 +19,7 @@ from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Param
 from pathlift.ir.verify import merge_types
 from pathlift.passes.base import Effect, Rewritten, Transform, Witness
-from pathlift.passes.rewrites.edits import disconnect, drop_constants
+from pathlift.passes.layers.edits import disconnect, drop_constants
 from pathlift.passes.witness.correspondence import check_correspondence, overridable
 
 

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from math import inf, prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pathlift.ir.algebras.interpret import evaluate
+from pathlift.ir.algebras.numeric import Numeric
 from pathlift.ir.graph import Graph, Origin, Value
-from pathlift.ir.interpret import evaluate
-from pathlift.ir.numeric import Numeric
 from pathlift.ir.types import Param, TensorType, ValueType, is_float
 from pathlift.passes.base import Effect, Rewritten, Transform, Witness
-from pathlift.passes.rewrites.edits import drop_constants
+from pathlift.passes.layers.edits import drop_constants
+from pathlift.passes.layers.weights import constant, rounded
 from pathlift.passes.rewrites.noops import leave_out_noops, merge_views
-from pathlift.passes.rewrites.weights import constant, rounded
-from pathlift.passes.strip_head import HEADS
+from pathlift.passes.rewrites.strip_head import HEADS
 from pathlift.passes.witness.site import InTurn, Rewritings, Site
 
 if TYPE_CHECKING:

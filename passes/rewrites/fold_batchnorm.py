@@ -14,11 +14,11 @@ from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Param
 from pathlift.passes.base import Effect, Rewritten, Transform, Witness
+from pathlift.passes.layers.channels import VIEWS
+from pathlift.passes.layers.edits import disconnect, drop_constants, is_unread
+from pathlift.passes.layers.linears import read_linear
+from pathlift.passes.layers.weights import constant
 from pathlift.passes.rewrites.absorption import Absorption, Before, Behind, Reasons, Search
-from pathlift.passes.rewrites.channels import VIEWS
-from pathlift.passes.rewrites.edits import disconnect, drop_constants, is_unread
-from pathlift.passes.rewrites.linears import read_linear
-from pathlift.passes.rewrites.weights import constant
 from pathlift.passes.witness.site import InTurn, Rewritings, Site
 
 

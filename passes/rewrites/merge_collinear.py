@@ -18,10 +18,10 @@ import numpy as np
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import DTYPE_NAMES, Array
 from pathlift.passes.base import Effect, Rewritten, Transform
-from pathlift.passes.rewrites.handovers import Handover, handovers
-from pathlift.passes.rewrites.layers import Layer, read_layer, write_layer
+from pathlift.passes.layers.handovers import Handover, handovers
+from pathlift.passes.layers.layers import Layer, read_layer, write_layer
+from pathlift.passes.layers.weights import epsilon, rounded
 from pathlift.passes.rewrites.multiples import positive_multiples
-from pathlift.passes.rewrites.weights import epsilon, rounded
 from pathlift.passes.witness.site import Rewritings, Site
 
 

@@ -15,8 +15,8 @@ import numpy as np
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import DTYPE_NAMES, Array
 from pathlift.passes.base import Effect, Rewritten, Transform
-from pathlift.passes.rewrites.edits import is_read_once
-from pathlift.passes.rewrites.layers import OPS, Layer, read_layer, write_layer
+from pathlift.passes.layers.edits import is_read_once
+from pathlift.passes.layers.layers import OPS, Layer, read_layer, write_layer
 from pathlift.passes.witness.site import Rewritings, Site
 
 

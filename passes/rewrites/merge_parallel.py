@@ -19,9 +19,9 @@ import numpy as np
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import DTYPE_NAMES, Array, TensorType
 from pathlift.passes.base import Effect, Rewritten, Transform
-from pathlift.passes.rewrites.diagonals import read_diagonal
-from pathlift.passes.rewrites.edits import is_read_once
-from pathlift.passes.rewrites.layers import OPS, Ints, Layer, read_layer, write_layer
+from pathlift.passes.layers.diagonals import read_diagonal
+from pathlift.passes.layers.edits import is_read_once
+from pathlift.passes.layers.layers import OPS, Ints, Layer, read_layer, write_layer
 from pathlift.passes.witness.site import Rewritings, Site
 
 _SUMS = frozenset({"Add", "Sub", "Sum"})

@@ -6,8 +6,8 @@ from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Attrs, Graph, Node, Value, freeze_attrs
 from pathlift.ir.types import TensorType, ValueType
 from pathlift.passes.base import Rewritten
-from pathlift.passes.rewrites.edits import disconnect, drop_constants
-from pathlift.passes.rewrites.weights import constant
+from pathlift.passes.layers.edits import disconnect, drop_constants
+from pathlift.passes.layers.weights import constant
 from pathlift.passes.witness.site import Rewritings, Site
 
 _NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}

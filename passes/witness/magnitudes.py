@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from pathlift.ir.numeric import Numeric
-from pathlift.ir.primitives import Activation
+from pathlift.ir.algebras.numeric import Numeric
+from pathlift.ir.primitives.base import Activation
 from pathlift.ir.types import Param
 
 Tensor = torch.Tensor

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from pathlift.ir.algebras.interpret import evaluate
+from pathlift.ir.algebras.numeric import Numeric
 from pathlift.ir.errors import PathliftError, WitnessError
 from pathlift.ir.graph import Graph, Value
-from pathlift.ir.interpret import evaluate
-from pathlift.ir.numeric import Numeric
 from pathlift.ir.types import TensorType, ValueType, is_float
 from pathlift.passes.witness.magnitudes import Magnitudes
 

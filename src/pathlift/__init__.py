@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlift.frontend.save import save
     from pathlift.ir.errors import PathliftError
     from pathlift.ir.graph import Graph
+    from pathlift.loss import PathNormLoss, path_norm_loss
     from pathlift.session import Session
     from pathlift.verbs.bench import bench
     from pathlift.verbs.canonicalize import canonicalize
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from pathlift.verbs.inspect import inspect
     from pathlift.verbs.ks_detect import ks_detect
     from pathlift.verbs.ks_fit import ks_fit
-    from pathlift.verbs.loss import PathNormLoss, path_norm_loss
     from pathlift.verbs.norm import norm
     from pathlift.verbs.opt import opt
     from pathlift.verbs.passes import list_passes
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # Where each name lives. Type checkers read the imports above; a test keeps the two the same.
 _HOMES = {
     "Graph": "pathlift.ir.graph",
-    "PathNormLoss": "pathlift.verbs.loss",
+    "PathNormLoss": "pathlift.loss",
     "PathliftError": "pathlift.ir.errors",
     "Result": "pathlift.verbs.result",
     "Session": "pathlift.session",
@@ -47,7 +47,7 @@ _HOMES = {
     "load": "pathlift.frontend.load",
     "norm": "pathlift.verbs.norm",
     "opt": "pathlift.verbs.opt",
-    "path_norm_loss": "pathlift.verbs.loss",
+    "path_norm_loss": "pathlift.loss",
     "run": "pathlift.verbs.run",
     "save": "pathlift.frontend.save",
 }

@@ -11,7 +11,7 @@ from pathlift.runtime.nn import KSLinear as _KSLinear
 from pathlift.runtime.nn import Patterns, patterns_of
 
 if TYPE_CHECKING:
-    from pathlift.passes.kronecker.fit import Solver
+    from pathlift.passes.kronecker.fitting.fit import Solver
 
 __all__ = ["KSLinear"]
 
@@ -57,7 +57,7 @@ class KSLinear(_KSLinear):  # noqa: D101 (its docstring is inherited)
         InvalidModelError
             If its weights are not finite.
         """
-        from pathlift.passes.kronecker.fit import fit
+        from pathlift.passes.kronecker.fitting.fit import fit
 
         weight = linear.weight.detach()
         ps = oriented(patterns_of(patterns), *weight.shape)

@@ -9,8 +9,8 @@ from typing import Any
 
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import MEMORY_LIMIT
+from pathlift.models.source import Model, Opened, open_model
 from pathlift.runtime.session import CheckedSession, Executor, ExecutorName, open_executor
-from pathlift.verbs.source import Model, Opened, open_model
 
 _PROTOBUF_LIMIT = 2**31 - 1
 

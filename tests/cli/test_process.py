@@ -93,7 +93,7 @@ def test_signals_clean_up(tmp_path: Path, number: signal.Signals, code: int) -> 
 import time
 import pathlift.verbs.passes as verb
 from pathlift.cli import main
-from pathlift.ir.files import replacing
+from pathlift.frontend.files import replacing
 
 def slow():
     with replacing({str(tmp_path / "m.onnx")!r}) as staged:

@@ -55,8 +55,8 @@ def ops(graph: Graph) -> list[str]:
 
 def agree(model: onnx.ModelProto, inputs: dict[str, Dynamic], rtol: float = 1e-5, **options: Any) -> Graph:
     """Load a model and compare its execution here with ONNX Runtime's."""
-    from pathlift.ir.interpret import run
-    from pathlift.ir.numeric import Numeric
+    from pathlift.ir.algebras.interpret import run
+    from pathlift.ir.algebras.numeric import Numeric
 
     graph = load(model.SerializeToString(), **options)
     session = onnxruntime_session(model.SerializeToString())

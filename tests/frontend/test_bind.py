@@ -15,9 +15,9 @@ from torch.nn.utils import parametrizations, prune
 from pathlift.frontend import bind as binding
 from pathlift.frontend.bind import Bound, bind
 from pathlift.frontend.export import export
+from pathlift.ir.algebras.interpret import run
+from pathlift.ir.algebras.numeric import Numeric
 from pathlift.ir.errors import UnsupportedError, UsageError
-from pathlift.ir.interpret import run
-from pathlift.ir.numeric import Numeric
 from pathlift.ir.types import Param
 
 

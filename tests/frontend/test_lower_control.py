@@ -10,9 +10,9 @@ import pytest
 from onnx import TensorProto, helper
 
 from pathlift.frontend.load import load, load_with_report
+from pathlift.ir.algebras.interpret import run
+from pathlift.ir.algebras.shape import Shape
 from pathlift.ir.errors import InvalidModelError, UnsupportedError
-from pathlift.ir.interpret import run
-from pathlift.ir.shape import Shape
 
 Rng = np.random.Generator
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
-from pathlift.passes.path_norm import PathNorm
+from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.testing import oracle
 from pathlift.testing.feature_maps import convnets
 

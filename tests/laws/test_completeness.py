@@ -13,22 +13,22 @@ from hypothesis import HealthCheck, Phase, find, settings
 
 import pathlift.ir
 import pathlift.passes
-from pathlift.ir.algebra import Algebra
+from pathlift.ir.algebras.interpret import run
+from pathlift.ir.algebras.numeric import Numeric
+from pathlift.ir.algebras.protocol import Algebra
+from pathlift.ir.algebras.shape import Shape
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
-from pathlift.ir.interpret import run
-from pathlift.ir.numeric import Numeric
 from pathlift.ir.ops import OPS
-from pathlift.ir.shape import Shape
+from pathlift.passes.channels.symmetry import symmetry
+from pathlift.passes.channels.ties import Ties
 from pathlift.passes.equivalence.neurons import Neurons
 from pathlift.passes.equivalence.walk import neurons_of
-from pathlift.passes.heaviest_path import HeaviestPath
-from pathlift.passes.heaviest_path_algebra import HeaviestPathAlgebra
-from pathlift.passes.path_norm import PathNorm
-from pathlift.passes.path_norm_algebra import PathNormAlgebra
-from pathlift.passes.rescaling.symmetry import symmetry
-from pathlift.passes.rescaling.ties import Ties
-from pathlift.passes.support import Kinds, support
+from pathlift.passes.heaviest_path.algebra import HeaviestPathAlgebra
+from pathlift.passes.heaviest_path.heaviest_path import HeaviestPath
+from pathlift.passes.path_norm.algebra import PathNormAlgebra
+from pathlift.passes.path_norm.path_norm import PathNorm
+from pathlift.passes.path_norm.support import Kinds, support
 from pathlift.passes.witness.magnitudes import Magnitudes
 from pathlift.testing import execute, random_feeds, samples
 from pathlift.testing.growth import STEPS

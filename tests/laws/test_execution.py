@@ -9,11 +9,11 @@ import pytest
 import torch
 from hypothesis import strategies as st
 
+from pathlift.ir.algebras.interpret import run
+from pathlift.ir.algebras.numeric import Numeric
+from pathlift.ir.algebras.shape import Shape
 from pathlift.ir.graph import Graph, Node
-from pathlift.ir.interpret import run
-from pathlift.ir.numeric import Numeric
 from pathlift.ir.ops import OPS
-from pathlift.ir.shape import Shape
 from pathlift.ir.types import TensorType, ValueType
 from pathlift.testing import assert_close, assert_same_as_onnxruntime, execute, oracle, random_feeds, samples
 from pathlift.testing.strategies import feeds, graphs

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Param
-from pathlift.passes.path_norm import PathNorm
+from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.testing import assert_path_norm, execute, in_float64, oracle, random_rescale, rescaling_sites, samples
 from pathlift.testing.strategies import feeds, graphs
 

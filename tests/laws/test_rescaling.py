@@ -9,9 +9,9 @@ import pytest
 
 from pathlift.ir.graph import Graph
 from pathlift.ir.text import parse_graph
-from pathlift.passes.canonicalize import Canonicalize
-from pathlift.passes.random_rescale import RandomRescale
-from pathlift.passes.rescaling.symmetry import symmetry
+from pathlift.passes.channels.symmetry import symmetry
+from pathlift.passes.rescaling.canonicalize import Canonicalize
+from pathlift.passes.rescaling.random_rescale import RandomRescale
 from pathlift.testing import assert_equivalent
 from pathlift.testing.rescaling import in_float64
 from pathlift.testing.strategies import graphs

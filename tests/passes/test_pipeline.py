@@ -13,9 +13,9 @@ from pathlift.ir.errors import PathliftError, TextError, UnsupportedError, Usage
 from pathlift.ir.graph import Graph, Value
 from pathlift.passes import registry
 from pathlift.passes.base import Effect, Pass, Rewritten, Transform, Witness
-from pathlift.passes.dead_code import DeadCode
 from pathlift.passes.pipeline import PassFailedError, parse_pipeline, run_pipeline
-from pathlift.passes.strip_head import StripHead
+from pathlift.passes.rewrites.dead_code import DeadCode
+from pathlift.passes.rewrites.strip_head import StripHead
 
 
 class Claim(Witness):

@@ -14,7 +14,7 @@ from pathlift.frontend.save import save
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import PathliftError, RuntimeFailureError, UsageError
 from pathlift.ir.types import DTYPES
-from pathlift.runtime.torch_executor import TorchExecutor
+from pathlift.runtime.executors.torch import TorchExecutor
 from pathlift.testing import execute, random_feeds, sample, samples, zoo
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits.onnx"

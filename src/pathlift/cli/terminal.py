@@ -56,7 +56,7 @@ def write(text: str) -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if isinstance(error, BrokenPipeError):
             return
-        from pathlift.ir.files import WriteFailedError
+        from pathlift.frontend.files import WriteFailedError
 
         raise WriteFailedError("0707", f"could not write to standard output: {error.strerror}") from error
 

@@ -38,8 +38,8 @@ def execute(graph: Graph, feeds: Feeds) -> dict[str, Array]:
     """Run a graph in float64; returns the outputs by name."""
     import torch
 
-    from pathlift.ir.interpret import run
-    from pathlift.ir.numeric import Numeric
+    from pathlift.ir.algebras.interpret import run
+    from pathlift.ir.algebras.numeric import Numeric
 
     numeric = Numeric()
     with torch.no_grad():
@@ -145,7 +145,7 @@ def assert_path_norm(
     rtol
         Relative, of the norm.
     """
-    from pathlift.passes.path_norm import PathNorm
+    from pathlift.passes.path_norm.path_norm import PathNorm
 
     (norm,) = PathNorm(q=(q,), pooling=pooling, mixed=mixed, inputs_only=inputs_only).run(graph).norms
     value = 0.0 if norm.value is None and norm.zero else norm.value

@@ -6,7 +6,7 @@ import numpy as np
 
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array, Param
-from pathlift.passes.rescaling.symmetry import symmetry
+from pathlift.passes.channels.symmetry import symmetry
 
 
 def random_permutation(graph: Graph, rng: np.random.Generator) -> Graph:

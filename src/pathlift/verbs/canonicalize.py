@@ -9,8 +9,8 @@ from typing import Any
 
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import MEMORY_LIMIT
+from pathlift.models.source import Model, extents, open_model
 from pathlift.verbs.result import Result
-from pathlift.verbs.source import Model, extents, open_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +99,8 @@ def canonicalize(
         If the model cannot be read, a weight is NaN or infinite, a weight's format cannot hold its new value, or the
         output cannot be written.
     """
-    from pathlift.passes.canonicalize import Canonicalize
     from pathlift.passes.pipeline import run_pipeline
+    from pathlift.passes.rescaling.canonicalize import Canonicalize
     from pathlift.passes.rescaling.rescaled import Rescaling
     from pathlift.verbs.rescaling import rescaling_json
 

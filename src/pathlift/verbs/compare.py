@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import MEMORY_LIMIT, is_float
+from pathlift.models.source import Model, open_model
 from pathlift.verbs.result import Result, Source
-from pathlift.verbs.source import Model, open_model
 
 if TYPE_CHECKING:
     from pathlift.passes.equivalence.factors import Rescaling

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.types import DTYPE_NAMES
+from pathlift.models.source import shapes_of
 from pathlift.verbs.result import Result
-from pathlift.verbs.source import shapes_of
 
 if TYPE_CHECKING:
     import torch
@@ -63,7 +63,7 @@ def export(
 
     from pathlift.frontend.export import export as export_module
     from pathlift.frontend.export import load_factory
-    from pathlift.ir.files import replacing
+    from pathlift.frontend.files import replacing
 
     loaded = load_factory(module) if isinstance(module, str) else module
     if isinstance(loaded, type) or not hasattr(loaded, "forward"):

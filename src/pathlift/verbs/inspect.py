@@ -9,12 +9,12 @@ from typing import Any
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import DTYPE_NAMES, MEMORY_LIMIT, TensorType, ValueType
-from pathlift.passes.rescaling.symmetry import Symmetry, symmetry
-from pathlift.passes.strip_head import StripHead
-from pathlift.passes.support import support
+from pathlift.models.source import Model, open_model
+from pathlift.passes.channels.symmetry import Symmetry, symmetry
+from pathlift.passes.path_norm.support import support
+from pathlift.passes.rewrites.strip_head import StripHead
 from pathlift.verbs.rescaling import rescaling_json
 from pathlift.verbs.result import Result
-from pathlift.verbs.source import Model, open_model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,12 @@ import numpy as np
 
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import MEMORY_LIMIT, Array
-from pathlift.verbs.calibration import batches, read_calibration
+from pathlift.models.data import batches, read_calibration
+from pathlift.models.source import Model, open_model
 from pathlift.verbs.result import Result
-from pathlift.verbs.source import Model, open_model
 
 if TYPE_CHECKING:
-    from pathlift.passes.kronecker.approximate import Approximation, LayerFit, Progress
+    from pathlift.passes.kronecker.ks_fit import Approximation, LayerFit, Progress
 
 _TRIED = 4
 """Batches on which outputs are compared."""
@@ -133,12 +133,12 @@ def ks_fit(
     PathliftError
         If the model or the data cannot be read, an option is wrong, or patterns fit none of the layers.
     """
-    from pathlift.passes.kronecker.approximate import ApproximateLayers, Approximation
     from pathlift.passes.kronecker.dense_layers import dense_layers
     from pathlift.passes.kronecker.epilogue import FuseEpilogue
+    from pathlift.passes.kronecker.ks_fit import ApproximateLayers, Approximation
     from pathlift.passes.kronecker.layout import AssignLayout
-    from pathlift.passes.kronecker.moments import second_moments
     from pathlift.passes.pipeline import run_pipeline
+    from pathlift.passes.sketches.moments import second_moments
 
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
     before = opened.graph
@@ -179,7 +179,7 @@ def ks_fit(
 
 
 def _random(graph: Graph, seed: int, memory_limit: int) -> Iterable[Mapping[str, Array]]:
-    from pathlift.verbs.probes import Probes, signature
+    from pathlift.models.probes import Probes, signature
 
     return [feeds for name, feeds in itertools.islice(Probes(signature(graph, {}, memory_limit), seed), 1)]
 
@@ -187,8 +187,8 @@ def _random(graph: Graph, seed: int, memory_limit: int) -> Iterable[Mapping[str,
 def _output_errors(before: Graph, after: Graph, feeds: Iterable[Mapping[str, Array]]) -> dict[str, float]:
     import torch
 
-    from pathlift.ir.interpret import run
-    from pathlift.ir.numeric import Numeric
+    from pathlift.ir.algebras.interpret import run
+    from pathlift.ir.algebras.numeric import Numeric
 
     algebra = Numeric(torch.float32)
     rest, whole = dict[str, float](), dict[str, float]()

@@ -9,17 +9,17 @@ from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pathlift.frontend.files import replacing
 from pathlift.ir.errors import UnsupportedError, UsageError
-from pathlift.ir.files import replacing
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import MEMORY_LIMIT
-from pathlift.passes.heaviest_path import HeaviestPath, HeaviestPathResult
-from pathlift.passes.path_norm import PathNorm
-from pathlift.passes.path_norm_result import PathNormResult
-from pathlift.verbs.layer_chart import check_chart, draw_chart
+from pathlift.models.source import Model, extents, open_model
+from pathlift.passes.heaviest_path.heaviest_path import HeaviestPath, HeaviestPathResult
+from pathlift.passes.path_norm.path_norm import PathNorm
+from pathlift.passes.path_norm.result import PathNormResult
+from pathlift.report.charts import check_chart, draw_chart
 from pathlift.verbs.norm_regions import norm_of_regions
 from pathlift.verbs.norm_result import NormResult
-from pathlift.verbs.source import Model, extents, open_model
 from pathlift.verbs.weights_file import check_weights, save_weights
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
-from pathlift.passes.path_norm import PathNorm, PathNormResult
-from pathlift.passes.regions import Skipped, supported_regions
-from pathlift.passes.strip_head import StripHead
-from pathlift.passes.support import support
+from pathlift.models.source import Opened
+from pathlift.passes.path_norm.path_norm import PathNorm, PathNormResult
+from pathlift.passes.path_norm.support import support
+from pathlift.passes.regions.supported import Skipped, supported_regions
+from pathlift.passes.rewrites.strip_head import StripHead
 from pathlift.verbs.norm_result import NormResult, RegionNorms
-from pathlift.verbs.source import Opened
 
 ONES = (
     "each region's inputs are fed with ones, independent of each other; figures of regions do not multiply to one of "

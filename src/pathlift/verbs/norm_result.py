@@ -8,9 +8,9 @@ from math import isinf
 from typing import TYPE_CHECKING, Any
 
 from pathlift.ir.errors import UsageError
-from pathlift.passes.heaviest_path_result import HeaviestPathResult
-from pathlift.passes.path_norm_result import LayerNorm, Norm, PathNormResult
-from pathlift.passes.regions import Region, Skipped
+from pathlift.passes.heaviest_path.result import HeaviestPathResult
+from pathlift.passes.path_norm.result import LayerNorm, Norm, PathNormResult
+from pathlift.passes.regions.supported import Region, Skipped
 from pathlift.verbs.result import Result
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class RegionNorms:
 
 @dataclass(frozen=True, kw_only=True)
 class NormResult(Result):
-    """Path-norms, as `pathlift.passes.path_norm.PathNormResult` holds them.
+    """Path-norms, as `pathlift.passes.path_norm.path_norm.PathNormResult` holds them.
 
     Parameters
     ----------

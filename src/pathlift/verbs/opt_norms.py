@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from pathlift.ir.errors import InvalidModelError, UnsafeModelError, UnsupportedError
 from pathlift.ir.graph import Graph
-from pathlift.passes.path_norm import PathNorm
-from pathlift.passes.path_norm_result import Norm
+from pathlift.passes.path_norm.path_norm import PathNorm
+from pathlift.passes.path_norm.result import Norm
 
 Norms = tuple[Norm, ...] | None
 """One per exponent; None for a network that has no path-norm."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pathlift.passes.rescaling.symmetry import Symmetry
+from pathlift.passes.channels.symmetry import Symmetry
 
 
 def rescaling_json(symmetry: Symmetry) -> dict[str, Any]:

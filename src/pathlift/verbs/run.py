@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from pathlift.frontend.files import replacing
 from pathlift.ir.errors import OutputError, UsageError
-from pathlift.ir.files import replacing
 from pathlift.ir.types import DTYPE_NAMES, MEMORY_LIMIT, Array, is_float
+from pathlift.models.data import read_arrays
+from pathlift.models.probes import Probes, signature
+from pathlift.models.source import Model, extents, open_model
 from pathlift.runtime.ports import as_numpy
 from pathlift.runtime.session import CheckedSession
 from pathlift.session import start
-from pathlift.verbs.calibration import read_arrays
-from pathlift.verbs.probes import Probes, signature
 from pathlift.verbs.result import Result
-from pathlift.verbs.source import Model, extents, open_model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from pathlift.ir.kronecker import Pattern, dense
 from pathlift.ir.text import parse_graph
 from pathlift.ir.types import Array
 from pathlift.passes.kronecker.replace import KsReplace
-from pathlift.passes.path_norm import PathNorm
+from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.pipeline import parse_pipeline, run_pipeline
 from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime, onnxruntime_session, zoo
 from pathlift.testing.strategies import graphs

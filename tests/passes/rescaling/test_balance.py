@@ -14,16 +14,16 @@ from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.text import parse_graph
 from pathlift.ir.types import Array, is_float
-from pathlift.passes.canonicalize import Canonicalize
-from pathlift.passes.path_norm import PathNorm
-from pathlift.passes.random_rescale import RandomRescale
+from pathlift.passes.channels.demands import Scale
+from pathlift.passes.channels.symmetry import symmetry
+from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.rescaling.balance import Balance, Pairs, zero_sided
-from pathlift.passes.rescaling.demands import Scale
+from pathlift.passes.rescaling.canonicalize import Canonicalize
 from pathlift.passes.rescaling.factors import Factors
 from pathlift.passes.rescaling.normal_form import normal_form
 from pathlift.passes.rescaling.path_conditioned import path_balance
+from pathlift.passes.rescaling.random_rescale import RandomRescale
 from pathlift.passes.rescaling.rescaled import rescaled
-from pathlift.passes.rescaling.symmetry import symmetry
 from pathlift.testing import assert_equivalent
 from pathlift.testing.rescaling import in_float64
 

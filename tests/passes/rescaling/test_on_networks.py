@@ -10,9 +10,9 @@ import pytest
 import pathlift
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array, Param
-from pathlift.passes.canonicalize import Canonicalize
-from pathlift.passes.path_norm import PathNorm
-from pathlift.passes.random_rescale import RandomRescale
+from pathlift.passes.path_norm.path_norm import PathNorm
+from pathlift.passes.rescaling.canonicalize import Canonicalize
+from pathlift.passes.rescaling.random_rescale import RandomRescale
 from pathlift.testing import assert_equivalent, zoo
 from pathlift.testing.permutation import random_permutation
 from pathlift.testing.rescaling import in_float64

@@ -14,7 +14,7 @@ from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.verify import verify
 from pathlift.passes.base import Transform
-from pathlift.passes.path_norm import PathNorm
+from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.testing import assert_equivalent, in_float64
 
 CheckRewrite = Callable[..., None]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Origin, Value
 from pathlift.ir.text import parse_graph
-from pathlift.passes.path_norm import PathNorm
+from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.rewrites.common_subexpressions import CommonSubexpressions
 from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime
 from pathlift.testing.strategies import graphs

@@ -14,7 +14,7 @@ from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph, Origin, Value
 from pathlift.ir.text import parse_graph
 from pathlift.ir.types import Param, TensorType
-from pathlift.passes.path_norm import PathNorm
+from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.rewrites.constant_folding import ConstantFolding
 from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime, execute
 from pathlift.testing.strategies import graphs

@@ -13,7 +13,7 @@ from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, ModelInfo, Value
 from pathlift.ir.text import parse_graph
 from pathlift.ir.types import DTYPES, Param
-from pathlift.passes.path_norm import PathNorm
+from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.rewrites.fold_batchnorm import FoldBatchnorm
 from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime, in_float64
 from pathlift.testing.strategies import graphs

@@ -14,7 +14,7 @@ from pathlift.ir.errors import WitnessError
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.text import parse_graph
 from pathlift.ir.types import Param, TensorType
-from pathlift.passes.path_norm import PathNorm
+from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.rewrites.merge_collinear import MergeCollinear
 from pathlift.passes.rewrites.multiples import positive_multiples
 from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime

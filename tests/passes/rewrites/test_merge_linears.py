@@ -15,7 +15,7 @@ from pathlift.ir.errors import WitnessError
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.text import parse_graph
 from pathlift.ir.types import TensorType
-from pathlift.passes.path_norm import PathNorm
+from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.rewrites.merge_linears import MergeLinears
 from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime
 from pathlift.testing.strategies import graphs

@@ -21,7 +21,7 @@ from pathlift.ir.errors import WitnessError
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.text import parse_graph
 from pathlift.ir.types import Param
-from pathlift.passes.path_norm import PathNorm
+from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.pipeline import parse_pipeline, run_pipeline
 from pathlift.passes.rewrites.merge_parallel import MergeParallel
 from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime

@@ -11,7 +11,7 @@ import pytest
 import pathlift
 from pathlift.ir.graph import Graph
 from pathlift.passes.base import Transform
-from pathlift.passes.path_norm import PathNorm
+from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.rewrites.common_subexpressions import CommonSubexpressions
 from pathlift.passes.rewrites.constant_folding import ConstantFolding
 from pathlift.passes.rewrites.fold_batchnorm import FoldBatchnorm

@@ -1,0 +1,35 @@
+"""What an analysis may want to know of sizes while ties are found: every step that changes them, in order."""
+
+from __future__ import annotations
+
+from pathlift.ir.types import Array
+from pathlift.passes.channels.constants import Constant
+from pathlift.passes.channels.products import Product
+
+
+class Magnitudes:
+    """What becomes of the sizes of values along the way; by default, nobody asks."""
+
+    def fixed(self, y: Array) -> None:
+        """Cells whose size no rescaling changes."""
+
+    def constant(self, y: Array, c: Constant) -> None:
+        """Cells that hold a parameter."""
+
+    def linear(self, y: Array, p: Product, w: Constant) -> None:
+        """A product with weights; `y` in the shape of its result."""
+
+    def sum(self, y: Array, a: Array, b: Array | Constant) -> None:
+        """A sum, with broadcasting; a constant may be laid along an axis already."""
+
+    def scaled(self, y: Array, x: Array, c: Constant | float, *, reciprocal: bool = False) -> None:
+        """A product with (or quotient by) a constant."""
+
+    def sloped(self, y: Array, x: Array, slope: Constant) -> None:
+        """An activation whose slopes are 1 and `slope`."""
+
+    def largest(self, y: Array, x: Array, axis: int) -> None:
+        """The largest of the values along an axis, whose positions share weights."""
+
+    def combined(self, y: Array, x: Array, axis: int, count: int, coefficient: float) -> None:
+        """`count` values along an axis, each times a coefficient."""

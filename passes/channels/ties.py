@@ -1,0 +1,297 @@
+"""Which factors a neuron-wise rescaling may choose freely, derived from the graph.
+
+Every value of the network is multiplied by a factor per channel. A linear map lets its outputs have factors of their
+own, since its weights make up for them. Everything else that is positively homogeneous passes factors on, and ties
+those of the values it combines: sums, pools, sorting within a group, averages, resizing. What is not homogeneous fixes
+the factor at 1, and so do the network's inputs and outputs. Concatenation ties nothing along its own axis.
+
+Source: the rescaling symmetries of Gonon et al. (arXiv 2405.15006), here for any graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import inf, isinf
+from typing import Any, ClassVar
+
+import numpy as np
+
+from pathlift.ir import dims as D
+from pathlift.ir.algebras.protocol import Algebra
+from pathlift.ir.errors import UnsupportedError
+from pathlift.ir.primitives.base import Activation, LinearMap, Nonlinear, OrderStatistic, SeparableMap, View
+from pathlift.ir.primitives.maps import AveragePool, Reduce
+from pathlift.ir.primitives.resample import Resample
+from pathlift.ir.primitives.selections import WindowMax
+from pathlift.ir.primitives.views import Pad
+from pathlift.ir.types import Array, Dims, Param, TensorType, ValueType
+from pathlift.passes.channels import maps
+from pathlift.passes.channels.cells import PINNED, Cells
+from pathlift.passes.channels.constants import ZERO, Constant, derived, moved
+from pathlift.passes.channels.demands import Demands, Scale
+from pathlift.passes.channels.magnitudes import Magnitudes
+from pathlift.passes.channels.maps import CellMap
+from pathlift.passes.channels.products import product
+
+Operand = CellMap | Constant
+
+
+@dataclass(frozen=True)
+class Pin:
+    """Where factors were fixed at 1.
+
+    Parameters
+    ----------
+    node, op
+        Label and op of the node.
+    reason
+        Why.
+    count
+        How many classes it fixed that had been free until then.
+    """
+
+    node: str
+    op: str
+    reason: str
+    count: int
+
+
+class Ties(Algebra[Operand]):
+    """Merges the cells that must share a factor, and collects what parameters must be multiplied by.
+
+    Parameters
+    ----------
+    magnitudes
+        Told of every step, in order.
+    replaceable
+        Names of parameters that a caller may replace, which therefore keep their scale.
+    """
+
+    name: ClassVar[str] = "rescaling"
+
+    def __init__(self, magnitudes: Magnitudes | None = None, replaceable: frozenset[str] = frozenset()) -> None:
+        self.cells = Cells()
+        self.demands = Demands(self.cells)
+        self.magnitudes = magnitudes or Magnitudes()
+        self.magnitudes.fixed(np.full(1, PINNED))
+        self.replaceable = replaceable
+        self.pins: list[Pin] = []
+
+    # ---- what all primitives are made of
+
+    def pin(self, cells: Array, reason: str) -> None:
+        """Fix factors at 1."""
+        free = int(np.count_nonzero(np.unique(self.cells.roots(cells))))
+        self.cells.tie(cells, np.full((), PINNED))
+        if free:
+            assert self.node is not None
+            self.pins.append(Pin(self.node.label, str(self.node.attrs.get("op_type", self.node.op)), reason, free))
+
+    def _like(self, cells: Array) -> Array:
+        """Return new cells with the factors of these, for values of another size."""
+        y = self.cells.fresh(*cells.shape)
+        self.cells.tie(y, cells)
+        return y
+
+    def _demand(self, c: Constant, s: Scale) -> None:
+        assert self.node is not None
+        if c.param is not None and c.name in self.replaceable:
+            self.pin(s.times, f"a caller may replace {c.name!r}")
+            self.pin(s.over, f"a caller may replace {c.name!r}")
+        self.demands.demand(c, s, self.node.label)
+
+    def keep(self, operand: Operand, reason: str) -> None:
+        """Fix the scale of an operand, be it neurons or a parameter."""
+        if isinstance(operand, Constant):
+            self._demand(operand, Scale())
+        else:
+            self.pin(operand.cells, reason)
+
+    def signal(self, operand: Operand) -> CellMap:
+        """Read an operand as neurons; a parameter there is a bias, whose elements may all be scaled."""
+        if isinstance(operand, CellMap):
+            return operand
+        y = self.cells.fresh(*operand.shape)
+        self.magnitudes.constant(y, operand)
+        self._demand(operand, Scale(y))
+        return CellMap(y, operand.shape)
+
+    # ---- parameters
+
+    def param(self, p: Param) -> Constant:
+        assert self.node is not None
+        return Constant.of(p, self.node.names[0])
+
+    def derive(self, f: Callable[..., Any], *params: Operand) -> Operand:
+        parts = [p for p in params if isinstance(p, Constant)]
+        if len(parts) < len(params):
+            raise UnsupportedError("0311", "a parameter of this node is computed from the network's input")
+        return derived(f, parts)
+
+    # ---- primitives
+
+    def linear(self, f: LinearMap, x: Operand, w: Operand | None = None) -> Operand:
+        x = self.signal(x)
+        if w is None:
+            return self._separable(f, x)
+        if not isinstance(w, Constant):
+            raise UnsupportedError("0311", "its weights are computed from the network's input")
+        p = product(f, x, w.shape, _Positions(self))
+        y = self.cells.fresh(*p.out)
+        self.magnitudes.linear(y, p, w)
+        self._demand(w, Scale(p.into(y), p.over))
+        return CellMap(p.result(y), f.shape(x.dims, w.shape))
+
+    def _separable(self, f: LinearMap, x: CellMap) -> CellMap:
+        if not isinstance(f, SeparableMap):
+            raise UnsupportedError("0331", f"there is no rule for a {type(f).__name__}")
+        axes = f.axes if isinstance(f, Resample) else f.mixed_axes((1,) * len(x.dims))
+        counts = {axis % len(x.dims): _taps(f, axis, x.dims) for axis in axes}
+        return self._mixed(x, counts, f.shape(x.dims, None))
+
+    def _mixed(self, x: CellMap, counts: dict[int, tuple[int, float]], dims: Dims) -> CellMap:
+        """Combine values along axes; those axes end up uniform, or are gone."""
+        cells = x.cells
+        for axis, (count, coefficient) in counts.items():
+            tied = self.cells.tied(cells, axis)
+            y = self._like(tied)
+            self.magnitudes.combined(y, cells, axis, count, coefficient)
+            cells = y
+        if len(dims) < cells.ndim:
+            cells = cells.reshape([n for axis, n in enumerate(cells.shape) if axis not in counts])
+        return CellMap(cells, dims)
+
+    def add(self, x: Operand, y: Operand, axis: int | None = None) -> Operand:
+        if isinstance(x, Constant):
+            if not isinstance(y, Constant):
+                return self.add(y, x)
+            return x.plus(y.laid(axis, len(x.shape)))
+        if isinstance(y, Constant):
+            c = y.laid(axis, len(x.dims))
+            dims = D.broadcast(x.dims, c.shape)
+            cells = x.cells.reshape((1,) * (len(dims) - x.cells.ndim) + x.cells.shape)
+            result = self._like(cells)
+            self._demand(c, Scale(result))
+            self.magnitudes.sum(result, cells, c)
+            return CellMap(result, dims)
+        dims = D.broadcast(x.dims, y.dims)
+        self.cells.tie(x.cells, y.cells)
+        shape = np.broadcast_shapes(x.cells.shape, y.cells.shape)
+        result = self._like(np.broadcast_to(x.cells, shape))
+        self.magnitudes.sum(result, x.cells, y.cells)
+        return CellMap(result, dims)
+
+    def scale(self, x: Operand, c: Operand | float, axis: int | None = None, *, reciprocal: bool = False) -> Operand:
+        if isinstance(c, float):
+            return self._by_number(x, 1 / c if reciprocal else c)
+        if not isinstance(c, Constant):
+            raise UnsupportedError("0311", "a factor of this node is computed from the network's input")
+        if isinstance(x, Constant):
+            return x.times(c.laid(axis, len(x.shape)), reciprocal=reciprocal)
+        c = c.laid(axis, len(x.dims))
+        dims = D.broadcast(x.dims, c.shape)
+        rank = len(dims)
+        cells = x.cells.reshape((1,) * (rank - x.cells.ndim) + x.cells.shape)
+        aligned = (1,) * (rank - len(c.shape)) + c.shape
+        number = axis is None and set(aligned) <= {1}
+        covered = not number and all(m == 1 or m == n for m, n in zip(cells.shape, aligned, strict=True))
+        y = self.cells.fresh(*aligned) if covered else self._like(cells)
+        scale = Scale(y, cells) if covered else Scale()
+        self._demand(c, scale.inverse if reciprocal else scale)
+        self.magnitudes.scaled(y, cells, c, reciprocal=reciprocal)
+        return CellMap(y, dims)
+
+    def _by_number(self, x: Operand, c: float) -> Operand:
+        if isinstance(x, Constant):
+            return x.by(c)
+        if abs(c) == 1.0:
+            return x
+        y = self._like(x.cells)
+        self.magnitudes.scaled(y, x.cells, c)
+        return CellMap(y, x.dims)
+
+    def gate(self, x: Operand, f: Activation, *params: Operand) -> Operand:
+        x = self.signal(x)
+        for slope in params:
+            self.keep(slope, "slopes are computed from the network's input")
+        if not f.homogeneous:
+            self.pin(x.cells, f"{f.name} is not positively homogeneous")
+            return CellMap.uniform(PINNED, x.dims)
+        if params:
+            (slope,) = params
+            if not isinstance(slope, Constant):
+                return x
+            y = self._like(np.broadcast_to(x.cells, np.broadcast_shapes(x.cells.shape, slope.shape)))
+            self.magnitudes.sloped(y, x.cells, slope)
+            return CellMap(y, x.dims)
+        return self._by_number(x, f.lipschitz) if f.lipschitz not in (0.0, inf) else x
+
+    def select(self, x: Operand, s: OrderStatistic) -> Operand:
+        x = self.signal(x)
+        counts = {axis: (_pool(s, axis, x.dims), 1.0) for axis in s.mixed_axes(len(x.dims))}
+        return self._mixed(x, counts, s.shape(x.dims))
+
+    def move(self, xs: Sequence[Operand], v: View) -> Operand:
+        if all(isinstance(x, Constant) for x in xs):
+            return moved([x for x in xs if isinstance(x, Constant)], v)
+        signals = [self.signal(x) for x in xs]
+        return self._padded(signals[0], v) if isinstance(v, Pad) else maps.move(v, signals)
+
+    def _padded(self, x: CellMap, v: Pad) -> CellMap:
+        """Zeros (and −∞, which pools never select) have any factor; another constant has none."""
+        dims, rank = v.shape(x.dims), len(x.dims)
+        pads = list(zip(v.pads[:rank], v.pads[rank:], strict=True))
+        if v.value != 0 and not isinf(v.value) and any(max(p) > 0 for p in pads):
+            self.pin(x.cells, f"padding with {v.value:g} is not positively homogeneous")
+            return CellMap.uniform(PINNED, dims)
+        cells = x.cells
+        for axis, (begin, end) in enumerate(pads):
+            if cells.shape[axis] > 1 and (begin or end):
+                cells = cells.take(range(max(0, -begin), cells.shape[axis] - max(0, -end)), axis)
+                sides = [self.cells.fresh(*(max(0, n) if i == axis else m for i, m in enumerate(cells.shape)))
+                         for n in (begin, end)]  # fmt: skip
+                for side in sides:
+                    self.magnitudes.constant(side, ZERO)
+                cells = np.concatenate([sides[0], cells, sides[1]], axis)
+        return CellMap(cells, dims)
+
+    def apply(self, f: Nonlinear, xs: Sequence[Operand | None], types: Sequence[ValueType]) -> tuple[Operand, ...]:
+        raise UnsupportedError("0304", f.reason)
+
+
+class _Positions(Cells):
+    """Lets `product` tie the positions that share weights: one cell stands for all, as large as the largest."""
+
+    def __init__(self, ties: Ties) -> None:
+        super().__init__()
+        self.ties = ties
+
+    def tied(self, cells: Array, axis: int) -> Array:
+        if cells.shape[axis] <= 1:
+            return cells
+        y = self.ties._like(self.ties.cells.tied(cells, axis))
+        self.ties.magnitudes.largest(y, cells, axis)
+        return y
+
+
+def _taps(f: SeparableMap, axis: int, dims: Dims) -> tuple[int, float]:
+    """How many values an average or a sum takes along an axis, and what each is multiplied by."""
+    if isinstance(f, AveragePool):
+        return f.kernel[axis - 2], 1 / f.kernel[axis - 2]
+    n = dims[axis]
+    if isinstance(f, Reduce) and isinstance(n, int) and n:
+        return n, 1 / n if f.mean else 1.0
+    return 1, 1.0
+
+
+def _pool(s: OrderStatistic, axis: int, dims: Dims) -> int:
+    """How many values a pool takes along an axis."""
+    n = dims[axis]
+    return s.kernel[axis - 2] if isinstance(s, WindowMax) else n if isinstance(n, int) else 1
+
+
+def uniform(type_: ValueType) -> CellMap:
+    """The cells of a value whose factor is 1; of a value that is no tensor, or of unknown rank, none are known."""
+    shape = type_.shape if isinstance(type_, TensorType) else None
+    return CellMap.uniform(PINNED, shape or ())

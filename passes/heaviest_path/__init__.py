@@ -1,0 +1,1 @@
+"""The heaviest path of a network."""

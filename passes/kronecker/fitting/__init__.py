@@ -1,0 +1,1 @@
+"""Fitting: products of Kronecker-sparse factors near a given matrix."""

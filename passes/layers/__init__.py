@@ -1,0 +1,1 @@
+"""Layers: reading, selecting and editing them."""

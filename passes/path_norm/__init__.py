@@ -1,0 +1,1 @@
+"""Path-norms of networks."""

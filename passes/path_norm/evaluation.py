@@ -1,0 +1,182 @@
+"""One evaluation of a graph for one exponent: the norm, its upper bound, and what contributes to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
+from math import exp2, inf, ldexp, log, log1p, log2, log10, nextafter
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from pathlift.ir.algebras.interpret import run
+from pathlift.ir.graph import Graph, Node
+from pathlift.passes.fields.field import Field
+from pathlift.passes.fields.scaled import Scaled, log2_of
+from pathlift.passes.fields.semiring import Semiring
+from pathlift.passes.path_norm.algebra import Operand, PathNormAlgebra
+from pathlift.passes.path_norm.result import LayerNorm, Norm
+from pathlift.passes.sizes import Extents
+
+if TYPE_CHECKING:
+    from pathlift.passes.path_norm.path_norm import PathNorm
+
+Tensor = torch.Tensor
+DTYPES = {"float64": torch.float64, "float32": torch.float32}
+_UNIT = {"float64": 2.0**-53, "float32": 2.0**-24}
+_LOG10_2 = log10(2.0)
+
+
+class Evaluation:
+    """One q on one graph.
+
+    Parameters
+    ----------
+    options
+        The pass.
+    q
+        The exponent.
+    attribute
+        Whether to find the layers' shares and gains.
+    parameters
+        Tensors in place of the graph's parameters, to differentiate by.
+    """
+
+    def __init__(
+        self, options: PathNorm, q: float, *, attribute: bool = False, parameters: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self.q, self.options, self.attribute = q, options, attribute
+        self.algebra = PathNormAlgebra(
+            q,
+            options.pooling,
+            options.inputs_only,
+            DTYPES[options.dtype],
+            attribute,
+            torch.device(options.device),
+            parameters,
+        )
+        self.outputs: dict[str, Field] = {}
+        self._gains: list[tuple[str, Node, float | None]] = []
+
+    def run(self, graph: Graph, inputs: Mapping[str, Extents], *, one_sample: bool = False) -> None:
+        """Evaluate the graph on ones, within `exact_arithmetic`; of outputs, perhaps keep the first sample alone."""
+        algebra = self.algebra
+        feeds: dict[str, Operand] = {
+            name: Field.ones(inputs.get(name, ()), algebra.dtype, algebra.device, classes=self.options.borders)
+            for name in (graph[key].names[0] for key in graph.inputs)
+        }
+        results = run(graph, algebra, feeds, observe=self._observe if self.attribute else None)
+        self.outputs = {name: algebra.signal(y) for name, y in results.items()}
+        if one_sample:
+            self.outputs = {name: y.taken(0, np.zeros(1, np.int64)) for name, y in self.outputs.items()}
+
+    def _observe(self, key: str, node: Node, inputs: tuple[Operand | None, ...], outputs: tuple[Operand, ...]) -> None:
+        if key in self.algebra.probes:
+            assert inputs[0] is not None
+            x, y = self.algebra.signal(inputs[0]), self.algebra.signal(outputs[0])
+            gain = (_log2_total([y], self.semiring) - _log2_total([x], self.semiring)) * self.semiring.root * _LOG10_2
+            self._gains.append((key, node, gain if abs(gain) < inf else None))
+
+    @property
+    def semiring(self) -> Semiring:
+        """What becomes of paths that meet."""
+        return self.algebra.semiring
+
+    def total(self) -> Scaled:
+        """All paths to all outputs combined, before the root: a scalar."""
+        return _total(self.outputs.values(), self.semiring)
+
+    def norm(self) -> Norm:
+        """The norm over all outputs."""
+        elementwise = {name: y.log2() * (self.semiring.root * _LOG10_2) for name, y in self.outputs.items()}
+        log2_norm, slack, value = self._mixed(elementwise) if self.options.mixed is not None else self._whole_norm()
+        options = self.options
+        is_path_norm = options.pooling == "sum" and not options.inputs_only and not self.algebra.bounded
+        figures: tuple[float | None, float | None, float | None] = (None, 0.0, None)
+        if log2_norm > -inf:
+            figures = (log2_norm * _LOG10_2, value, nextafter((log2_norm + slack) * _LOG10_2, inf))
+        return Norm(self.q, *figures, options.pooling, is_path_norm, elementwise, options.mixed)
+
+    def _whole_norm(self) -> tuple[float, float, float | None]:
+        """log2 of the norm, by how much it may be too low, and its value."""
+        total, root = self.total(), self.semiring.root
+        mantissa, exponent = total.m.item(), int(total.e)
+        log2_norm = log2_of(mantissa, exponent) * root
+        return log2_norm, self._slack(total.roundings, log2_norm), _value(mantissa, exponent, root)
+
+    def _slack(self, roundings: int, log2_norm: float) -> float:
+        # The computed sum is at least (1 − u)^roundings times the true one. The logarithm adds a few roundings of its
+        # own, relative to its size, or to that of its two parts, which are at least 1 before the root.
+        root = self.semiring.root
+        return -roundings * log1p(-_UNIT[self.options.dtype]) * root / log(2) + 2.0**-50 * (1 + root + abs(log2_norm))
+
+    def _mixed(self, elementwise: Mapping[str, Tensor]) -> tuple[float, float, float | None]:
+        """The same for the r-norm of the outputs' norms, from their logarithms."""
+        r = self.options.mixed
+        assert r is not None
+        logs = torch.cat([y.reshape(-1) for y in elementwise.values()] or [torch.zeros(0)]) / _LOG10_2
+        top = float(logs.max()) if logs.numel() else -inf
+        if top == -inf:
+            return -inf, 0.0, 0.0
+        terms = float(torch.exp2((logs - top) * min(r, 2.0**60)).sum()) if r < inf else 1.0
+        log2_norm = top + log2(terms) / r
+        # Each logarithm is off by the slack of its sum; adding up n terms costs n roundings more.
+        roundings = max(y.value.roundings for y in self.outputs.values())
+        largest = max(abs(top), abs(float(logs[logs > -inf].min())))
+        slack = self._slack(roundings, largest) + (len(logs) + 8) * 2.0**-52 * (1 + 1 / r)
+        value = exp2(log2_norm) if -1022 <= log2_norm < 1023.999 else None
+        return log2_norm, slack, value
+
+    def layers(self) -> tuple[LayerNorm, ...]:
+        """Shares from one backward pass: ∂ log Σ / ∂t of a factor t on a node's weights, at t = 1."""
+        total = self.total().m
+        probes = self.algebra.probes
+        shares: dict[str, Tensor] = {}
+        if probes and total.requires_grad and total.item() > 0:
+            grads = torch.autograd.grad(total.log(), list(probes.values()), allow_unused=True, retain_graph=True)
+            for (key, probe), g in zip(probes.items(), grads, strict=True):
+                share = torch.zeros_like(probe) if g is None else g
+                shares[key] = share.detach().double().reshape(-1).cpu()
+        return tuple(
+            LayerNorm(node.label, node.op, float(shares[key].sum()) if key in shares else None, gain, shares.get(key))
+            for key, node, gain in self._gains
+        )
+
+    def weights(self) -> dict[str, Tensor]:
+        """π = θ·∂log‖Φ‖_q/∂θ for every parameter that was put in place of the graph's."""
+        parameters, total = self.algebra.parameters, self.total().m
+        if not parameters or not total.requires_grad or not total.item() > 0:
+            return {name: torch.zeros_like(p) for name, p in parameters.items()}
+        log_norm = total.log() * self.semiring.root
+        grads = torch.autograd.grad(log_norm, list(parameters.values()), allow_unused=True)
+        return {
+            name: torch.zeros_like(p) if g is None else (p * g).detach()
+            for (name, p), g in zip(parameters.items(), grads, strict=True)
+        }
+
+
+def _total(fields: Iterable[Field], semiring: Semiring) -> Scaled:
+    """All elements of all fields, combined."""
+    totals = [y.total(semiring) for y in fields]
+    return reduce(lambda a, b: a.plus(b, semiring), totals) if totals else Scaled(torch.zeros((), dtype=torch.float64))
+
+
+def _log2_total(fields: Sequence[Field], semiring: Semiring) -> float:
+    total = _total(fields, semiring)
+    return log2_of(total.m.item(), int(total.e))
+
+
+def _value(mantissa: float, exponent: int, root: float) -> float | None:
+    """``(mantissa · 2**exponent)**root`` if a float64 can hold it."""
+    log2_norm = log2_of(mantissa, exponent) * root
+    if log2_norm == -inf:
+        return 0.0
+    if not -1022 <= log2_norm < 1023.999:
+        return None
+    if root == 1:
+        return ldexp(mantissa, exponent)
+    q = 1 / root
+    whole = exponent // q
+    rest = (log2(mantissa) + exponent - whole * q) / q
+    return ldexp(exp2(rest), int(whole))

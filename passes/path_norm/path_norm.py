@@ -1,0 +1,153 @@
+"""Path-norms: the graph run with |θ|^q on the all-ones input, gates open and pools read as sums.
+
+Source: Gonon, Brisebarre, Riccietti, Gribonval, "A path-norm toolkit for modern networks" (arXiv 2310.01225): the
+path-lifting Φ(θ) has one entry per path, the product of the weights along it (times the bias of its first neuron,
+where that is not an input), and ‖Φ(θ)‖_q is its q-norm.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from math import inf
+from typing import ClassVar, Literal
+
+import torch
+
+from pathlift.ir.algebras.numeric import as_tensor
+from pathlift.ir.errors import UsageError
+from pathlift.ir.graph import Graph
+from pathlift.ir.types import MEMORY_LIMIT, is_float
+from pathlift.passes.base import Analysis
+from pathlift.passes.fields.arithmetic import exact_arithmetic
+from pathlift.passes.fields.bracket import bracket
+from pathlift.passes.path_norm.batch import batch_extent, batch_note
+from pathlift.passes.path_norm.evaluation import DTYPES, Evaluation
+from pathlift.passes.path_norm.result import LayerNorm, Norm, PathNormResult
+from pathlift.passes.rewrites.strip_head import StripHead
+from pathlift.passes.sizes import Extents, check_sizes, missing_batches, resolve_inputs
+
+__all__ = ["LayerNorm", "Norm", "PathNorm", "PathNormResult"]
+
+
+@dataclass(frozen=True)
+class PathNorm(Analysis[PathNormResult]):
+    """Path-norms ‖Φ(θ)‖_q, exact through pools, GroupSort, skips, borders and frozen batch norms."""
+
+    name: ClassVar[str] = "path-norm"
+
+    q: tuple[float, ...] = (1.0,)
+    pooling: Literal["sum", "max"] = "sum"
+    inputs_only: bool = False
+    dtype: Literal["float64", "float32"] = "float64"
+    per_layer: bool = False
+    shape: tuple[tuple[str, int], ...] = ()
+    memory_limit: int = MEMORY_LIMIT
+    mixed: float | None = None
+    per_weight: bool = False
+    borders: bool = True
+    device: str = "cpu"
+
+    def run(self, graph: Graph) -> PathNormResult:
+        """Compute the norms.
+
+        Parameters
+        ----------
+        graph
+            Its inputs are fed with ones; a batch axis gets extent 1, other symbolic axes come from `shape`.
+
+        Raises
+        ------
+        UnsupportedError
+            If a node has no exact rule (exit 4); names node, op and reason.
+        InvalidModelError
+            If a weight is NaN or infinite (exit 3); names the tensor.
+        UsageError
+            If an option is out of range or an extent is missing.
+        """
+        self.check()
+        stripped = StripHead().run(graph)
+        graph, inputs = stripped.graph, resolve_inputs(stripped.graph, dict(self.shape))
+        check_sizes(graph, inputs, self.memory_limit)
+        batch = batch_extent(graph, inputs)
+        assumptions = [stripped.witness.describe(), *missing_batches(graph, inputs), batch_note(batch, inputs)]
+        norms: list[Norm] = []
+        for q in self.q:
+            with bracket(up=False) as record, self._arithmetic():
+                evaluation = Evaluation(self, q)
+                evaluation.run(graph, inputs, one_sample=batch > 1)
+                norm = evaluation.norm()
+            assumptions.extend(evaluation.algebra.caveats())
+            if record.needed:
+                with bracket(up=True), self._arithmetic():
+                    evaluation.run(graph, inputs, one_sample=batch > 1)
+                    upper = evaluation.norm()
+                if norm.zero and not upper.zero:
+                    assumptions.append(f"q = {q:g}: cancellation may have left nothing; the norm is an upper bound")
+                norm = upper if norm.zero else dataclasses.replace(norm, upper_log10=upper.upper_log10)
+            norms.append(norm)
+        layers, weights = self._attribution(graph, inputs, one_sample=batch > 1)
+        return PathNormResult(tuple(norms), layers, tuple(dict.fromkeys(a for a in assumptions if a)), weights)
+
+    def _attribution(
+        self, graph: Graph, inputs: Mapping[str, Extents], *, one_sample: bool
+    ) -> tuple[tuple[LayerNorm, ...], Mapping[str, torch.Tensor]]:
+        """Shares for the first q, always in float64: a backward pass has no bounds that keep it within range."""
+        if not self.per_layer and not self.per_weight:
+            return (), {}
+        wide = dataclasses.replace(self, dtype="float64")
+        with bracket(up=False), wide._arithmetic(gradients=True):
+            leaves = self._leaves(graph) if self.per_weight else {}
+            evaluation = Evaluation(wide, self.q[0], attribute=self.per_layer, parameters=leaves)
+            evaluation.run(graph, inputs, one_sample=one_sample)
+            return evaluation.layers(), evaluation.weights()
+
+    def _arithmetic(self, *, gradients: bool = False) -> AbstractContextManager[None]:
+        return exact_arithmetic(torch.device(self.device), DTYPES[self.dtype], gradients=gradients)
+
+    def check(self) -> None:
+        """Check the options.
+
+        Raises
+        ------
+        UsageError
+            If one is out of range, or the device cannot be used.
+        """
+        if not self.q or not all(q in (0, inf) or 1e-6 <= q <= 1e6 for q in self.q):
+            given = ", ".join(map(str, self.q)) or "nothing"
+            raise UsageError("0420", f"q must be 0, inf, or between 1e-6 and 1e6, got {given}")
+        if self.pooling not in ("sum", "max") or self.dtype not in DTYPES:
+            raise UsageError("0421", f"no pooling {self.pooling!r} or dtype {self.dtype!r}")
+        if self.mixed is not None and not (self.mixed == inf or 1e-6 <= self.mixed <= 1e6):
+            raise UsageError("0425", f"the outer exponent must be inf, or between 1e-6 and 1e6, got {self.mixed}")
+        if self.per_weight and self.q[0] == 0:
+            raise UsageError("0426", "the number of paths has no derivative by a weight", hint="a first q above 0")
+        if self.device != "cpu":
+            _check_device(self.device)
+
+    def _leaves(self, graph: Graph) -> dict[str, torch.Tensor]:
+        """A tensor to differentiate by, for every parameter of floats."""
+        leaves = {}
+        for key in graph.params:
+            node = graph[key]
+            if node.value is not None and is_float(node.value.dtype):
+                values = as_tensor(node.value.numpy(), torch.float64, torch.device(self.device))
+                leaves[node.names[0]] = values.clone().requires_grad_()
+        return leaves
+
+
+def _check_device(device: str) -> None:
+    """Check that tensors can live on a device.
+
+    Raises
+    ------
+    UsageError
+        If they cannot.
+    """
+    try:
+        torch.zeros(1, dtype=torch.float64, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        reason = str(error).split(". ")[0].splitlines()[0][:120] if str(error) else type(error).__name__
+        raise UsageError("0427", f"device {device!r} cannot be used: {reason}", hint="cpu, or cuda") from None

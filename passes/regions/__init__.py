@@ -1,0 +1,1 @@
+"""Regions: the parts of a network that path-norms cover."""

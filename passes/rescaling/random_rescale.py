@@ -1,0 +1,51 @@
+"""Random rescaling: another set of weights for the same function, for tests and demonstrations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from pathlift.ir.errors import UsageError
+from pathlift.ir.graph import Graph
+from pathlift.passes.base import Effect, Rewritten, Transform
+from pathlift.passes.channels.symmetry import symmetry
+from pathlift.passes.rescaling.factors import Factors
+from pathlift.passes.rescaling.rescaled import rescaled
+
+
+@dataclass(frozen=True)
+class RandomRescale(Transform):
+    """Multiply neurons by random factors and divide what reads them by the same: other weights, same function."""
+
+    name: ClassVar[str] = "random-rescale"
+    effect: ClassVar[Effect] = Effect.KEEPS
+
+    octaves: float = 3.0
+    seed: int = 0
+    exact: bool = False
+
+    def run(self, graph: Graph) -> Rewritten:
+        """Rescale every free class of neurons by a factor that is log-uniform in 2^±octaves.
+
+        Parameters
+        ----------
+        graph
+            Any graph.
+
+        Raises
+        ------
+        UsageError
+            If an option is out of range.
+        UnsupportedError
+            When a weight is read that its format cannot hold.
+        """
+        if not 0 <= self.octaves <= 500 or self.seed < 0:
+            raise UsageError("0451", f"octaves must be within 0 to 500 and the seed not negative, got {self}")
+        found = symmetry(graph)
+        rng = np.random.default_rng(self.seed)
+        logs = rng.uniform(-self.octaves, self.octaves, found.count + 1)
+        whole = np.rint(logs) if self.exact else np.floor(logs)
+        factors = Factors.of(np.exp2(logs - whole) if not self.exact else np.ones_like(logs), whole.astype(np.int64))
+        return rescaled(graph, found, factors)

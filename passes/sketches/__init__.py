@@ -1,0 +1,1 @@
+"""Sketches of data: second moments of what layers read."""

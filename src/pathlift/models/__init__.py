@@ -1,0 +1,1 @@
+"""Models as verbs take them: opened, fed, executed, verified."""

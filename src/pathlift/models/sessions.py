@@ -1,0 +1,70 @@
+"""Models in ONNX Runtime, run as they are written: no graph optimizations, one thread."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pathlift.ir.errors import UsageError
+from pathlift.ir.graph import Graph
+from pathlift.ir.types import Array
+
+if TYPE_CHECKING:
+    from pathlift.models.source import Model
+
+Outputs = Mapping[str, Array]
+"""By name; ONNX Runtime may also return what is no array."""
+
+_NOISE = re.compile(r"\[ONNXRuntimeError\] : \d+ : |Load model from \S+ failed:")
+
+
+def check_onnxruntime() -> None:
+    """Check that ONNX Runtime is installed.
+
+    Raises
+    ------
+    UsageError
+        If it is not.
+    """
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise UsageError("0434", "verifying needs ONNX Runtime", hint="pip install 'pathlift[cpu]'")
+
+
+def open_session(model: Model) -> Any:
+    """Open a model; a graph is saved for the purpose, since above 2 GB there is no way but a file.
+
+    Raises
+    ------
+    Exception
+        Whatever ONNX Runtime raises.
+    """
+    from pathlift.runtime.session import onnxruntime_session
+
+    if isinstance(model, bytes):
+        return onnxruntime_session(model)
+    if isinstance(model, str | os.PathLike):
+        return onnxruntime_session(os.fspath(model))
+    if isinstance(model, Graph):
+        from pathlift.frontend.save import save
+
+        with tempfile.TemporaryDirectory(prefix="pathlift-", ignore_cleanup_errors=True) as folder:
+            save(model, path := Path(folder) / "model.onnx")
+            return onnxruntime_session(str(path))
+    proto: Any = model
+    return onnxruntime_session(proto.SerializeToString())
+
+
+def run_session(session: Any, feeds: Mapping[str, Array]) -> Outputs:
+    """Run a model; returns the outputs by name."""
+    return dict(zip([o.name for o in session.get_outputs()], session.run(None, dict(feeds)), strict=True))
+
+
+def reason_of(error: Exception) -> str:
+    """Return the first line of what ONNX Runtime says, without its codes and paths."""
+    lines = _NOISE.sub("", str(error)).strip().splitlines()
+    return lines[0][:300] if lines else type(error).__name__

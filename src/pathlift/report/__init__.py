@@ -1,0 +1,1 @@
+"""Reports: figures drawn for people."""
