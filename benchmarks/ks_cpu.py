@@ -26,10 +26,11 @@ from pathlift.ir.cost import DEVICES
 from pathlift.ir.graph import Graph
 from pathlift.ir.kronecker import Pattern, product
 from pathlift.ir.types import Array
-from pathlift.passes.kronecker.dense_layers import dense_layers, replaced
+from pathlift.passes.kronecker.chains import replaced
 from pathlift.passes.kronecker.epilogue import FuseEpilogue
 from pathlift.passes.kronecker.ks_fit import FASTER
 from pathlift.passes.kronecker.layout import AssignLayout
+from pathlift.passes.layers.dense import dense_layers
 
 RESULTS = Path(__file__).parent / "results" / "ks_cpu"
 TOLERANCE = 1e-3

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from pathlift.cli.frame import run
-from pathlift.verbs.result import Result
+from pathlift.report.result import Result
 
 # The same examples in every run of the same code: a red test is a reproducible one. A busy machine is no defect.
 settings.register_profile(

@@ -14,10 +14,11 @@ from pathlift.ir.graph import Graph
 from pathlift.ir.kronecker import Pattern, oriented, parse_patterns, product
 from pathlift.ir.types import Array, float_limits
 from pathlift.passes.base import Effect, Rewritten, Transform, Witness
-from pathlift.passes.kronecker.dense_layers import DenseLayer, dense_layers, replaced
+from pathlift.passes.kronecker.chains import replaced
 from pathlift.passes.kronecker.fitting.errors import relative_errors
 from pathlift.passes.kronecker.fitting.fit import Solver, fit
 from pathlift.passes.kronecker.fitting.patterns import candidates
+from pathlift.passes.layers.dense import DenseLayer, dense_layers
 
 Progress = Callable[[str, int, int], object]
 """Told the layer, its number, and how many there are."""

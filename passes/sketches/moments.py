@@ -9,7 +9,7 @@ import numpy as np
 from pathlift.ir.errors import InvalidModelError
 from pathlift.ir.graph import Graph, Node
 from pathlift.ir.types import Array
-from pathlift.passes.kronecker.dense_layers import DenseLayer
+from pathlift.passes.layers.dense import DenseLayer
 
 
 def second_moments(

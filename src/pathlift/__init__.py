@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from pathlift.ir.errors import PathliftError
     from pathlift.ir.graph import Graph
     from pathlift.loss import PathNormLoss, path_norm_loss
-    from pathlift.session import Session
+    from pathlift.models.session import Session
+    from pathlift.report.result import Result
     from pathlift.verbs.bench import bench
     from pathlift.verbs.canonicalize import canonicalize
     from pathlift.verbs.compare import compare
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pathlift.verbs.norm import norm
     from pathlift.verbs.opt import opt
     from pathlift.verbs.passes import list_passes
-    from pathlift.verbs.result import Result
     from pathlift.verbs.run import run
 
     __version__: str
@@ -34,8 +34,8 @@ _HOMES = {
     "Graph": "pathlift.ir.graph",
     "PathNormLoss": "pathlift.loss",
     "PathliftError": "pathlift.ir.errors",
-    "Result": "pathlift.verbs.result",
-    "Session": "pathlift.session",
+    "Result": "pathlift.report.result",
+    "Session": "pathlift.models.session",
     "bench": "pathlift.verbs.bench",
     "canonicalize": "pathlift.verbs.canonicalize",
     "compare": "pathlift.verbs.compare",

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pathlift.ir import errors
-from pathlift.verbs.result import Source
+from pathlift.report.result import Source
 
 Cli = Callable[..., Any]
 Fake = Callable[..., Any]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pathlift.cli import render
-from pathlift.verbs.result import Result
+from pathlift.report.result import Result
 
 NORM: dict[str, Any] = {
     "norms": [

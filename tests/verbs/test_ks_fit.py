@@ -16,8 +16,8 @@ from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.kronecker import Pattern, product
 from pathlift.ir.types import Array, Param
-from pathlift.passes.kronecker.dense_layers import dense_layers
 from pathlift.passes.kronecker.ks_fit import ApproximateLayers
+from pathlift.passes.layers.dense import dense_layers
 from pathlift.passes.sketches.moments import second_moments
 
 PAIR = [Pattern(1, 32, 8, 8), Pattern(4, 16, 64, 1)]  # 256×256

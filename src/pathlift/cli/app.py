@@ -11,7 +11,7 @@ from pathlift.cli import ks, parse, render, render_rescaling, runtime
 from pathlift.cli.frame import verb
 from pathlift.cli.options import AssumeEval, Force, MemoryLimit, Model, Output
 from pathlift.cli.terminal import note, write
-from pathlift.verbs.result import Result
+from pathlift.report.result import Result
 
 app = typer.Typer(
     add_completion=False,

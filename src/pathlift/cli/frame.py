@@ -16,7 +16,7 @@ import typer
 from pathlift.cli.render import Renderer, to_text
 from pathlift.cli.terminal import configure_logging, note, write
 from pathlift.ir.errors import PathliftError, UsageError
-from pathlift.verbs.result import Result
+from pathlift.report.result import Result
 
 SCHEMA_VERSION = 1
 INTERRUPTED = 130

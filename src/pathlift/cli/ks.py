@@ -10,7 +10,7 @@ import typer
 from pathlift.cli import parse, render_ks
 from pathlift.cli.frame import verb
 from pathlift.cli.options import AssumeEval, Force, MemoryLimit, Model, Output
-from pathlift.verbs.result import Result
+from pathlift.report.result import Result
 
 app = typer.Typer()
 

@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pathlift.cli.terminal import clean
-from pathlift.verbs.result import Result
+from pathlift.report.result import Result
 
 Payload = dict[str, Any]
 Renderer = Callable[[Payload], Iterator[RenderableType]]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import MEMORY_LIMIT
-from pathlift.verbs.result import Source
+from pathlift.report.result import Source
 
 if TYPE_CHECKING:
     import onnx

@@ -19,7 +19,7 @@ from pathlift.ir.errors import PathliftError, RuntimeFailureError, UnsupportedEr
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import DTYPE_NAMES, Array, TensorType, is_float
 from pathlift.models.probes import Feeds, Probes, signature
-from pathlift.models.sessions import Outputs, open_session, reason_of, run_session
+from pathlift.models.reference import Outputs, open_session, reason_of, run_session
 
 if TYPE_CHECKING:
     from pathlift.models.source import Model

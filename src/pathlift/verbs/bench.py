@@ -13,9 +13,9 @@ import numpy as np
 from pathlift.ir.errors import UsageError
 from pathlift.ir.types import MEMORY_LIMIT, Array
 from pathlift.models.probes import Probes, signature
+from pathlift.models.session import Session
 from pathlift.models.source import Model, extents, open_model
-from pathlift.session import Session
-from pathlift.verbs.result import Result
+from pathlift.report.result import Result
 
 _WARM_UP = 2
 _RESAMPLED = 1000

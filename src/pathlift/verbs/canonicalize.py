@@ -10,7 +10,7 @@ from typing import Any
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import MEMORY_LIMIT
 from pathlift.models.source import Model, extents, open_model
-from pathlift.verbs.result import Result
+from pathlift.report.result import Result
 
 
 @dataclass(frozen=True, kw_only=True)

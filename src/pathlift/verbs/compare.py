@@ -10,7 +10,7 @@ from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import MEMORY_LIMIT, is_float
 from pathlift.models.source import Model, open_model
-from pathlift.verbs.result import Result, Source
+from pathlift.report.result import Result, Source
 
 if TYPE_CHECKING:
     from pathlift.passes.equivalence.factors import Rescaling

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pathlift.ir.errors import UsageError
 from pathlift.ir.types import DTYPE_NAMES
 from pathlift.models.source import shapes_of
-from pathlift.verbs.result import Result
+from pathlift.report.result import Result
 
 if TYPE_CHECKING:
     import torch

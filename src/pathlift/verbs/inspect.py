@@ -13,8 +13,8 @@ from pathlift.models.source import Model, open_model
 from pathlift.passes.channels.symmetry import Symmetry, symmetry
 from pathlift.passes.path_norm.support import support
 from pathlift.passes.rewrites.strip_head import StripHead
+from pathlift.report.result import Result
 from pathlift.verbs.rescaling import rescaling_json
-from pathlift.verbs.result import Result
 
 
 @dataclass(frozen=True, kw_only=True)

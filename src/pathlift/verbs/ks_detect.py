@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pathlift.ir.kronecker import Pattern
 from pathlift.ir.types import MEMORY_LIMIT
 from pathlift.models.source import Model, open_model
-from pathlift.verbs.result import Result
+from pathlift.report.result import Result
 
 if TYPE_CHECKING:
     from pathlift.passes.kronecker.detect import Detection, Found

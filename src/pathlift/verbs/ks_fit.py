@@ -14,7 +14,7 @@ from pathlift.ir.graph import Graph
 from pathlift.ir.types import MEMORY_LIMIT, Array
 from pathlift.models.data import batches, read_calibration
 from pathlift.models.source import Model, open_model
-from pathlift.verbs.result import Result
+from pathlift.report.result import Result
 
 if TYPE_CHECKING:
     from pathlift.passes.kronecker.ks_fit import Approximation, LayerFit, Progress
@@ -133,10 +133,10 @@ def ks_fit(
     PathliftError
         If the model or the data cannot be read, an option is wrong, or patterns fit none of the layers.
     """
-    from pathlift.passes.kronecker.dense_layers import dense_layers
     from pathlift.passes.kronecker.epilogue import FuseEpilogue
     from pathlift.passes.kronecker.ks_fit import ApproximateLayers, Approximation
     from pathlift.passes.kronecker.layout import AssignLayout
+    from pathlift.passes.layers.dense import dense_layers
     from pathlift.passes.pipeline import run_pipeline
     from pathlift.passes.sketches.moments import second_moments
 

@@ -17,10 +17,10 @@ from pathlift.models.source import Model, extents, open_model
 from pathlift.passes.heaviest_path.heaviest_path import HeaviestPath, HeaviestPathResult
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.path_norm.result import PathNormResult
+from pathlift.report.arrays import check_weights, save_weights
 from pathlift.report.charts import check_chart, draw_chart
 from pathlift.verbs.norm_regions import norm_of_regions
 from pathlift.verbs.norm_result import NormResult
-from pathlift.verbs.weights_file import check_weights, save_weights
 
 if TYPE_CHECKING:
     import torch

@@ -11,7 +11,7 @@ from pathlift.ir.errors import UsageError
 from pathlift.passes.heaviest_path.result import HeaviestPathResult
 from pathlift.passes.path_norm.result import LayerNorm, Norm, PathNormResult
 from pathlift.passes.regions.supported import Region, Skipped
-from pathlift.verbs.result import Result
+from pathlift.report.result import Result
 
 if TYPE_CHECKING:
     from torch import Tensor

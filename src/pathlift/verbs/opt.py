@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import MEMORY_LIMIT
-from pathlift.models.sessions import check_onnxruntime
+from pathlift.models.reference import check_onnxruntime
 from pathlift.models.source import Model, open_model
 from pathlift.models.verify import Verification, open_original, verify_outputs
 from pathlift.passes.pipeline import Step, parse_pipeline, run_pipeline
 from pathlift.passes.registry import shadowed
-from pathlift.verbs.result import Result
+from pathlift.report.result import Result
 
 if TYPE_CHECKING:
     from pathlift.verbs.opt_norms import NormLog, Norms

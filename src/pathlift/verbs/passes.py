@@ -10,7 +10,7 @@ from typing import Any
 from pathlift.passes.base import Pass, Transform
 from pathlift.passes.pipeline_text import type_name
 from pathlift.passes.registry import UnavailablePassError, find_pass, pass_names, shadowed
-from pathlift.verbs.result import Result
+from pathlift.report.result import Result
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,11 @@ from pathlift.ir.errors import OutputError, UsageError
 from pathlift.ir.types import DTYPE_NAMES, MEMORY_LIMIT, Array, is_float
 from pathlift.models.data import read_arrays
 from pathlift.models.probes import Probes, signature
+from pathlift.models.session import start
 from pathlift.models.source import Model, extents, open_model
+from pathlift.report.result import Result
 from pathlift.runtime.ports import as_numpy
 from pathlift.runtime.session import CheckedSession
-from pathlift.session import start
-from pathlift.verbs.result import Result
 
 
 @dataclass(frozen=True, kw_only=True)
