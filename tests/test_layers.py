@@ -1,11 +1,17 @@
-"""The layering of the folders, read off their imports: frontend, passes, codegen -> ir; runtime -> ir, codegen."""
+"""The order of the folders, read off their imports; ``python tests/test_layers.py`` prints the arrows between them.
+
+A room is a folder, with the files that lie loose in it. Imports inside functions and for type checking count like any.
+"""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import functools
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -16,6 +22,28 @@ ALLOWED = {
     "codegen": {"codegen", "ir"},
     "runtime": {"runtime", "ir", "codegen"},
 }
+FOLDERS = {f"pathlift.{folder}": ROOT / folder for folder in ALLOWED} | {"pathlift": ROOT / "src/pathlift"}
+
+ROOMS = [
+    "ir", "frontend", "codegen", "runtime",
+    "passes", "passes.fields", "passes.witness", "passes.layers", "passes.channels", "passes.sketches",
+    "passes.rewrites", "passes.path_norm", "passes.heaviest_path", "passes.regions", "passes.rescaling",
+    "passes.equivalence", "passes.kronecker.fitting", "passes.kronecker",
+    "report", "models", "verbs", "cli", "", "testing",
+]  # fmt: skip
+"""The rooms, each of which imports only from those before it; "" is what lies loose in src/pathlift.
+
+A folder without an entry belongs to the room around it, whose files are in order among themselves (`BACK`). Only in
+`passes` does every folder need an entry.
+"""
+
+BACK = {
+    ("ir.graph", "ir.builder"): "`graph.edit()`: an edit starts from the graph that it changes",
+    ("ir.graph", "ir.text"): "`str(graph)` is the text form",
+    ("frontend.lower.registry", "frontend.lower.node"): "the type of a lowering names the node that it is handed",
+    ("frontend.lower.node", "frontend.lower.model"): "a node asks the model's lowering, which makes it, for operands",
+}
+"""Imports that close a circle, all of them within functions or for type checking, and why they stay."""
 
 
 def sources(folder: Path) -> Iterator[Path]:
@@ -34,6 +62,60 @@ def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+@functools.cache
+def modules() -> Mapping[str, Path]:
+    """All modules of the package, by dotted name."""
+    found = {}
+    for package, folder in FOLDERS.items():
+        for path in sources(folder):
+            parts = path.relative_to(folder).with_suffix("").parts
+            found[".".join([package, *parts]).removesuffix(".__init__")] = path
+    return found
+
+
+@functools.cache
+def imports() -> nx.DiGraph:
+    """Which module imports which; an edge's ``deferred`` says whether it never does while it is loaded."""
+    graph = nx.DiGraph()
+    graph.add_nodes_from(modules())
+    for module, path in modules().items():
+        tree = ast.parse(path.read_text())
+        at_once = {name for _, name in imported(ast.Module(list(_loaded(tree)), []))}
+        for _, name in imported(tree):
+            target = name if name in graph else name.rpartition(".")[0]
+            if target in graph and target != module:
+                known = graph.get_edge_data(module, target, {"deferred": True})
+                graph.add_edge(module, target, deferred=known["deferred"] and name not in at_once)
+    return graph
+
+
+def _loaded(tree: ast.Module) -> Iterator[ast.stmt]:
+    """The imports that run when a module is loaded."""
+    for node in tree.body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node
+
+
+def folder_of(module: str) -> str:
+    """The folder of a module, as a dotted name without ``pathlift``."""
+    package = module if modules()[module].name == "__init__.py" else module.rpartition(".")[0]
+    return package.removeprefix("pathlift").removeprefix(".")
+
+
+def room(module: str) -> str:
+    """The room of a module: its folder, or the nearest around it that is one."""
+    name = folder_of(module)
+    while name not in ROOMS:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def arrows() -> Counter[tuple[str, str]]:
+    """How many imports lead from one room to another."""
+    pairs = ((room(a), room(b)) for a, b in imports().edges)
+    return Counter((a, b) for a, b in pairs if a != b)
 
 
 def layer_violations(code: str, folder: str) -> list[str]:
@@ -69,6 +151,33 @@ def test_imports_are_absolute_and_through_the_package(folder: str) -> None:
     assert {path: lines for path, lines in found.items() if lines} == {}
 
 
+def running_back() -> list[tuple[str, str]]:
+    return [(a, b) for a, b in arrows() if ROOMS.index(a) < ROOMS.index(b)]
+
+
+def test_no_arrow_between_rooms_runs_back() -> None:
+    assert running_back() == []
+
+
+def test_every_folder_of_passes_has_its_place() -> None:
+    folders = {folder_of(module) for module in modules() if module.startswith("pathlift.passes")}
+    assert folders == {name for name in ROOMS if name.startswith("passes")}
+    assert {room(module) for module in modules()} == set(ROOMS)
+
+
+def test_circles_of_imports() -> None:
+    graph = imports().copy()
+    for (a, b), _ in BACK.items():
+        edge = (f"pathlift.{a}", f"pathlift.{b}")
+        assert graph.edges[edge]["deferred"], f"{a} needs {b} before it is loaded"
+        graph.remove_edge(*edge)
+    assert [c for c in nx.strongly_connected_components(graph) if len(c) > 1] == []
+    for a, b in BACK:
+        graph.add_edge(f"pathlift.{a}", f"pathlift.{b}")
+        assert not nx.is_directed_acyclic_graph(graph), f"{a} → {b} closes no circle"
+        graph.remove_edge(f"pathlift.{a}", f"pathlift.{b}")
+
+
 @pytest.mark.parametrize(
     "code",
     [
@@ -89,3 +198,9 @@ def test_violations_are_found(code: str) -> None:
 )
 def test_style_violations_are_found(code: str) -> None:
     assert style_violations(code)
+
+
+if __name__ == "__main__":
+    for name in ROOMS:
+        print(f"{name or 'pathlift'} → {', '.join(sorted(b or 'pathlift' for a, b in arrows() if a == name)) or '-'}")
+    print(f"{len(ROOMS)} rooms, {len(arrows())} arrows, {len(running_back())} of them back")
