@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved timing, peak memory, fresh processes, facts about the machine, tables."""
+"""Shared parts of the benchmarks: interleaved timing, peak memory, fresh processes, facts about the machine, tables."""
 
 from __future__ import annotations
 

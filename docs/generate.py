@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import typer.main
+from errors import errors_page, row
 from typer.core import TyperGroup
 
 from pathlift.cli.app import app
@@ -38,11 +39,6 @@ def ops_page() -> str:
         inputs = ", ".join(op.inputs) + ("…" if op.variadic else "")
         rows.append(row(f"`{name}`", inputs, op.doc, "; ".join(verdicts)))
     return OPS_HEADER + "\n".join(rows) + "\n"
-
-
-def row(*cells: str) -> str:
-    """One row of a Markdown table."""
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
 
 
 def verdict(graph: Graph) -> str:
@@ -83,7 +79,7 @@ def verbs(group: TyperGroup, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{name}", command
 
 
-PAGES = {"ops.md": ops_page, "cli.md": cli_page}
+PAGES = {"ops.md": ops_page, "cli.md": cli_page, "errors.md": errors_page}
 
 if __name__ == "__main__":
     for page, write in PAGES.items():

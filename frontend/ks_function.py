@@ -1,4 +1,4 @@
-"""What a Kronecker-sparse linear map is to any ONNX runtime: a call of a model-local function.
+"""The model-local function that a Kronecker-sparse linear map is in an ONNX file, for any runtime.
 
 One generic body serves every pattern. It runs as one batched matrix product, with the transpositions that were found
 fastest in ONNX Runtime on one and on several threads, which also settles the `If` when it loads the model: interleaved

@@ -1,4 +1,4 @@
-"""What a torch module computes from its own tensors alone, cut off from what it makes of its inputs.
+"""The two parts of a torch module: what it computes from its own tensors alone, and what it makes of its inputs.
 
 Weight norms, masks, low-rank factors and casts are computations on weights. In a graph of the whole module their
 results are constants. Cut off, they can be repeated whenever the weights change, and differentiated.

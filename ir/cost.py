@@ -1,4 +1,4 @@
-"""What linear layers cost: operations, traffic, and predicted time on a device.
+"""Costs of linear layers: operations, traffic, and predicted time on a device.
 
 A graphics card is a roofline: a kernel takes as long as its arithmetic or its traffic, whichever is longer, and a fused
 kernel moves each operand once. On a CPU thread, ONNX Runtime computes a Kronecker-sparse layer as one batched product

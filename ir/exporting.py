@@ -1,4 +1,4 @@
-"""Whether pathlift itself is exporting a module: it knows what nodes of its own domain mean, other exporters do not."""
+"""A flag that pathlift itself is exporting a module: it knows what nodes of its own domain mean, others do not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pass is: a frozen dataclass whose fields are its options.
+"""Base classes of passes: frozen dataclasses whose fields are their options.
 
 The command line, the pipeline string and Python read the same fields. An `Analysis` returns a result; a `Transform`
 returns the new graph and the witness, the evidence that the pipeline checks. Passes of other packages come through

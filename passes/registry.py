@@ -1,4 +1,4 @@
-"""Which passes there are: the built-in ones, and those that installed packages declare as entry points.
+"""The registry of passes: the built-in ones, and those that installed packages declare as entry points.
 
 A built-in pass cannot be replaced by another of its name. What is wrong with another package is told only to those who
 name its pass.

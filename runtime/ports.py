@@ -1,4 +1,4 @@
-"""What a session reads and returns, and the check of what it is given."""
+"""Ports of a session: what it reads and returns, and the check of what it is given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is installed is what is in the tree: the package list, the type marker, the public names, the entry point."""
+"""The installed package is what is in the tree: package list, type marker, public names, entry point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of an ONNX node under a newer version of the default opset."""
+"""Opset upgrades: what becomes of an ONNX node under a newer version of the default opset."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where with a constant condition: the sum of what it keeps of one side and of the other."""
+"""ONNX's Where with a constant condition: the sum of what it keeps of one side and of the other."""
 
 from __future__ import annotations
 

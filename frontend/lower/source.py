@@ -1,4 +1,4 @@
-"""What the file says about the model, its values and its nodes, kept for the way back out."""
+"""Provenance: what the file says about the model, its values and its nodes, kept for the way back out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each position of an output reads along one axis of its input: windows, interpolations, whole axes.
+"""Taps: what each position of an output reads along one axis of its input: windows, interpolations, whole axes.
 
 A convolution, a pool and a resize are separable in this respect: which inputs meet in an output is decided axis by
 axis. `Taps` is that decision, for one axis of known extent.

@@ -1,4 +1,4 @@
-"""What uses demand of parameters: by which ratio of factors each must be multiplied."""
+"""Demands of uses on parameters: by which ratio of factors each must be multiplied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an analysis may want to know of sizes while ties are found: every step that changes them, in order."""
+"""Magnitudes, told while ties are found: every step of the network that changes sizes, in order."""
 
 from __future__ import annotations
 

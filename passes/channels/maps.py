@@ -50,7 +50,7 @@ class CellMap:
             n = self.dims[axis]
             if shape[axis] == 1 and n != 1:
                 if not isinstance(n, int) or n == 0:
-                    raise UnsupportedError("0330", f"the extent of axis {axis} is {n}", hint="--shape fills it in")
+                    raise UnsupportedError("0330", f"the extent of axis {axis} is {n}", hint="fix it in the file")
                 shape[axis] = n
         return np.broadcast_to(self.cells, shape)
 

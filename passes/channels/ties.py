@@ -1,4 +1,4 @@
-"""Which factors a neuron-wise rescaling may choose freely, derived from the graph.
+"""Ties between factors: which ones a neuron-wise rescaling may choose freely, derived from the graph.
 
 Every value of the network is multiplied by a factor per channel. A linear map lets its outputs have factors of their
 own, since its weights make up for them. Everything else that is positively homogeneous passes factors on, and ties

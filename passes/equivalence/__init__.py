@@ -1,1 +1,1 @@
-"""Whether two graphs are the same function up to a rescaling of their neurons, a permutation of them, or both."""
+"""Equivalence of two graphs up to a rescaling of their neurons, a permutation of them, or both."""

@@ -1,4 +1,4 @@
-"""Whether two networks on the same graph have the same weights, element by element, signs included."""
+"""Agreement of the weights of two networks on the same graph: element by element, signs included."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether two graphs are the same function up to a group of symmetries.
+"""Equivalence of two graphs up to a group of symmetries.
 
 Both are brought to one form and matched node by node. Then an element of the group is sought that turns the weights of
 one graph into those of the other: a permutation by comparing canonical forms, a rescaling by comparing weights. How it

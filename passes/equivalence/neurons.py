@@ -1,4 +1,4 @@
-"""Which neurons an op introduces, and what they are computed from."""
+"""Neurons of an op: which ones it introduces, and what they are computed from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is found out about two graphs."""
+"""Outcomes of a comparison: what is found out about two graphs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which neurons a graph has, derived from its ops."""
+"""Neurons of a graph, derived from its ops."""
 
 from __future__ import annotations
 

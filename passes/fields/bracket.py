@@ -1,4 +1,4 @@
-"""What becomes of values that cancellation has left uncertain: taken as they are, or rounded up, as the caller asks."""
+"""Values that cancellation has left uncertain: taken as they are, or rounded up, as the caller asks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done with the paths that meet: their q-th powers are added up, or the largest is kept.
+"""Semirings of path products: where paths meet, their q-th powers are added up, or the largest is kept.
 
 The sum over paths of |product of weights|^q is one evaluation of the graph in the semiring (+, ×), with every weight
 replaced by |w|^q; the largest path product is one in (max, ×), with |w|. Weights and biases are all that differs

@@ -67,7 +67,7 @@ class Weight:
         if self.integer:
             raise UnsupportedError("0310", f"arithmetic with tensor {self.integer!r}, which is not of floats")
         if not self._all_finite:
-            raise UnsupportedError("0312", "a parameter that this node computes from its weights is not finite")
+            raise UnsupportedError("0321", "a parameter that this node computes from its weights is not finite")
         return self.values
 
     @functools.cached_property

@@ -1,4 +1,4 @@
-"""What a heaviest path comes as."""
+"""Results of the heaviest path: its start, its steps, and their factors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which terms an element of a tensor over paths combines, and which of them is the largest.
+"""Terms that an element of a tensor over paths combines, and which of them is the largest.
 
 Terms lie in a box: an index is one integer or array per axis of the tensor that is read, as numpy broadcasts them.
 """

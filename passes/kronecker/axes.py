@@ -1,4 +1,4 @@
-"""What the axes of a tensor are made of, followed through views and contractions.
+"""Axes of tensors as sequences of factors, followed through views and contractions.
 
 An axis is a sequence of factors in row-major order. A reshape that groups them otherwise splits factors where it must;
 since a factor is split in place, every tensor seen before is described by the finer ones, too.

@@ -175,7 +175,9 @@ class ApproximateLayers(Transform):
         options = self._options()
         found, skipped = dense_layers(graph, self.layers.replace(";", ","))
         if not found and not skipped:
-            raise UsageError("0464", f"no layer is called {self.layers!r}", hint="`pathlift inspect` lists nodes")
+            raise UsageError(
+                "0464", f"no layer is called {self.layers!r}", hint="`pathlift norm --per-layer` lists layers"
+            )
         fits: dict[str, LayerFit] = {}
         for i, layer in enumerate(found):
             if progress is not None:
@@ -192,7 +194,7 @@ class ApproximateLayers(Transform):
         if self.device not in DEVICES:
             raise UsageError("0467", f"there is no device {self.device!r}", hint=", ".join(DEVICES))
         if self.samples < 1 or self.steps < 0:
-            raise UsageError("0467", f"{self.samples} samples and {self.steps} steps: they must be positive")
+            raise UsageError("0439", f"{self.samples} samples and {self.steps} steps: they must be positive")
         given = None if self.patterns == "auto" else parse_patterns(self.patterns)
         flops, error = _budget(self.budget, automatic=given is None)
         solver: Solver = self.solver  # type: ignore[assignment]

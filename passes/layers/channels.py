@@ -1,4 +1,4 @@
-"""Where the channels of a value are once views have moved them: their numbers are sent through the views."""
+"""Channels of a value once views have moved them: their numbers are sent through the views."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where one layer alone reads what another one computes, channel by channel and positively homogeneous."""
+"""Handovers: one layer alone reads what another one computes, channel by channel and positively homogeneous."""
 
 from __future__ import annotations
 

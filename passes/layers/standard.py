@@ -126,7 +126,7 @@ def _write_as_scale_and_shift(builder: Builder, graph: Graph, key: str) -> None:
 
     if (var.numpy() + epsilon <= 0).any():
         label = graph[key].label
-        raise InvalidModelError("0180", f"node {label!r} (BatchNormalization): a variance plus epsilon is not positive")
+        raise InvalidModelError("0183", f"node {label!r} (BatchNormalization): a variance plus epsilon is not positive")
 
     def scale() -> Array:
         s: Array = gamma.numpy() / np.sqrt(var.numpy() + epsilon)

@@ -1,4 +1,4 @@
-"""Whether axis 0 of a graph with fixed extents is a batch: samples that have nothing to do with each other."""
+"""Batches of graphs with fixed extents: whether the samples along axis 0 have nothing to do with each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What path-norms come as."""
+"""Results of path-norms: norms, their bounds, and the layers' shares."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which activations and paddings a path-norm can be read through, decided without running anything (nor torch)."""
+"""Rules for activations and paddings that a path-norm can be read through, without running anything (nor torch)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a path-norm makes of each node, decided from the graph alone (without torch): refused, with weights, neither."""
+"""Support of path-norms, node by node, from the graph alone (without torch): refused, with weights, neither."""
 
 from __future__ import annotations
 

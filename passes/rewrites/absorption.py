@@ -1,4 +1,4 @@
-"""What a linear op can take in: scalings and shifts of its channels, right behind it or right before it."""
+"""Absorption into a linear op: scalings and shifts of its channels, right behind it or right before it."""
 
 from __future__ import annotations
 

@@ -40,13 +40,13 @@ def square_root(covariance: Array, size: int, *, name: str) -> Array:
     c = np.asarray(covariance).astype(np.float64)
     about = f"the second moment of the inputs of {name!r}"
     if c.shape != (size, size):
-        raise UsageError("0467", f"{about} is {'×'.join(map(str, c.shape))}, and must be {size}×{size}")
+        raise UsageError("0458", f"{about} is {'×'.join(map(str, c.shape))}, and must be {size}×{size}")
     bad = int(c.size - np.isfinite(c).sum())
     if bad:
         raise InvalidModelError("0182", f"{about}: {bad} of {c.size} values are NaN or infinite")
     c = c / (np.abs(c).max(initial=0.0) or 1.0)
     if np.abs(c - c.T).max(initial=0.0) > _TOLERANCE:
-        raise UsageError("0468", f"{about} is not symmetric", hint="give E[x·xᵀ] over samples x")
+        raise UsageError("0459", f"{about} is not symmetric", hint="give E[x·xᵀ] over samples x")
     values, vectors = np.linalg.eigh((c + c.T) / 2)
     top = max(float(values[-1]), 0.0)
     if values[0] < -_TOLERANCE * max(top, 1.0):

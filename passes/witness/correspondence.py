@@ -1,4 +1,4 @@
-"""Whether two graphs compute the same outputs: node by node, but for the places that a rewrite names."""
+"""Correspondence of two graphs, node by node but for the places that a rewrite names: the outputs are the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is invalid or unsafe is refused: with its own code, naming the culprit, in bounded time and memory."""
+"""Invalid and unsafe files are refused: with their own code, naming the culprit, in bounded time and memory."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What is valid is read, completely: opsets, orders, functions, sparse and external tensors, shapes."""
+"""Valid files are read, completely: opsets, orders, functions, sparse and external tensors, shapes."""
 
 import gc
 import hashlib

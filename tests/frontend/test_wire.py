@@ -1,4 +1,4 @@
-"""What is written by hand is what protobuf itself writes."""
+"""The wire format written by hand is what protobuf itself writes."""
 
 from __future__ import annotations
 

@@ -1,3 +1,5 @@
+"""Arithmetic on dimensions that are known, symbolic or unknown: nothing false is claimed."""
+
 from __future__ import annotations
 
 import numpy as np

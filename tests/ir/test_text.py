@@ -1,3 +1,5 @@
+"""The text form: every graph survives it, and every complaint says where and what."""
+
 from __future__ import annotations
 
 import time

@@ -1,3 +1,5 @@
+"""The invariants of graphs: every violation has its code, and builders keep them."""
+
 from __future__ import annotations
 
 import re

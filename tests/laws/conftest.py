@@ -1,4 +1,4 @@
-"""How laws are checked: a quick run by default, and a thorough one under the mark ``slow``."""
+"""Two ways to check a law: a quick run by default, and a thorough one under the mark ``slow``."""
 
 from __future__ import annotations
 

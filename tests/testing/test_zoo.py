@@ -9,6 +9,7 @@ import pytest
 import torch
 from onnx import numpy_helper
 
+from pathlift.ir.errors import UsageError
 from pathlift.testing import zoo
 
 SMALL = {  # image side and width: every architecture in little
@@ -100,7 +101,7 @@ def test_exports_are_cached() -> None:
 
 
 def test_only_images_have_a_side() -> None:
-    with pytest.raises(ValueError, match="does not take an image"):
+    with pytest.raises(UsageError, match=r"PL0411 .* does not take an image"):
         zoo.build("mlp", image=8)
 
 

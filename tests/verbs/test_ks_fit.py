@@ -182,6 +182,7 @@ REFUSED = [
     (["--layers", "nope"], "PL0464"),
     (["--patterns", TEXT, "--solver", "x"], "PL0465"),
     (["--device", "abacus"], "PL0467"),
+    (["--samples", "0"], "PL0439"),
     (["--budget", "flops=2"], "PL0468"),
     (["--budget", "speed=2"], "PL0468"),
     (["--calib", "none.npz"], "PL0470"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 from pathlib import Path
@@ -39,6 +40,18 @@ def test_run_on_a_file(image: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert cli(["run", DIGITS, "--input", f"image={image}", "-o", str(tmp_path / "y.npz")]) == 2
     assert cli(["run", DIGITS, "--input", f"image={image}", "-o", str(tmp_path / "y.npy"), "--executor", "torch"]) == 0
     np.testing.assert_allclose(np.load(tmp_path / "y.npy"), expected, atol=1e-4)
+
+
+def test_a_full_disk_ends_run_as_it_ends_every_verb(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    assert cli(["run", DIGITS, "--input", f"image={image}", "-o", str(tmp_path / "y.npz")]) == 70
+    assert "PL0706 could not write" in capsys.readouterr().err
+    assert not (tmp_path / "y.npz").exists()
 
 
 def test_run_on_an_archive_and_on_random_inputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,7 +119,7 @@ def test_what_bench_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     for arguments, code in (
         ([str(tmp_path / "other.onnx")], "PL0499"),
         (["--threads", "0"], "PL0406"),
-        (["--runs", "0"], "PL0499"),
+        (["--runs", "0"], "PL0408"),
         ([str(tmp_path / "none.onnx")], "PL0470"),
     ):
         assert cli(["bench", DIGITS, *arguments]) == 2

@@ -1,4 +1,4 @@
-"""By how much a product of factors differs from the matrix it stands for."""
+"""Errors of fits: by how much a product of factors differs from the matrix it stands for."""
 
 from __future__ import annotations
 

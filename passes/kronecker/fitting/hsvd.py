@@ -36,7 +36,7 @@ def check_chainable(patterns: Sequence[Pattern]) -> None:
     for p, q in itertools.pairwise(patterns):
         if rank_between(p, q) is None:
             raise UsageError(
-                "0464",
+                "0457",
                 f"patterns {p} and {q} are not chainable: {_violated(p, q)}",
                 hint="choose other patterns, or a solver that takes any: als, adam or muon",
             )

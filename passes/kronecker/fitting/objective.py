@@ -1,4 +1,4 @@
-"""What the solvers minimize: ‖Y − K₁⋯K_L·X‖_F, over the non-zeros of Kronecker-sparse factors.
+"""The objective of all solvers: ‖Y − K₁⋯K_L·X‖_F, over the non-zeros of Kronecker-sparse factors.
 
 The distance of W to a product, weighted by the second moment C = F·Fᵀ of the inputs, is this with X = F and Y = W·F:
 ‖(W − K₁⋯K_L)·C^½‖_F. Square roots instead of C keep its condition number, and a singular C is one with fewer columns.

@@ -1,4 +1,4 @@
-"""What all verbs share: the options, the envelope, and the one place where a failure becomes a line and a code."""
+"""The frame of all verbs: the options, the envelope, and the one place where a failure becomes a line and a code."""
 
 from __future__ import annotations
 

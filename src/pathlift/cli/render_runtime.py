@@ -1,4 +1,4 @@
-"""What models returned, and how long they took, as text."""
+"""Outputs of models, and how long they took, as text."""
 
 from __future__ import annotations
 

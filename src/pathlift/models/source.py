@@ -1,4 +1,4 @@
-"""What a verb may be given: a file, its bytes, a graph, or a torch module with an example input."""
+"""Sources of a verb: a file, its bytes, a graph, or a torch module with an example input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a rewritten model still computes what the original does: both are run in ONNX Runtime, as they are written.
+"""Verification of rewritten models: the original and the new one are run in ONNX Runtime, as they are written.
 
 Relative difference of an output tensor: max|a − b| / max|a|, where a is the original's. Near a tie of two classes, or
 where an output cancels or saturates, rounding alone makes it large. An input whose difference is above the tolerance is

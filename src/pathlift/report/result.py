@@ -1,4 +1,4 @@
-"""What every verb returns, and what the command line wraps into its JSON envelope."""
+"""The base of every verb's result, which the command line wraps into its JSON envelope."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of passes are made of: a sample graph per op, random graphs, a brute-force oracle, and assertions.
+"""Tools for tests of passes: a sample graph per op, random graphs, a brute-force oracle, and assertions.
 
 >>> from pathlift.testing import assert_equivalent, random_rescale, sample
 >>> import numpy as np

@@ -14,6 +14,7 @@ from typing import Literal
 
 import numpy as np
 
+from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array, TensorType, is_float
 from pathlift.runtime.session import onnxruntime_session
@@ -22,12 +23,19 @@ Feeds = Mapping[str, Array]
 
 
 def random_feeds(graph: Graph, rng: np.random.Generator, *, extent: int = 2) -> dict[str, Array]:
-    """Return random inputs: normal, or small counting numbers; symbolic and unknown axes get `extent`."""
+    """Return random inputs: normal, or small counting numbers; symbolic and unknown axes get `extent`.
+
+    Raises
+    ------
+    UnsupportedError
+        If the type of an input is not known.
+    """
     feeds: dict[str, Array] = {}
     for name in graph.inputs:
         type_ = graph[name].types[0]
         if not isinstance(type_, TensorType) or type_.shape is None or type_.dtype is None:
-            raise TypeError(f"input {name!r} is {type_}: pass feeds of your own")
+            message = f"input {name!r} is {type_}, and no values for it can be made with NumPy"
+            raise UnsupportedError("0395", message, hint="pass feeds of your own")
         shape = [d if isinstance(d, int) else extent for d in type_.shape]
         values = rng.standard_normal(shape) if is_float(type_.dtype) else rng.integers(0, 2, shape)
         feeds[name] = np.asarray(values).astype(type_.dtype)

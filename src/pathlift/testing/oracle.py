@@ -199,7 +199,7 @@ def path_norm(
         return {name: y.astype(np.float64) ** (1 / q if 0 < q < inf else 1.0) for name, y in sums.items()}
     count = path_count(neurons)
     if count > limit:
-        raise UsageError("0491", f"{count} paths are more than {limit}", hint="use a smaller network")
+        raise UsageError("0419", f"{count} paths are more than {limit}", hint="use a smaller network")
 
     def norm(output: int) -> float:
         return vector_norm([abs(w) for w in path_weights(neurons, output, inputs_only=inputs_only)], q)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array, Param
 from pathlift.passes.channels.symmetry import symmetry
@@ -19,6 +20,11 @@ def random_permutation(graph: Graph, rng: np.random.Generator) -> Graph:
         no grouped convolutions other than depthwise ones.
     rng
         What the order is drawn from.
+
+    Raises
+    ------
+    UnsupportedError
+        If channels lie along two axes of a parameter.
     """
     found = symmetry(graph)
     axes = [
@@ -51,7 +57,7 @@ def _axes(classes: Array, rank: int) -> list[tuple[int, Array]]:
     """The axis along which classes vary, and the classes along it."""
     wide = [axis for axis, n in enumerate(classes.shape) if n > 1]
     if len(wide) > 1:
-        raise ValueError("channels along two axes")
+        raise UnsupportedError("0333", "channels lie along two axes of a parameter")
     return [(axis + rank - classes.ndim, classes.reshape(-1)) for axis in wide]
 
 

@@ -83,7 +83,7 @@ def bench(
         If a model cannot be read or run, models differ in their inputs or outputs, or an option is out of range.
     """
     if runs < 1 or not budget > 0 or not threads:
-        raise UsageError("0499", f"{runs} runs in {budget:g} seconds: both must be positive")
+        raise UsageError("0408", f"{runs} runs in {budget:g} seconds: both must be positive")
     opened = [open_model(m, memory_limit=memory_limit) for m in (model, *others)]
     names = [o.source.path or f"model {i}" for i, o in enumerate(opened)]
     feeds = dict(Probes(signature(opened[0].graph, dict(extents(shape)), memory_limit), seed))["normal"]

@@ -1,4 +1,4 @@
-"""Whether two models are the same function up to symmetries of their weights."""
+"""The verb `compare`: whether two models are the same function up to symmetries of their weights."""
 
 from __future__ import annotations
 

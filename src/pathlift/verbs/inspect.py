@@ -1,4 +1,4 @@
-"""What a model is made of, and which analyses apply to it."""
+"""The verb `inspect`: what a model is made of, and which analyses apply to it."""
 
 from __future__ import annotations
 

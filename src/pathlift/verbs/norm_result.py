@@ -1,4 +1,4 @@
-"""What `pathlift.norm` returns, and its JSON."""
+"""The result of `pathlift.norm`, and its JSON."""
 
 from __future__ import annotations
 

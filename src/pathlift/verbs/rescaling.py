@@ -1,4 +1,4 @@
-"""How the rescaling symmetries of a model are reported: what is free, and what is fixed by what."""
+"""The JSON of a model's rescaling symmetries: what is free, and what is fixed by what."""
 
 from __future__ import annotations
 

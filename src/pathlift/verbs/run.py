@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pathlift.frontend.files import replacing
-from pathlift.ir.errors import OutputError, UsageError
+from pathlift.ir.errors import UsageError
 from pathlift.ir.types import DTYPE_NAMES, MEMORY_LIMIT, Array, is_float
 from pathlift.models.data import read_arrays
 from pathlift.models.probes import Probes, signature
@@ -149,12 +149,8 @@ def _save(outputs: Mapping[str, Array], path: str | os.PathLike[str], *, force: 
     if suffix not in (".npy", ".npz") or (suffix == ".npy" and len(outputs) != 1):
         names = ", ".join(outputs)
         raise UsageError("0498", f"{os.fspath(path)!r} cannot hold the outputs {names}", hint="name an .npz file")
-    with replacing(path, force=force) as staged:
-        try:
-            with open(staged, "xb") as file:
-                if suffix == ".npy":
-                    np.save(file, next(iter(outputs.values())), allow_pickle=False)
-                else:
-                    np.savez(file, allow_pickle=False, **outputs)
-        except OSError as error:
-            raise OutputError("0706", f"cannot write {os.fspath(path)!r}: {error.strerror}") from error
+    with replacing(path, force=force) as staged, open(staged, "xb") as file:
+        if suffix == ".npy":
+            np.save(file, next(iter(outputs.values())), allow_pickle=False)
+        else:
+            np.savez(file, allow_pickle=False, **outputs)

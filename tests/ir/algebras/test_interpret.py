@@ -1,3 +1,5 @@
+"""The evaluator: what is run and observed, and what it says where it cannot go on."""
+
 from __future__ import annotations
 
 import subprocess

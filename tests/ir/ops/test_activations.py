@@ -1,3 +1,5 @@
+"""The constants of activations, against samples of their functions."""
+
 from __future__ import annotations
 
 import pytest

@@ -13,8 +13,9 @@ import torch
 from mpmath import mp, mpf, workprec
 
 from pathlift.ir.builder import Builder
-from pathlift.ir.errors import UnsupportedError
+from pathlift.ir.errors import InvalidModelError, UnsupportedError
 from pathlift.ir.graph import Value
+from pathlift.passes.layers.standard import standard
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.path_norm.result import Norm
 
@@ -158,6 +159,16 @@ def test_a_batch_norm_whose_factor_underflows_is_refused() -> None:
         y = b.op("BatchNormalization", x, const(b, [gamma]), zero, zero, const(b, [var]), epsilon=0.0)
         with pytest.raises(UnsupportedError, match="PL0312"):
             PathNorm().run(b.finish(y))
+
+
+def test_a_batch_norm_of_a_negative_variance_is_refused() -> None:
+    b, x = start(1, 1, 2)
+    zero, one, var = const(b, [0.0]), const(b, [1.0]), const(b, [-2.0])
+    graph = b.finish(b.op("BatchNormalization", x, one, zero, zero, var))
+    with pytest.raises(UnsupportedError, match=r"PL0321 .* not finite"):
+        PathNorm().run(graph)
+    with pytest.raises(InvalidModelError, match=r"PL0183 .* variance plus epsilon"):
+        standard(graph, ())
 
 
 def test_a_slope_left_by_cancellation_is_bracketed() -> None:

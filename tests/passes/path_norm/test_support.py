@@ -1,4 +1,4 @@
-"""What path-norms refuse and what has weights, foreseen without computing a path-norm."""
+"""The support of path-norms: refusals and weights are foreseen without computing one."""
 
 import numpy as np
 import pytest

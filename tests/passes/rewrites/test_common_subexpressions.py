@@ -1,4 +1,4 @@
-"""What is computed twice is computed once."""
+"""Common subexpressions: computed twice before, computed once after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows from constants becomes a constant, and what does nothing goes."""
+"""Constant folding: what follows from constants becomes a constant, and what does nothing goes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is beyond piecewise linear."""
+"""Ops beyond piecewise linear."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How each op unrolls into scalar neurons: loops and numpy index arrays, for `pathlift.testing.oracle`."""
+"""Ops as scalar neurons: loops and numpy index arrays, for `pathlift.testing.oracle`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the windows of convolutions and poolings lie."""
+"""Windows of convolutions and poolings: where they lie."""
 
 from __future__ import annotations
 

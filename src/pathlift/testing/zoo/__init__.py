@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from pathlift.frontend.export import export as export_module
+from pathlift.ir.errors import UsageError
 from pathlift.testing.zoo import branched, convnets, mlps, transformers
 from pathlift.testing.zoo.light import HEAVY_LIGHT, LIGHT_NAMES, light
 from pathlift.testing.zoo.weights import calibrate, randomize
@@ -88,6 +89,11 @@ def build(
     -------
     tuple
         The module and the shape of an input with a batch of one; `example` makes such inputs.
+
+    Raises
+    ------
+    UsageError
+        If an image is given to a network that takes none.
     """
     architecture, shape = _ARCHITECTURES[name], _shape(name, image)
     with torch.device("meta"):  # skips torch's own initialization, which would be overwritten
@@ -119,5 +125,5 @@ def _shape(name: str, image: int | None) -> tuple[int, ...]:
     if image is None:
         return shape
     if len(shape) != 4:
-        raise ValueError(f"{name} does not take an image")
+        raise UsageError("0411", f"{name} does not take an image")
     return (*shape[:2], image, image)

@@ -160,6 +160,6 @@ def test_singular_values_are_shared() -> None:
 def test_refuses_what_is_not_chainable(patterns: list[Pattern], reason: str) -> None:
     with pytest.raises(UsageError, match=reason) as caught:
         hsvd(np.ones((patterns[0].rows, patterns[-1].cols)), patterns)
-    assert caught.value.code == "PL0464"
+    assert caught.value.code == "PL0457"
     assert str(patterns[0]) in caught.value.message
     assert str(patterns[1]) in caught.value.message
