@@ -9,7 +9,7 @@ from typing import Any
 import typer.main
 from typer.core import TyperGroup
 
-from pathlift.cli.app import app
+from pathlift.cli.frame import app
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.ops import OPS

@@ -75,7 +75,7 @@ def test_imports_are_absolute_and_through_the_package(folder: str) -> None:
         "from pathlift.passes.norm import PathNorm",
         "from pathlift import passes",
         "from pathlift import norm",
-        "import pathlift.cli.render",
+        "import pathlift.cli.text",
         "def f():\n    import pathlift.frontend",
         "if TYPE_CHECKING:\n    from pathlift.frontend import load",
     ],

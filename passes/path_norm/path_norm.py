@@ -19,7 +19,8 @@ import torch
 from pathlift.ir.algebras.numeric import as_tensor
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
-from pathlift.ir.types import MEMORY_LIMIT, is_float
+from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.ir.types import is_float
 from pathlift.passes.base import Analysis
 from pathlift.passes.fields.arithmetic import exact_arithmetic
 from pathlift.passes.fields.bracket import bracket
