@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlift.loss import path_norm_loss as path_norm_loss
     from pathlift.models.session import Session as Session
     from pathlift.report.result import Result as Result
+    from pathlift.verbs.analyze import analyze as analyze
     from pathlift.verbs.bench import bench as bench
     from pathlift.verbs.canonicalize import canonicalize as canonicalize
     from pathlift.verbs.compare import compare as compare

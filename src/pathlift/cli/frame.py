@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import json
 import sys
@@ -56,20 +55,29 @@ def as_coded(error: Exception, *, debug: bool = False) -> PathliftError:
     return PathliftError("0000", f"internal error: {reason}", hint="" if debug else "--debug shows the traceback")
 
 
+def _shared(
+    *,
+    output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print.")] = "text",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No warnings.")] = False,
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Say more; twice: most.")
+    ] = 0,
+    # For the help and the parser; `run` reads it.
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Declare the options that all verbs share."""
+
+
+_SHARED = tuple(inspect.signature(_shared, eval_str=True).parameters.values())
+
+
 def framed(verb: Callable[..., Result], module: ModuleType) -> Callable[..., None]:
     """Add to a verb the options that all verbs share, and emit what it returns as its module's `text` shows it."""
 
     def wrapper(
-        *,
-        output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print.")] = "text",
-        quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No warnings.")] = False,
-        verbose: Annotated[
-            int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Say more; twice: most.")
-        ] = 0,
-        # Declared here for the help and the parser; `run` reads it.
-        debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-        **arguments: Any,
+        *, output_format: Literal["text", "json"], quiet: bool, verbose: int, debug: bool, **arguments: Any
     ) -> None:
+        del debug
         configure_logging(quiet=quiet, verbose=verbose)
         # Whatever a library or a user's own module prints is not the result.
         with redirect_stdout(sys.stderr):
@@ -77,11 +85,9 @@ def framed(verb: Callable[..., Result], module: ModuleType) -> Callable[..., Non
         emit(result, output_format, module.text, quiet=quiet)
         raise typer.Exit(result.exit_code)
 
-    own = inspect.signature(wrapper, eval_str=True).parameters.values()
-    signature = inspect.signature(verb)
-    parameters = [*signature.parameters.values(), *(p for p in own if p.kind is not p.VAR_KEYWORD)]
-    functools.update_wrapper(wrapper, verb)
-    wrapper.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    parameters = [*inspect.signature(verb).parameters.values(), *_SHARED]
+    wrapper.__doc__ = verb.__doc__
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapper
 

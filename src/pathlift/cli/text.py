@@ -32,7 +32,7 @@ def to_text(render: Renderer, result: Result) -> str:
         highlight=False,
         emoji=False,
     )
-    for part in render(clean(result.to_json())):
+    for part in render(clean(result.for_text())):
         console.print(part, soft_wrap=isinstance(part, str))
     for assumption in clean(result.assumptions):
         console.print(f"assumes: {assumption}", soft_wrap=True)

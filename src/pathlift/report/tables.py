@@ -5,8 +5,9 @@ Rich is imported where something is drawn: what only declares how it is shown st
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ Renderer = Callable[[Payload], "Iterator[RenderableType]"]
 """Yields what to print of a result's JSON: plain strings (never read as markup), or Rich renderables."""
 
 BAR_WIDTH = 24
+CELL_WIDTH = 60
 
 
 class Bar:
@@ -109,3 +111,44 @@ def more(rest: int) -> Iterator[str]:
     """Say how many rows are left out, if any."""
     if rest > 0:
         yield f"  and {rest} more, which --format json lists"
+
+
+def json_tables(title: str, value: Any) -> Iterator[RenderableType]:
+    """Yield a JSON value of any form: a table of keys and values, then one for each list of objects.
+
+    Figures are not rounded: nothing here knows which of them are bounds.
+    """
+    values = value if isinstance(value, dict) else {"": value}
+    flat, lists = dict[str, str](), list[tuple[str, list[Payload]]]()
+    for key, item in _flattened(values):
+        if isinstance(item, list) and item and all(isinstance(x, dict) for x in item):
+            lists.append((key, item))
+        else:
+            flat[key] = _cell(item)
+    yield table([title, ""], list(flat.items())) if flat else title
+    for key, rows in lists:
+        columns = list(dict.fromkeys(key for row in rows for key, item in row.items() if item is not None))
+        figures = [c for c in columns if all(isinstance(row.get(c), int | float | None) for row in rows)]
+        yield ""
+        if key:
+            yield f"{key}:"
+        yield table(columns, [[_cell(row.get(c)) for c in columns] for row in rows], right=figures)
+
+
+def _flattened(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield an object's values, those of objects in it by a dotted name."""
+    for key, item in values.items():
+        if isinstance(item, dict) and item:
+            yield from _flattened(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+def _cell(value: Any) -> str:
+    """A value in one cell; what is long is cut."""
+    if value is None:
+        return "-"
+    if isinstance(value, str):
+        return value
+    written = json.dumps(value, ensure_ascii=False)
+    return written if len(written) <= CELL_WIDTH else f"{written[: CELL_WIDTH - 1]}…"

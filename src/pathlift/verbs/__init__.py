@@ -9,6 +9,7 @@ from __future__ import annotations
 VERBS = {
     "inspect": "pathlift.verbs.inspect:inspect",
     "norm": "pathlift.verbs.norm:norm",
+    "analyze": "pathlift.verbs.analyze:analyze",
     "export": "pathlift.verbs.export:export",
     "canonicalize": "pathlift.verbs.canonicalize:canonicalize",
     "compare": "pathlift.verbs.compare:compare",
