@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+ROOMS = ("report", "models", "verbs", "cli")
+"""Of the package, each of which may import those before it."""
 ALLOWED = {
     "ir": {"ir"},
     "frontend": {"frontend", "ir"},
@@ -61,6 +63,22 @@ def style_violations(code: str) -> list[str]:
 def test_layers(folder: str) -> None:
     found = {str(path): layer_violations(path.read_text(), folder) for path in sources(ROOT / folder)}
     assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+def room_violations(code: str, room: str) -> list[str]:
+    later = ROOMS[ROOMS.index(room) + 1 :]
+    return [
+        f"line {line}: {room} imports {module}"
+        for line, module in imported(ast.parse(code))
+        if any(f"{module}.".startswith(f"pathlift.{name}.") for name in later)
+    ]
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_rooms(room: str) -> None:
+    found = {str(path): room_violations(path.read_text(), room) for path in sources(ROOT / "src/pathlift" / room)}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+    assert not ROOMS.index(room) or room_violations(f"import pathlift.{room}.x", ROOMS[0])
 
 
 @pytest.mark.parametrize("folder", [*ALLOWED, "src/pathlift"])

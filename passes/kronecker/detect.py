@@ -114,11 +114,11 @@ class KsDetect(Analysis[Detection]):
     Parameters
     ----------
     permutation
-        Also look for blocks that a permutation of inputs and of outputs brings onto the diagonal.
+        Also find blocks in another order of inputs and outputs.
     samples
-        Rows of the operand that costs are predicted for: batch times positions.
+        Rows, batch times positions, that times are predicted for.
     device
-        ``cpu``, ``h100`` or ``a100``.
+        What they are predicted for: cpu, h100 or a100.
     """
 
     name: ClassVar[str] = "ks-detect"

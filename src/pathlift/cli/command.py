@@ -137,5 +137,5 @@ def _parameter(parameter: inspect.Parameter, flag: Flag, help_: Mapping[str, str
         info = typer.Argument(**said | {"metavar": flag.metavar or name.upper(), "show_default": False})
     else:
         info = typer.Option(*flag.names or [f"--{name.replace('_', '-')}"], **said)
-    annotation: Any = Annotated[type_ | None if default is None else type_, info]  # type: ignore[valid-type]
+    annotation: Any = Annotated[type_ | None if default is None else type_, info]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
