@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlift.passes.path_norm.path_norm import PathNorm
     from pathlift.passes.path_norm.result import Norm, PathNormResult
     from pathlift.passes.regions.path_norms import RegionNorms, RegionsResult
+    from pathlift.passes.regions.supported import Skipped
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,11 @@ class NormResult(Result):
     def regions(self) -> tuple[RegionNorms, ...]:
         """The regions that have path-norms, if asked for."""
         return () if self.by_region is None else self.by_region.regions
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """The regions that have none."""
+        return () if self.by_region is None else self.by_region.skipped
 
     @property
     def value(self) -> float | None:
