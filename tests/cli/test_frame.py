@@ -231,6 +231,15 @@ def test_a_verb_that_tells_its_progress_is_given_a_bar(
     assert (calls[0][1]["progress"], calls[0][1]["threads"]) == ("bar of timing", (1, 2))
 
 
+def test_what_is_not_given_is_the_functions_default(pathlift: Cli, fake: Fake) -> None:
+    calls = fake(verb="bench.bench", payload={"models": [], "executor": "e", "device": "d"})
+    assert pathlift("bench", "a.onnx").code == 0
+    assert calls[0][0] == (Path("a.onnx"),)
+    calls = fake(verb="opt.opt", payload={"output": None, "ir": [], "passes": []})
+    assert pathlift("opt", "m.onnx").code == 0
+    assert (calls[0][0], calls[0][1]["norms"], calls[0][1]["shape"]) == ((Path("m.onnx"), ""), (), None)
+
+
 def test_export_passes_its_flags_on(pathlift: Cli, fake: Fake) -> None:
     payload = {"output": "x", "bytes": 1, "opset": 20, "inputs": [], "outputs": []}
     calls = fake(verb="export.export", payload=payload)

@@ -114,28 +114,29 @@ def _value(taken: Any, parameter: inspect.Parameter, flag: Flag) -> Any:
     return flag.read(taken) if flag.read is not None else taken
 
 
+def _default(parameter: inspect.Parameter, flag: Flag) -> Any:
+    """What Typer takes for what is not given, as text where the text is read; empty for what must be given."""
+    if parameter.kind is parameter.VAR_POSITIONAL:
+        return None
+    if flag.required or parameter.default is parameter.empty:
+        return parameter.empty
+    if isinstance(flag, Trace):
+        return False
+    if flag.read is None:
+        return parameter.default
+    return None if flag.write is None else flag.write(parameter.default)
+
+
 def _parameter(parameter: inspect.Parameter, flag: Flag, help_: Mapping[str, str]) -> inspect.Parameter:
     """Say to Typer how to parse a parameter."""
-    name, type_ = _name(parameter, flag), flag.type if flag.type is not None else get_args(parameter.annotation)[0]
-    default = parameter.default
-    if parameter.kind is parameter.VAR_POSITIONAL:
-        default = None
-    elif flag.required:
-        default = parameter.empty
-    elif isinstance(flag, Trace):
-        default = False
-    elif flag.write is not None and default is not parameter.empty:
-        default = flag.write(default)
-    elif flag.read is not None and default is not parameter.empty:
-        default = None
-    said: dict[str, Any] = {
-        "metavar": flag.metavar,
-        "help": flag.help or help_.get(parameter.name, ""),
-        "show_default": flag.default or default not in (None, ""),
-    }
+    name, default = _name(parameter, flag), _default(parameter, flag)
+    type_ = get_args(parameter.annotation)[0] if flag.type is None else flag.type
+    said = flag.help or help_.get(parameter.name, "")
     if flag.argument:
-        info = typer.Argument(**said | {"metavar": flag.metavar or name.upper(), "show_default": False})
+        info = typer.Argument(metavar=flag.metavar or name.upper(), show_default=False, help=said)
     else:
-        info = typer.Option(*flag.names or [f"--{name.replace('_', '-')}"], **said)
+        names = flag.names or [f"--{name.replace('_', '-')}"]
+        shown = flag.default or default not in (None, "")
+        info = typer.Option(*names, metavar=flag.metavar, show_default=shown, help=said)
     annotation: Any = Annotated[type_ | None if default is None else type_, info]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
