@@ -269,6 +269,6 @@ def row(*cells: str) -> str:
 
 
 def _section(error: type[PathliftError], rows: Sequence[str]) -> str:
-    title = f"\n## PL{error.family}: {error.__name__}, exit code {error.exit_code}\n"
+    title = f"\n## {error.__name__}: PL{error.family}, exit code {error.exit_code}\n"
     about = (error.__doc__ or "").splitlines()[0].partition(" (exit")[0].rstrip(".")
     return "\n".join([title, f"{about}.", "", "| code | what is wrong | what to do |", "|---|---|---|", *rows, ""])

@@ -10,7 +10,7 @@ import typer.main
 from errors import errors_page, row
 from typer.core import TyperGroup
 
-from pathlift.cli.app import app
+from pathlift.cli.frame import app
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.ops import OPS

@@ -11,7 +11,7 @@ from pathlift.frontend.lower import lower
 from pathlift.frontend.read import ReadModel, read_model
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
-from pathlift.ir.types import MEMORY_LIMIT
+from pathlift.ir.limits import MEMORY_LIMIT
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -16,7 +16,8 @@ class PathliftError(Exception):
     Parameters
     ----------
     code
-        Four digits, unique per cause, for example ``"0304"``. The first two are the family.
+        Four digits, unique per cause, for example ``"0304"``. The second one is the family; the first is 1 for what came
+        when the family's first hundred were taken.
     message
         One sentence; names the node or tensor it is about.
     hint
@@ -69,7 +70,7 @@ class UnsupportedError(PathliftError):
 
 
 class UsageError(PathliftError):
-    """The caller's arguments are wrong (exit 2): PL04xx."""
+    """The caller's arguments are wrong (exit 2): PL04xx, PL14xx."""
 
     family = "04"
     exit_code = 2

@@ -21,9 +21,6 @@ Dim = int | str | None
 Dims = tuple[Dim, ...]
 Array = NDArray[Any]
 
-MEMORY_LIMIT = 8 * 10**9
-"""Bytes that no tensor may take, unless the caller says otherwise."""
-
 _SHORT_NAMES: dict[str, Any] = {
     "f64": np.float64, "f32": np.float32, "f16": np.float16, "bf16": ml_dtypes.bfloat16,
     "f8e4m3fn": ml_dtypes.float8_e4m3fn, "f8e4m3fnuz": ml_dtypes.float8_e4m3fnuz,

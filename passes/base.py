@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, ClassVar, Generic, TypeVar
 
 from pathlift.ir.graph import Graph
+from pathlift.passes.docstring import parameter_help, summary
 
 Result = TypeVar("Result")
 
@@ -32,12 +33,18 @@ class Pass(ABC):
     @classmethod
     def summary(cls) -> str:
         """One line of help: the docstring's first."""
-        return (cls.__doc__ or "").strip().splitlines()[0]
+        return summary(cls.__doc__)
 
     @classmethod
     def options(cls) -> Mapping[str, dataclasses.Field[Any]]:
         """The pass's options: its dataclass fields, by kebab-case name."""
         return {f.name.replace("_", "-"): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+
+    @classmethod
+    def option_help(cls) -> Mapping[str, str]:
+        """A sentence about each option: its field's ``metadata["help"]``, or what the docstring says of it."""
+        told = parameter_help(cls.__doc__)
+        return {name: str(f.metadata.get("help", told.get(f.name, ""))) for name, f in cls.options().items()}
 
 
 class Analysis(Pass, Generic[Result]):

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 from pathlift.ir.errors import GraphError, PathliftError, UsageError, WitnessError
 from pathlift.ir.graph import Graph
 from pathlift.ir.verify import verify
-from pathlift.passes.base import Effect, Rewritten, Transform, Witness
+from pathlift.passes.base import Analysis, Effect, Rewritten, Transform, Witness
 from pathlift.passes.pipeline_text import parse_passes
 from pathlift.passes.registry import label
 
@@ -64,9 +65,45 @@ def parse_pipeline(text: str) -> tuple[Transform, ...]:
     transforms = []
     for p in parse_passes(text):
         if not isinstance(p, Transform):
-            raise UsageError("0430", f"{p.name!r} is an analysis, and a pipeline rewrites", hint="use its own verb")
+            hint = f"pathlift analyze -p {p.name} runs it"
+            raise UsageError("0430", f"{p.name!r} is an analysis, and a pipeline rewrites", hint=hint)
         transforms.append(p)
     return tuple(transforms)
+
+
+def parse_analyses(text: str) -> tuple[Analysis[Any], ...]:
+    """Parse a string of analyses, which is spelled like a pipeline.
+
+    Raises
+    ------
+    TextError
+        As for `parse_pipeline`.
+    UsageError
+        If a pass is a transform, or none is named.
+    """
+    analyses = []
+    for p in parse_passes(text):
+        if not isinstance(p, Analysis):
+            hint = f"pathlift opt -p {p.name} runs it"
+            raise UsageError("1400", f"{p.name!r} rewrites, and is no analysis", hint=hint)
+        analyses.append(p)
+    if not analyses:
+        raise UsageError("1401", "no analysis is named", hint="`pathlift passes` lists them")
+    return tuple(analyses)
+
+
+def run_analysis(analysis: Analysis[Any], graph: Graph) -> Any:
+    """Run an analysis, and return its result.
+
+    Raises
+    ------
+    PassFailedError
+        If it raised what is no error of pathlift's.
+    PathliftError
+        What it refuses.
+    """
+    with _blaming(label(type(analysis))):
+        return analysis.run(graph)
 
 
 def run_pipeline(

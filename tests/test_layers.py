@@ -184,7 +184,7 @@ def test_circles_of_imports() -> None:
         "from pathlift.passes.norm import PathNorm",
         "from pathlift import passes",
         "from pathlift import norm",
-        "import pathlift.cli.render",
+        "import pathlift.cli.text",
         "def f():\n    import pathlift.frontend",
         "if TYPE_CHECKING:\n    from pathlift.frontend import load",
     ],

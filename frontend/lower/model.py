@@ -22,7 +22,8 @@ from pathlift.frontend.types import agreement, value_type
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import GraphError, InvalidModelError, UnsupportedError
 from pathlift.ir.graph import Graph, Origin, Value
-from pathlift.ir.types import MEMORY_LIMIT, Param, TensorType, ValueType
+from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.ir.types import Param, TensorType, ValueType
 
 
 def lower(

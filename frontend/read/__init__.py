@@ -70,7 +70,7 @@ from pathlift.frontend.read.scopes import separate_scopes
 from pathlift.frontend.read.tensors import check_tensors, densify
 from pathlift.frontend.read.weights import cut, restore
 from pathlift.ir.errors import UnsafeModelError, UsageError
-from pathlift.ir.types import MEMORY_LIMIT
+from pathlift.ir.limits import MEMORY_LIMIT
 
 PROTOBUF_LIMIT = 2**31 - 1
 UNSORTED = "nodes were not in the order of their data: sorted"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -62,6 +63,15 @@ class Symmetry:
     def groups(self) -> list[tuple[tuple[str, ...], int]]:
         """Labels of the nodes that write into the same classes, and the number of these classes."""
         return list(Counter(self.writers().values()).items())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what is free, by the nodes that compute it, and what is fixed by what, in plain JSON types."""
+        return {
+            "free": self.count,
+            "classes": [{"nodes": list(nodes), "count": count} for nodes, count in self.groups()],
+            "pinned": [{"node": p.node, "op": p.op, "reason": p.reason, "count": p.count} for p in self.pins],
+            "tied": [{"parameter": name, "count": count} for name, count in self.tied.items()],
+        }
 
 
 def symmetry(graph: Graph, magnitudes: Magnitudes | None = None) -> Symmetry:

@@ -11,7 +11,7 @@ import numpy as np
 from pathlift.ir.algebras.interpret import run
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
-from pathlift.ir.types import MEMORY_LIMIT
+from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.passes.base import Analysis
 from pathlift.passes.fields.arithmetic import exact_arithmetic
 from pathlift.passes.fields.bracket import bracket
@@ -30,7 +30,17 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class HeaviestPath(Analysis[HeaviestPathResult]):
-    """The path with the largest |product of weights|: where it starts, which weights it passes, where it ends."""
+    """The path with the largest |product of weights|: where it starts, which weights it passes, where it ends.
+
+    Parameters
+    ----------
+    shape
+        Fill in symbolic dimensions. The batch needs none.
+    memory_limit
+        Refuse larger tensors and models. In bytes.
+    inputs_only
+        Leave out paths that start at a bias.
+    """
 
     name: ClassVar[str] = "heaviest-path"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 Position = tuple[int, ...]
 
@@ -75,3 +76,7 @@ class HeaviestPathResult:
     output: str
     position: Position
     assumptions: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the path in plain JSON types, without what it rests on."""
+        return {key: value for key, value in asdict(self).items() if key != "assumptions"}

@@ -117,22 +117,22 @@ class ApproximateLayers(Transform):
     Parameters
     ----------
     layers
-        Globs, separated by ``;`` or commas, of nodes or their weights.
+        Nodes, or their weights. Globs, separated by ``;`` or commas.
     patterns
-        ``auto``, or those of the factors: ``(a,b,c,d)(a,b,c,d)…`` as they multiply or as they are applied.
+        auto, or (a,b,c,d)(a,b,c,d)... of the factors. As they multiply, or as they are applied.
     budget
-        ``flops=R``: multiplications, over those of the dense layer. ``error=R``: relative error, of the outputs where
-        there is data, else of the weights in the Frobenius norm. Or both.
+        flops=R of the dense layer's operations, error=R of its outputs or weights, or both. The error is relative, of
+        the outputs where there is data, else of the weights in the Frobenius norm.
     solver
-        ``hsvd``, ``als``, ``adam``, ``muon`` or ``auto``.
+        hsvd, als, adam, muon, or auto. ``hsvd`` is a closed form, the others are iterative.
     steps
-        Of an iterative solver; its default if 0.
+        Of an iterative solver. Its default if 0.
     seed
-        Of random starts.
+        Of all that is random.
     samples
-        Rows that a layer is given at once, for the predicted speed.
+        Rows, batch times positions, that times are predicted for.
     device
-        That the speed is predicted for.
+        What they are predicted for: cpu, h100 or a100.
     """
 
     name: ClassVar[str] = "ks-fit"

@@ -27,8 +27,12 @@ class KsReplace(Transform):
         The least predicted speed-up; the default leaves room for errors of the prediction.
     always
         Replace slower ones, too.
-    permutation, samples, device
-        As in `KsDetect`.
+    permutation
+        Also find blocks in another order of inputs and outputs.
+    samples
+        Rows, batch times positions, that times are predicted for.
+    device
+        What they are predicted for: cpu, h100 or a100.
     """
 
     name: ClassVar[str] = "ks-replace"

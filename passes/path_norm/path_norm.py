@@ -19,7 +19,8 @@ import torch
 from pathlift.ir.algebras.numeric import as_tensor
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
-from pathlift.ir.types import MEMORY_LIMIT, is_float
+from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.ir.types import is_float
 from pathlift.passes.base import Analysis
 from pathlift.passes.fields.arithmetic import exact_arithmetic
 from pathlift.passes.fields.bracket import bracket
@@ -34,7 +35,35 @@ __all__ = ["LayerNorm", "Norm", "PathNorm", "PathNormResult"]
 
 @dataclass(frozen=True)
 class PathNorm(Analysis[PathNormResult]):
-    """Path-norms ‖Φ(θ)‖_q, exact through pools, GroupSort, skips, borders and frozen batch norms."""
+    """Path-norms ‖Φ(θ)‖_q, exact through pools, GroupSort, skips, borders and frozen batch norms.
+
+    Parameters
+    ----------
+    q
+        Exponents: 0, inf, or between 1e-6 and 1e6. One, or several; 0 is the number of non-zero paths, ∞ the largest
+        absolute product along a path.
+    pooling
+        How paths that meet in a pooling window combine. ``sum``: the path-norm. ``max``: pools as maxima, a smaller
+        bound for Lipschitz purposes that is no path-norm.
+    inputs_only
+        Leave out paths that start at a bias.
+    dtype
+        Compute in this precision. Exponents are tracked, so that neither overflows.
+    per_layer
+        Show each layer's gain and share. Of the first q.
+    shape
+        Fill in symbolic dimensions. The batch needs none.
+    memory_limit
+        Refuse larger tensors and models. In bytes.
+    mixed
+        Combine the q-norms of the outputs by an R-norm. It is ‖Φ‖_{q,R}; R is between 1e-6 and 1e6, or ∞.
+    per_weight
+        Compute each weight's share, for the first q.
+    borders
+        Compute one position per class of border situations. Otherwise every position; the norms are the same.
+    device
+        Compute on cpu, cuda, cuda:0, ...
+    """
 
     name: ClassVar[str] = "path-norm"
 

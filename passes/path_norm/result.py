@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from math import isinf
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+PER_OUTPUT_LIMIT = 10_000
+"""Elements beyond which an output's figures are not listed unless asked for."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,35 @@ class Norm:
         """Whether no path has a non-zero weight."""
         return self.log10 is None
 
+    def to_json(self, *, full: bool = False) -> dict[str, Any]:
+        """Return plain JSON types; infinite exponents are ``"inf"``, and logarithms of 0 are null.
+
+        Parameters
+        ----------
+        full
+            List per-output figures past 10,000 outputs too.
+        """
+        return {
+            "q": _exponent(self.q),
+            "mixed": None if self.mixed is None else _exponent(self.mixed),
+            "log10": self.log10,
+            "value": self.value,
+            "upper_log10": self.upper_log10,
+            "pooling": self.pooling,
+            "is_path_norm": self.is_path_norm,
+            "zero": self.zero,
+            "outputs": {
+                name: {"per_output_log10": [None if isinf(v) else v for v in logs.reshape(-1).tolist()]}
+                if full or logs.numel() <= PER_OUTPUT_LIMIT
+                else {}
+                for name, logs in self.outputs.items()
+            },
+        }
+
+
+def _exponent(q: float) -> float | str:
+    return "inf" if isinf(q) else q
+
 
 @dataclass(frozen=True)
 class LayerNorm:
@@ -73,6 +107,10 @@ class LayerNorm:
     log10_gain: float | None
     channels: Tensor | None = field(default=None, repr=False, compare=False)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        return {"node": self.node, "share": self.share, "log10_gain": self.log10_gain}
+
 
 @dataclass(frozen=True)
 class PathNormResult:
@@ -95,3 +133,8 @@ class PathNormResult:
     layers: tuple[LayerNorm, ...]
     assumptions: tuple[str, ...]
     weights: Mapping[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def to_json(self, *, full: bool = False) -> dict[str, Any]:
+        """Return the norms, and the layers if there are any, in plain JSON types; `full` is that of `Norm.to_json`."""
+        layers = {"layers": [layer.to_json() for layer in self.layers]} if self.layers else {}
+        return {"norms": [norm.to_json(full=full) for norm in self.norms], **layers}

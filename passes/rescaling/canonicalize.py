@@ -26,7 +26,17 @@ _SLACK = 1e-6
 
 @dataclass(frozen=True)
 class Canonicalize(Transform):
-    """Rescale neurons so that every rescaled copy of a network ends up with the same weights."""
+    """Rescale neurons so that every rescaled copy of a network ends up with the same weights.
+
+    Parameters
+    ----------
+    norm
+        l1, l2, lq:Q, balanced or path-conditioned. Q is between 0.001 and 1000.
+    exact
+        By powers of two: outputs stay the same to the last bit.
+    shape
+        Fill in symbolic dimensions, for path-conditioned. The batch needs none.
+    """
 
     name: ClassVar[str] = "canonicalize"
     effect: ClassVar[Effect] = Effect.KEEPS

@@ -17,7 +17,17 @@ from pathlift.passes.rescaling.rescaled import rescaled
 
 @dataclass(frozen=True)
 class RandomRescale(Transform):
-    """Multiply neurons by random factors and divide what reads them by the same: other weights, same function."""
+    """Multiply neurons by random factors and divide what reads them by the same: other weights, same function.
+
+    Parameters
+    ----------
+    octaves
+        Factors are log-uniform between 2^-octaves and 2^octaves.
+    seed
+        Of the factors.
+    exact
+        By powers of two: outputs stay the same to the last bit.
+    """
 
     name: ClassVar[str] = "random-rescale"
     effect: ClassVar[Effect] = Effect.KEEPS

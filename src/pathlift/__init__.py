@@ -7,25 +7,29 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pathlift.verbs import VERBS
+
 if TYPE_CHECKING:
-    from pathlift.frontend.load import load
-    from pathlift.frontend.save import save
-    from pathlift.ir.errors import PathliftError
-    from pathlift.ir.graph import Graph
-    from pathlift.loss import PathNormLoss, path_norm_loss
-    from pathlift.models.session import Session
-    from pathlift.report.result import Result
-    from pathlift.verbs.bench import bench
-    from pathlift.verbs.canonicalize import canonicalize
-    from pathlift.verbs.compare import compare
-    from pathlift.verbs.export import export
-    from pathlift.verbs.inspect import inspect
-    from pathlift.verbs.ks_detect import ks_detect
-    from pathlift.verbs.ks_fit import ks_fit
-    from pathlift.verbs.norm import norm
-    from pathlift.verbs.opt import opt
-    from pathlift.verbs.passes import list_passes
-    from pathlift.verbs.run import run
+    from pathlift.frontend.load import load as load
+    from pathlift.frontend.save import save as save
+    from pathlift.ir.errors import PathliftError as PathliftError
+    from pathlift.ir.graph import Graph as Graph
+    from pathlift.loss import PathNormLoss as PathNormLoss
+    from pathlift.loss import path_norm_loss as path_norm_loss
+    from pathlift.models.session import Session as Session
+    from pathlift.report.result import Result as Result
+    from pathlift.verbs.analyze import analyze as analyze
+    from pathlift.verbs.bench import bench as bench
+    from pathlift.verbs.canonicalize import canonicalize as canonicalize
+    from pathlift.verbs.compare import compare as compare
+    from pathlift.verbs.export import export as export
+    from pathlift.verbs.inspect import inspect as inspect
+    from pathlift.verbs.ks_detect import ks_detect as ks_detect
+    from pathlift.verbs.ks_fit import ks_fit as ks_fit
+    from pathlift.verbs.norm import norm as norm
+    from pathlift.verbs.opt import opt as opt
+    from pathlift.verbs.passes import list_passes as list_passes
+    from pathlift.verbs.run import run as run
 
     __version__: str
 
@@ -36,44 +40,13 @@ _HOMES = {
     "PathliftError": "pathlift.ir.errors",
     "Result": "pathlift.report.result",
     "Session": "pathlift.models.session",
-    "bench": "pathlift.verbs.bench",
-    "canonicalize": "pathlift.verbs.canonicalize",
-    "compare": "pathlift.verbs.compare",
-    "export": "pathlift.verbs.export",
-    "inspect": "pathlift.verbs.inspect",
-    "ks_detect": "pathlift.verbs.ks_detect",
-    "ks_fit": "pathlift.verbs.ks_fit",
-    "list_passes": "pathlift.verbs.passes",
     "load": "pathlift.frontend.load",
-    "norm": "pathlift.verbs.norm",
-    "opt": "pathlift.verbs.opt",
     "path_norm_loss": "pathlift.loss",
-    "run": "pathlift.verbs.run",
     "save": "pathlift.frontend.save",
+    **{name: module for module, _, name in (home.partition(":") for home in VERBS.values())},
 }
 
-__all__ = [
-    "Graph",
-    "PathNormLoss",
-    "PathliftError",
-    "Result",
-    "Session",
-    "__version__",
-    "bench",
-    "canonicalize",
-    "compare",
-    "export",
-    "inspect",
-    "ks_detect",
-    "ks_fit",
-    "list_passes",
-    "load",
-    "norm",
-    "opt",
-    "path_norm_loss",
-    "run",
-    "save",
-]
+__all__ = ["__version__", *_HOMES]
 
 
 def __getattr__(name: str) -> object:

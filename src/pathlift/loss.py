@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pathlift.frontend.bind import bind
 from pathlift.ir.errors import RuntimeFailureError, UsageError
-from pathlift.ir.types import MEMORY_LIMIT
+from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.passes.fields.arithmetic import exact_arithmetic
 from pathlift.passes.fields.bracket import bracket
 from pathlift.passes.fields.scaled import Scaled, log2_of

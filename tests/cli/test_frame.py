@@ -7,7 +7,8 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +165,9 @@ def test_interrupt(pathlift: Cli, fake: Fake) -> None:
         (("norm", "m.onnx", "--pooling", "mean"), "Invalid value for '--pooling'"),
         (("norm", "a.onnx", "b.onnx"), "unexpected extra argument"),
         (("export", "m:f", "-o", "x"), "Missing option '--shape'"),
+        (("compare", "a.onnx", "b.onnx"), "Missing option '--modulo'"),
+        (("compare", "a.onnx"), "Missing argument 'SECOND'"),
+        (("analyze", "m.onnx"), "Missing option '--pipeline'"),
         (("frob\x1b[31m",), "No such command"),
     ],
 )
@@ -211,6 +215,29 @@ def test_norm_defaults_are_the_functions(pathlift: Cli, fake: Fake) -> None:
     calls = fake(verb="norm.norm", payload={"norms": []})
     pathlift("norm", "m.onnx")
     assert calls[0][1] == defaults | {"q": (defaults["q"],)}
+
+
+def test_a_verb_that_tells_its_progress_is_given_a_bar(
+    pathlift: Cli, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @contextmanager
+    def bar(what: str) -> Iterator[str]:
+        yield f"bar of {what}"
+
+    monkeypatch.setattr("pathlift.cli.command.progress", bar)
+    calls = fake(verb="bench.bench", payload={"models": [], "executor": "e", "device": "d"})
+    assert pathlift("bench", "a.onnx", "b.onnx", "c.onnx", "--threads", "1,2").code == 0
+    assert calls[0][0] == (Path("a.onnx"), Path("b.onnx"), Path("c.onnx"))
+    assert (calls[0][1]["progress"], calls[0][1]["threads"]) == ("bar of timing", (1, 2))
+
+
+def test_what_is_not_given_is_the_functions_default(pathlift: Cli, fake: Fake) -> None:
+    calls = fake(verb="bench.bench", payload={"models": [], "executor": "e", "device": "d"})
+    assert pathlift("bench", "a.onnx").code == 0
+    assert calls[0][0] == (Path("a.onnx"),)
+    calls = fake(verb="opt.opt", payload={"output": None, "ir": [], "passes": []})
+    assert pathlift("opt", "m.onnx").code == 0
+    assert (calls[0][0], calls[0][1]["norms"], calls[0][1]["shape"]) == ((Path("m.onnx"), ""), (), None)
 
 
 def test_export_passes_its_flags_on(pathlift: Cli, fake: Fake) -> None:

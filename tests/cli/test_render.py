@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from pathlift.cli import render
+from pathlift.cli.text import to_text
 from pathlift.report.result import Result
+from pathlift.report.tables import Renderer, byte_size, fixed
+from pathlift.verbs import export, inspect, norm, opt, passes
 
 NORM: dict[str, Any] = {
     "norms": [
@@ -75,14 +77,14 @@ class Fixed(Result):
         return payload
 
 
-def lines(renderer: render.Renderer, payload: dict[str, Any], *assumptions: str) -> list[str]:
-    return render.to_text(renderer, Fixed(payload, assumptions)).splitlines()
+def lines(renderer: Renderer, payload: dict[str, Any], *assumptions: str) -> list[str]:
+    return to_text(renderer, Fixed(payload, assumptions)).splitlines()
 
 
 def test_norm() -> None:
     block = "█" if (sys.stdout.encoding or "").lower().startswith("utf") else "#"
     full, half = 24 * block, 12 * block
-    assert lines(render.norm, NORM, "eval mode") == [
+    assert lines(norm.text, NORM, "eval mode") == [
         "  q       log10          value        at most",
         "  1   30.798157       6.28e+30   10^30.798158  sum pooling",
         "inf  400.250000  10^400.250000  10^400.250000  max pooling, not a path-norm",
@@ -99,11 +101,11 @@ def test_norm() -> None:
 def test_norm_without_layers() -> None:
     payload = copy.deepcopy(NORM)
     del payload["layers"]
-    assert len(lines(render.norm, payload)) == 4
+    assert len(lines(norm.text, payload)) == 4
 
 
 def test_inspect() -> None:
-    assert lines(render.inspect, INSPECT) == [
+    assert lines(inspect.text, INSPECT) == [
         "model",
         "parameters  12,345 (49.4 kB)",
         "opset       20",
@@ -137,7 +139,7 @@ def test_inspect() -> None:
 
 
 def test_passes() -> None:
-    assert lines(render.passes, PASSES) == [
+    assert lines(passes.text, PASSES) == [
         "pass          kind       path-norm",
         "canonicalize  transform             Rescale.",
         "  norm=l1     str                   Which norm.",
@@ -145,19 +147,19 @@ def test_passes() -> None:
 
 
 def test_export() -> None:
-    assert lines(render.export, EXPORT)[0] == "wrote m[1].onnx (1.23 MB, opset 20)"
+    assert lines(export.text, EXPORT)[0] == "wrote m[1].onnx (1.23 MB, opset 20)"
 
 
 def test_opt_with_output() -> None:
-    assert lines(render.opt, OPT) == ["pass", "fold-batchnorm  changed", "wrote o.onnx"]
+    assert lines(opt.text, OPT) == ["pass", "fold-batchnorm  changed", "wrote o.onnx"]
 
 
 def test_no_color(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert "\x1b" in lines(render.norm, NORM)[0]
+    assert "\x1b" in lines(norm.text, NORM)[0]
     monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b" not in "".join(lines(render.norm, NORM))
+    assert "\x1b" not in "".join(lines(norm.text, NORM))
 
 
 @pytest.mark.parametrize("columns", ["1", "20", "64", "80"])
@@ -167,7 +169,7 @@ def test_figures_are_whole_on_narrow_terminals(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     payload = copy.deepcopy(NORM)
     payload["layers"][0]["node"] = "block." * 20
-    text = lines(render.norm, payload)
+    text = lines(norm.text, payload)
     assert any(line.startswith("inf  400.250000  10^400.250000  10^400.250000") for line in text)
     assert any("2.500000  100.0 %" in line for line in text)
     assert not any(set(line.strip()) <= {"█", "#"} and line for line in text)  # a bar stays on its row
@@ -176,19 +178,19 @@ def test_figures_are_whole_on_narrow_terminals(monkeypatch: pytest.MonkeyPatch, 
 def test_long_names_are_never_cut() -> None:
     payload = copy.deepcopy(NORM)
     payload["layers"][0]["node"] = name = "block." * 100
-    assert any(name in line for line in lines(render.norm, payload))
+    assert any(name in line for line in lines(norm.text, payload))
 
 
 def test_long_ir_lines_are_never_wrapped() -> None:
     line = "%x = Conv(" + "1, " * 9000 + ")"
-    assert lines(render.opt, {"output": None, "ir": [line], "passes": []}) == [line]
+    assert lines(opt.text, {"output": None, "ir": [line], "passes": []}) == [line]
 
 
 @pytest.mark.parametrize(
     ("number", "rounded"), [(1.0000001, "1.000001"), (1.0, "1.000000"), (-1.0000001, "-1.000000"), (None, "-")]
 )
 def test_upper_bounds_round_up(number: float | None, rounded: str) -> None:
-    assert render.fixed(number, ROUND_CEILING) == rounded
+    assert fixed(number, ROUND_CEILING) == rounded
 
 
 @pytest.mark.parametrize(
@@ -196,4 +198,4 @@ def test_upper_bounds_round_up(number: float | None, rounded: str) -> None:
     [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (45_600_000, "45.6 MB"), (3_000_000_000_000, "3 TB")],
 )
 def test_byte_size(count: int, text: str) -> None:
-    assert render.byte_size(count) == text
+    assert byte_size(count) == text

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import json
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from types import ModuleType
 from typing import Annotated, Any, Literal
 
 import typer
 
-from pathlift.cli.render import Renderer, to_text
+from pathlift.cli.command import application
 from pathlift.cli.terminal import configure_logging, note, write
 from pathlift.ir.errors import PathliftError, UsageError
 from pathlift.report.result import Result
+from pathlift.report.tables import Renderer
 
 SCHEMA_VERSION = 1
 INTERRUPTED = 130
@@ -24,8 +25,6 @@ INTERRUPTED = 130
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line on `arguments` and return the exit code; no exception leaves this function."""
-    from pathlift.cli.app import app
-
     # Read off the arguments: a usage error has no parsed options yet.
     debug = "--debug" in arguments
     try:
@@ -56,41 +55,39 @@ def as_coded(error: Exception, *, debug: bool = False) -> PathliftError:
     return PathliftError("0000", f"internal error: {reason}", hint="" if debug else "--debug shows the traceback")
 
 
-def verb(render: Renderer) -> Callable[[Callable[..., Result]], Callable[..., None]]:
-    """Make a command out of a function that returns a result: adds the options all verbs share, and emits."""
-
-    def decorate(command: Callable[..., Result]) -> Callable[..., None]:
-        def wrapper(
-            *,
-            output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print.")] = "text",
-            quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No warnings.")] = False,
-            verbose: Annotated[
-                int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Say more; twice: most.")
-            ] = 0,
-            # Declared here for the help and the parser; `run` reads it.
-            debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-            **arguments: Any,
-        ) -> None:
-            configure_logging(quiet=quiet, verbose=verbose)
-            # Whatever a library or a user's own module prints is not the result.
-            with redirect_stdout(sys.stderr):
-                result = command(**arguments)
-            emit(result, output_format, render, quiet=quiet)
-            raise typer.Exit(result.exit_code)
-
-        return _with_signature(wrapper, command)
-
-    return decorate
+def _shared(
+    *,
+    output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print.")] = "text",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No warnings.")] = False,
+    verbose: Annotated[
+        int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Say more; twice: most.")
+    ] = 0,
+    # For the help and the parser; `run` reads it.
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Declare the options that all verbs share."""
 
 
-def _with_signature(wrapper: Callable[..., None], command: Callable[..., Result]) -> Callable[..., None]:
-    """Give `wrapper` the parameters of `command` followed by its own: what Typer reads the options from."""
-    own = inspect.signature(wrapper, eval_str=True).parameters.values()
-    signature = inspect.signature(command, eval_str=True)
-    parameters = [p for p in [*signature.parameters.values(), *own] if p.kind is not p.VAR_KEYWORD]
-    parameters = [p.replace(kind=p.KEYWORD_ONLY) for p in parameters]
-    functools.update_wrapper(wrapper, command)
-    wrapper.__signature__ = signature.replace(parameters=parameters, return_annotation=None)  # type: ignore[attr-defined]
+_SHARED = tuple(inspect.signature(_shared, eval_str=True).parameters.values())
+
+
+def framed(verb: Callable[..., Result], module: ModuleType) -> Callable[..., None]:
+    """Add to a verb the options that all verbs share, and emit what it returns as its module's `text` shows it."""
+
+    def wrapper(
+        *, output_format: Literal["text", "json"], quiet: bool, verbose: int, debug: bool, **arguments: Any
+    ) -> None:
+        del debug
+        configure_logging(quiet=quiet, verbose=verbose)
+        # Whatever a library or a user's own module prints is not the result.
+        with redirect_stdout(sys.stderr):
+            result = verb(**arguments)
+        emit(result, output_format, module.text, quiet=quiet)
+        raise typer.Exit(result.exit_code)
+
+    parameters = [*inspect.signature(verb).parameters.values(), *_SHARED]
+    wrapper.__doc__ = verb.__doc__
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapper
 
@@ -101,6 +98,8 @@ def emit(result: Result, output_format: Literal["text", "json"], render: Rendere
         # ASCII, and no NaN: whatever reads this need not know better than the standard. A NaN is a bug and says so.
         write(json.dumps(envelope(result), indent=2, allow_nan=False) + "\n")
     else:
+        from pathlift.cli.text import to_text
+
         write(to_text(render, result))
     if not quiet:
         for warning in result.warnings:
@@ -119,3 +118,6 @@ def envelope(result: Result) -> dict[str, Any]:
         "warnings": list(result.warnings),
         "result": result.to_json(),
     }
+
+
+app = application(framed)

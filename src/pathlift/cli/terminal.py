@@ -68,6 +68,12 @@ def note(line: str) -> None:
             print(sanitize(line), file=sys.stderr, flush=True)
 
 
+def note_under(name: str, text: str) -> None:
+    """Write a text to stderr, line by line, under what it comes after."""
+    for line in [f"# after {name}", *text.splitlines()]:
+        note(line)
+
+
 class _NoteHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         note(f"{record.levelname.lower()}: {record.getMessage()}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pathlift.ir.graph import Graph
-from pathlift.ir.types import MEMORY_LIMIT
+from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models.source import Model, Opened, open_model
 from pathlift.runtime.session import CheckedSession, Executor, ExecutorName, open_executor
 

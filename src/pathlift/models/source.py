@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
-from pathlift.ir.types import MEMORY_LIMIT
+from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.report.result import Source
 
 if TYPE_CHECKING:

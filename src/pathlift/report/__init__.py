@@ -1,1 +1,1 @@
-"""Reports: figures drawn for people."""
+"""Reports: results, and how people are shown them."""

@@ -38,3 +38,7 @@ class Result(ABC):
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Return the ``result`` object of the envelope: plain JSON types, no NaN, no infinity."""
+
+    def for_text(self) -> dict[str, Any]:
+        """Return what the verb's `text` shows: the JSON object, unless text says something in words of its own."""
+        return self.to_json()

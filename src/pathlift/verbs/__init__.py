@@ -1,1 +1,23 @@
-"""The verbs: one public function each, which the command line and the Python API share."""
+"""The verbs: one file each, which the command line and the Python API are read off.
+
+A verb's file holds its public function, the `Result` that it returns, and ``text``, which shows that result's JSON.
+Its line here makes it a command of ``pathlift`` and a name of the package; a word in front of it is its group.
+"""
+
+from __future__ import annotations
+
+VERBS = {
+    "inspect": "pathlift.verbs.inspect:inspect",
+    "norm": "pathlift.verbs.norm:norm",
+    "analyze": "pathlift.verbs.analyze:analyze",
+    "export": "pathlift.verbs.export:export",
+    "canonicalize": "pathlift.verbs.canonicalize:canonicalize",
+    "compare": "pathlift.verbs.compare:compare",
+    "opt": "pathlift.verbs.opt:opt",
+    "passes": "pathlift.verbs.passes:list_passes",
+    "run": "pathlift.verbs.run:run",
+    "bench": "pathlift.verbs.bench:bench",
+    "ks detect": "pathlift.verbs.ks_detect:ks_detect",
+    "ks fit": "pathlift.verbs.ks_fit:ks_fit",
+}
+GROUPS = {"ks": "Find Kronecker-sparse layers, and make them."}

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pathlift.ir.errors import UsageError
-from pathlift.ir.types import MEMORY_LIMIT, Array
-from pathlift.models.probes import Probes, signature
-from pathlift.models.session import Session
-from pathlift.models.source import Model, extents, open_model
+from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.models import parse
+from pathlift.models.options import Executor, Flag, MemoryLimit, Model, Progress, Seed, Shape
 from pathlift.report.result import Result
+from pathlift.report.tables import Payload, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pathlift.ir.types import Array
+    from pathlift.models.session import Session
 
 _WARM_UP = 2
 _RESAMPLED = 1000
@@ -43,37 +48,44 @@ class BenchResult(Result):
 
 def bench(
     model: Model,
-    *others: Model,
-    shape: Mapping[str, int] | None = None,
-    threads: Sequence[int] = (1,),
-    runs: int = 50,
-    budget: float = 10.0,
-    seed: int = 0,
-    device: str = "cpu",
-    executor: Any = "auto",
-    memory_limit: int = MEMORY_LIMIT,
-    progress: Callable[[str, int, int], object] | None = None,
+    *others: Annotated[Model, Flag(argument=True, metavar="[OTHER]...", type=list[Path])],
+    shape: Shape = None,
+    threads: Annotated[Sequence[int], Flag(metavar="N,...", read=parse.counts, write=parse.count_text)] = (1,),
+    runs: Annotated[int, Flag()] = 50,
+    budget: Annotated[float, Flag(metavar="SECONDS")] = 10.0,
+    seed: Seed = 0,
+    device: Annotated[str, Flag()] = "cpu",
+    executor: Executor = "auto",
+    memory_limit: MemoryLimit = MEMORY_LIMIT,
+    progress: Annotated[Callable[[str, int, int], object] | None, Progress("timing")] = None,
 ) -> BenchResult:
-    """Time models in turn, on the same random inputs; all are to compute about the same.
+    """Time models side by side, on the same random inputs.
+
+    All are to compute about the same.
 
     Parameters
     ----------
-    model, others
-        Paths, bytes, ModelProtos or graphs; ratios are of the first one's time.
+    model
+        A path, bytes, a ModelProto or a graph; ratios are of its time.
+    others
+        Models to compare it with.
     shape
-        Extents of symbolic dimensions; a first axis that is not given is 2.
+        Fill in symbolic dimensions. Extents by name; a first axis that is not given is 2.
     threads
-        Of one op; each number is a race of its own.
+        Of one op; a race for each.
     runs
-        Rounds at most, after two that are not timed; in each round every model runs once, in a random order.
+        Rounds at most. Two more come first, which are not timed; in each round every model runs once, in a random
+        order.
     budget
-        Seconds after which a race ends, though not before its fifth round.
+        After which a race ends. In seconds; though not before its fifth round.
     seed
-        Of inputs and orders.
-    device, executor
-        As in `pathlift.Session`.
+        Of the inputs. Of the orders, too.
+    device
+        cpu, cuda, cuda:0, ...
+    executor
+        What runs the model. ``auto`` is ``onnxruntime`` where that has the device, else ``torch``.
     memory_limit
-        Bytes that no tensor may pass.
+        Refuse larger tensors and models. In bytes.
     progress
         Called with a name, a number, and how many rounds there are.
 
@@ -82,6 +94,9 @@ def bench(
     PathliftError
         If a model cannot be read or run, models differ in their inputs or outputs, or an option is out of range.
     """
+    from pathlift.models.probes import Probes, signature
+    from pathlift.models.source import extents, open_model
+
     if runs < 1 or not budget > 0 or not threads:
         raise UsageError("0408", f"{runs} runs in {budget:g} seconds: both must be positive")
     opened = [open_model(m, memory_limit=memory_limit) for m in (model, *others)]
@@ -113,6 +128,8 @@ def bench(
 
 
 def _session(model: Model, graph: Any, device: str, threads: int, executor: Any) -> Session:
+    from pathlift.models.session import Session
+
     source: Model = model if isinstance(model, str | os.PathLike | bytes) else graph
     return Session(source, device, threads=threads, executor=executor)
 
@@ -125,6 +142,8 @@ def _race(
     seed: int,
     progress: Callable[[str, int, int], object] | None,
 ) -> list[Array]:
+    import numpy as np
+
     rng, seconds, start = np.random.default_rng(seed), [list[float]() for _ in sessions], time.perf_counter()
     for i in range(-_WARM_UP, runs):
         if i >= 5 and time.perf_counter() - start > budget:
@@ -140,6 +159,8 @@ def _race(
 
 
 def _row(name: str, threads: int, difference: float, first: Array, times: Array, seed: int) -> dict[str, Any]:
+    import numpy as np
+
     low, median, high = (float(q) for q in np.quantile(times, (0.25, 0.5, 0.75)))
     ratios, rng = first / times, np.random.default_rng(seed)
     resampled = np.median(ratios[rng.integers(0, len(ratios), (_RESAMPLED, len(ratios)))], axis=1)
@@ -157,6 +178,8 @@ def _row(name: str, threads: int, difference: float, first: Array, times: Array,
 
 def _difference(expected: Mapping[str, Any], found: Mapping[str, Any], name: str) -> float:
     """The largest relative difference of an output, in the 2-norm."""
+    import numpy as np
+
     shapes = [{k: np.shape(y) for k, y in outputs.items()} for outputs in (expected, found)]
     if shapes[0] != shapes[1]:
         raise UsageError("0499", f"{name} returns {shapes[1]}, the first model {shapes[0]}: they are not comparable")
@@ -170,3 +193,23 @@ def _difference(expected: Mapping[str, Any], found: Mapping[str, Any], name: str
 
 def _shapes(feeds: Mapping[str, Array]) -> str:
     return ", ".join(f"{name} [{', '.join(map(str, x.shape))}]" for name, x in feeds.items())
+
+
+def text(payload: Payload) -> Iterator[RenderableType]:
+    """Yield one row per model and number of threads."""
+    figures = ["threads", "runs", "median", "quartiles", "speed-up", "95 %", "difference"]
+    rows = []
+    for m in payload["models"]:
+        low, high = m["speedup_interval"]
+        quartiles = "–".join(_milliseconds(q) for q in m["quartiles_s"])
+        rows.append([
+            m["model"], str(m["threads"]), str(m["runs"]), f"{_milliseconds(m['median_s'])} ms", quartiles,
+            f"{m['speedup']:.2f}×", f"{low:.2f}–{high:.2f}", f"{m['relative_difference']:.1e}",
+        ])  # fmt: skip
+    yield table(["model", *figures], rows, right=figures)
+    yield "speed-up: time of the first model over its own, per round; difference: of outputs, relative"
+    yield f"run by {payload['executor']} on {payload['device']}"
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:#.3g}".rstrip(".")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pathlift.ir.graph import Graph
-from pathlift.ir.types import MEMORY_LIMIT
-from pathlift.models.source import Model, extents, open_model
+from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.models.options import AssumeEval, Flag, Force, MemoryLimit, Model, Output, Shape
 from pathlift.report.result import Result
+from pathlift.report.symmetries import fixed_scales
+from pathlift.report.tables import Payload
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pathlift.ir.graph import Graph
+    from pathlift.passes.channels.symmetry import Symmetry
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +46,7 @@ class CanonicalizeResult(Result):
     norm: str
     exact: bool
     changed: bool
-    symmetry: dict[str, Any]
+    symmetry: Symmetry
     dead: int
     log2_factors: tuple[float, float] | None
     output: str | None
@@ -49,7 +56,7 @@ class CanonicalizeResult(Result):
             "norm": self.norm,
             "exact": self.exact,
             "changed": self.changed,
-            "rescaling": self.symmetry,
+            "rescaling": self.symmetry.to_json(),
             "dead": self.dead,
             "log2_factors": None if self.log2_factors is None else list(self.log2_factors),
             "output": self.output,
@@ -59,35 +66,36 @@ class CanonicalizeResult(Result):
 def canonicalize(
     model: Model,
     *,
-    norm: str = "l1",
-    exact: bool = False,
-    shape: Mapping[str, int] | None = None,
-    output: str | os.PathLike[str] | None = None,
-    force: bool = False,
-    memory_limit: int = MEMORY_LIMIT,
-    assume_eval: bool = False,
+    norm: Annotated[str, Flag(metavar="NORM")] = "l1",
+    exact: Annotated[bool, Flag()] = False,
+    shape: Shape = None,
+    output: Output = None,
+    force: Force = False,
+    memory_limit: MemoryLimit = MEMORY_LIMIT,
+    assume_eval: AssumeEval = False,
     example: Any = None,
 ) -> CanonicalizeResult:
-    """Rescale neurons so that every rescaled copy of a model ends up with the same weights.
+    """Rescale neurons to the form that every rescaled copy of a network shares.
 
     Parameters
     ----------
     model
         A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed).
     norm
-        ``l1``, ``l2`` or ``lq:Q``: every neuron's paths from the inputs have Lq-norm 1 (arXiv 2310.01225).
-        ``balanced``: the least sum of squared weights (arXiv 1902.10416). ``path-conditioned``: the best conditioned
-        diagonal of the path-lifting's Gram matrix (arXiv 2602.19799), of networks that have path-norms.
+        l1, l2, lq:Q, balanced or path-conditioned. ``l1``, ``l2``, ``lq:Q``: every neuron's paths from the inputs have
+        Lq-norm 1 (arXiv 2310.01225). ``balanced``: the least sum of squared weights (arXiv 1902.10416).
+        ``path-conditioned``: the best conditioned diagonal of the path-lifting's Gram matrix (arXiv 2602.19799), of
+        networks that have path-norms.
     exact
-        Round factors to powers of two: outputs stay the same to the last bit.
+        By powers of two: outputs stay the same to the last bit.
     shape
-        For ``path-conditioned``, extents of symbolic dimensions.
+        Fill in symbolic dimensions, for path-conditioned. Extents by name.
     output
-        Where to write the result as ONNX; nowhere if None.
+        The ONNX file to write. None is written if None.
     force
-        Replace `output` if it exists.
+        Replace output files that exist.
     memory_limit
-        Bytes that no tensor may pass.
+        Refuse larger tensors and models. In bytes.
     assume_eval
         Read training-mode layers as in evaluation.
     example
@@ -99,10 +107,10 @@ def canonicalize(
         If the model cannot be read, a weight is NaN or infinite, a weight's format cannot hold its new value, or the
         output cannot be written.
     """
+    from pathlift.models.source import extents, open_model
     from pathlift.passes.pipeline import run_pipeline
     from pathlift.passes.rescaling.canonicalize import Canonicalize
     from pathlift.passes.rescaling.rescaled import Rescaling
-    from pathlift.verbs.rescaling import rescaling_json
 
     canonical = Canonicalize(norm=norm, exact=exact, shape=extents(shape))
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
@@ -122,8 +130,27 @@ def canonicalize(
         norm=norm,
         exact=exact,
         changed=step.changed,
-        symmetry=rescaling_json(witness.symmetry),
+        symmetry=witness.symmetry,
         dead=int(factors.dead.sum()),
         log2_factors=(float(logs.min()), float(logs.max())) if len(logs) else None,
         output=None if output is None else os.fspath(output),
     )
+
+
+def text(payload: Payload) -> Iterator[RenderableType]:
+    """Yield what was rescaled, by how much, what could not be, and what was written."""
+    free, pinned = payload["rescaling"]["free"], sum(p["count"] for p in payload["rescaling"]["pinned"])
+    what = f"{payload['norm']}{', by powers of two' if payload['exact'] else ''}"
+    if not free:
+        yield "no neuron of this model can be rescaled"
+    elif not payload["changed"]:
+        yield f"{free:,} free scales, all in canonical form ({what}) already"
+    else:
+        low, high = payload["log2_factors"] or (0.0, 0.0)
+        yield f"{free:,} free scales brought to canonical form ({what}): factors from 2^{low:.2f} to 2^{high:.2f}"
+    if payload["dead"]:
+        yield f"{payload['dead']:,} of them carry nothing: the weights around them are 0 now"
+    if pinned or payload["rescaling"]["tied"]:
+        yield from fixed_scales(payload["rescaling"])
+    if payload["output"] is not None:
+        yield f"wrote {payload['output']}"

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pathlift.ir.errors import UsageError
-from pathlift.ir.graph import Graph
-from pathlift.ir.types import MEMORY_LIMIT, is_float
-from pathlift.models.source import Model, open_model
+from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.models import parse
+from pathlift.models.options import AssumeEval, Flag, MemoryLimit, Model
 from pathlift.report.result import Result, Source
+from pathlift.report.symmetries import node_names
+from pathlift.report.tables import Payload
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pathlift.ir.graph import Graph
     from pathlift.passes.equivalence.factors import Rescaling
     from pathlift.passes.equivalence.outcome import Equivalence
 
@@ -62,16 +68,18 @@ class CompareResult(Result):
 
 
 def compare(
-    a: Model,
-    b: Model,
+    a: Annotated[Model, Flag("first", argument=True, type=Path, help="An ONNX file.")],
+    b: Annotated[Model, Flag("second", argument=True, type=Path, help="Another one.")],
     *,
-    modulo: Sequence[str] = ("rescaling",),
-    tolerance: float | None = None,
-    memory_limit: int = MEMORY_LIMIT,
-    assume_eval: bool = False,
+    modulo: Annotated[Sequence[str], Flag(metavar="SYMMETRY,...", read=parse.names, required=True)] = ("rescaling",),
+    tolerance: Annotated[
+        float | None, Flag(metavar="R", default="1e-9 for float64, 1e-5 for float32, more below")
+    ] = None,
+    memory_limit: MemoryLimit = MEMORY_LIMIT,
+    assume_eval: AssumeEval = False,
     example: Any = None,
 ) -> CompareResult:
-    """Decide whether two models are the same function up to a rescaling, or a permutation, of their neurons.
+    """Decide whether two models are the same function up to symmetries of their weights.
 
     Equivalent means: some rescaling and permutation turns the weights of one into those of the other, which was
     checked on every weight. Different means that none does; models that compute the same function in another way are
@@ -82,12 +90,12 @@ def compare(
     a, b
         Paths, bytes, ModelProtos, `Graph` objects, or ``torch.nn.Module`` objects (then `example` is needed).
     modulo
-        Of ``rescaling`` and ``permutation``; none for equal weights.
+        Up to what: rescaling, permutation, or both. None of them for equal weights.
     tolerance
-        The largest relative difference of two weights that counts as none; by default 1e-9 for float64, 1e-5 for
-        float32, 2e-2 for 16 and 0.25 for 8 bits.
+        Relative difference of two weights that counts as none. By default 1e-9 for float64, 1e-5 for float32, 2e-2 for
+        16 and 0.25 for 8 bits.
     memory_limit
-        Bytes that no tensor may pass.
+        Refuse larger tensors and models. In bytes.
     assume_eval
         Read training-mode layers as in evaluation.
     example
@@ -100,6 +108,7 @@ def compare(
     PathliftError
         If a model cannot be read, or holds weights that are NaN.
     """
+    from pathlift.models.source import open_model
     from pathlift.passes.equivalence.modulo import Modulo
 
     unknown = [name for name in modulo if name not in SYMMETRIES]
@@ -123,6 +132,8 @@ def compare(
 
 
 def _tolerance(*graphs: Graph) -> float:
+    from pathlift.ir.types import is_float
+
     params = [p for g in graphs for key in g.params if (p := g[key].value) is not None and is_float(p.dtype)]
     return TOLERANCES[min((p.dtype.itemsize for p in params), default=8)]
 
@@ -147,3 +158,24 @@ def _rescaling_json(rescaling: Rescaling) -> list[dict[str, Any]]:
         log2 = float(rescaling.log2[number])
         groups.setdefault(nodes, []).append(None if log2 != log2 else log2)
     return [{"nodes": list(nodes), "log2_factors": logs} for nodes, logs in groups.items()]
+
+
+def text(payload: Payload) -> Iterator[RenderableType]:
+    """Yield the answer, and the witness or the first difference."""
+    modulo = " and ".join(payload["modulo"]) or "nothing: equal weights"
+    largest = payload["largest_difference"]
+    if payload["verdict"] == "different":
+        yield f"different (modulo {modulo})"
+        yield payload["difference"]["message"]
+        return
+    if payload["verdict"] == "inconclusive":
+        yield f"inconclusive (modulo {modulo}): {payload['reason']}"
+        return
+    agree = "" if largest is None else f": all weights agree to {largest:.2g}, within {payload['tolerance']:g}"
+    yield f"equivalent (modulo {modulo}){agree}"
+    logs = [x for group in payload["rescaling"] or [] for x in group["log2_factors"] if x is not None]
+    if logs:
+        yield f"{len(logs):,} neurons of the first are rescaled by 2^{min(logs):.2f} to 2^{max(logs):.2f}"
+    if payload["permutation"] is not None:
+        nodes = [p["node"] for p in payload["permutation"]]
+        yield f"channels are in another order in {node_names(nodes).strip()}" if nodes else "no channel moved"

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pathlift.ir.errors import UsageError
-from pathlift.ir.types import DTYPE_NAMES
-from pathlift.models.source import shapes_of
+from pathlift.models import parse
+from pathlift.models.options import Flag, Force
 from pathlift.report.result import Result
+from pathlift.report.tables import Payload, byte_size, interface
 
 if TYPE_CHECKING:
     import torch
+    from rich.console import RenderableType
+
+Module = Annotated[
+    "torch.nn.Module | str",
+    Flag(
+        argument=True,
+        type=str,
+        metavar="PACKAGE.MODULE:FACTORY",
+        help="A function without arguments that returns a module.",
+    ),
+]
+Shapes = Annotated[Sequence[int] | Sequence[Sequence[int]], Flag(metavar="N,C,...", type=list[str], read=parse.shapes)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,27 +42,29 @@ class ExportResult(Result):
 
 
 def export(
-    module: torch.nn.Module | str,
+    module: Module,
     *,
-    shape: Sequence[int] | Sequence[Sequence[int]],
-    output: str | os.PathLike[str],
-    opset: int | None = None,
-    force: bool = False,
+    shape: Shapes,
+    output: Annotated[str | os.PathLike[str], Flag("--output", "-o", type=Path)],
+    opset: Annotated[int | None, Flag(default="the exporter's")] = None,
+    force: Force = False,
 ) -> ExportResult:
-    """Export a module to an ONNX file, in eval mode, with an open batch axis.
+    """Export a PyTorch module to ONNX.
+
+    It is exported in eval mode, with an open batch axis.
 
     Parameters
     ----------
     module
         A ``torch.nn.Module``, or ``"package.module:factory"``, a function without arguments that returns one.
     shape
-        Shape of the input (float32), or one shape per input.
+        Shape of an input; once per input. One shape, or a sequence of them; inputs are float32.
     output
-        The file to write.
+        The ONNX file to write.
     opset
-        ONNX opset version; the exporter's default if None.
+        ONNX opset version. The exporter's default if None.
     force
-        Replace `output` if it exists.
+        Replace output files that exist.
 
     Raises
     ------
@@ -64,6 +80,7 @@ def export(
     from pathlift.frontend.export import export as export_module
     from pathlift.frontend.export import load_factory
     from pathlift.frontend.files import replacing
+    from pathlift.models.source import shapes_of
 
     loaded = load_factory(module) if isinstance(module, str) else module
     if isinstance(loaded, type) or not hasattr(loaded, "forward"):
@@ -84,6 +101,14 @@ def export(
 
 
 def _interface(value: Any) -> dict[str, Any]:
+    from pathlift.ir.types import DTYPE_NAMES
+
     shape = None if value.shape is None else [d if isinstance(d, int) else d.value for d in value.shape]
     dtype = "?" if value.dtype is None else DTYPE_NAMES.get(value.dtype.numpy(), "?")
     return {"name": value.name, "dtype": dtype, "shape": shape}
+
+
+def text(payload: Payload) -> Iterator[RenderableType]:
+    """Yield what was written."""
+    yield f"wrote {payload['output']} ({byte_size(payload['bytes'])}, opset {payload['opset']})"
+    yield interface(payload)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pathlift.ir.errors import UnsupportedError
-from pathlift.ir.graph import Graph
-from pathlift.ir.types import DTYPE_NAMES, MEMORY_LIMIT, TensorType, ValueType
-from pathlift.models.source import Model, open_model
-from pathlift.passes.channels.symmetry import Symmetry, symmetry
-from pathlift.passes.path_norm.support import support
-from pathlift.passes.rewrites.strip_head import StripHead
+from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.models.options import MemoryLimit, Model
 from pathlift.report.result import Result
-from pathlift.verbs.rescaling import rescaling_json
+from pathlift.report.symmetries import symmetry_text
+from pathlift.report.tables import Payload, byte_size, interface, more, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pathlift.ir.errors import UnsupportedError
+    from pathlift.ir.graph import Graph
+    from pathlift.ir.types import ValueType
+    from pathlift.passes.channels.symmetry import Symmetry
+
+_REFUSALS = 12
+"""How many are shown; ``--format json`` has them all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +49,7 @@ class InspectResult(Result):
             "opset": info.opsets.get(""),
             "ir_version": info.ir_version,
             "producer": " ".join(v for k in ("producer_name", "producer_version") if (v := info.properties.get(k))),
-            "rescaling": rescaling_json(self.symmetry),
+            "rescaling": self.symmetry.to_json(),
             "analyses": {
                 name: {
                     "applies": not found,
@@ -53,21 +61,25 @@ class InspectResult(Result):
 
 
 def _interface(name: str, type_: ValueType) -> dict[str, Any]:
+    from pathlift.ir.types import DTYPE_NAMES, TensorType
+
     if not isinstance(type_, TensorType):
         return {"name": name, "dtype": str(type_), "shape": None}
     dtype = "?" if type_.dtype is None else DTYPE_NAMES[type_.dtype]
     return {"name": name, "dtype": dtype, "shape": None if type_.shape is None else list(type_.shape)}
 
 
-def inspect(model: Model, *, memory_limit: int = MEMORY_LIMIT, example: Any = None) -> InspectResult:
-    """Summarize a model; never imports torch (for a file) and never reads the weights' values.
+def inspect(model: Model, *, memory_limit: MemoryLimit = MEMORY_LIMIT, example: Any = None) -> InspectResult:
+    """Show a model's ops, shapes and parameters, and which analyses apply to it and why not.
+
+    It never imports torch (for a file) and never reads the weights' values.
 
     Parameters
     ----------
     model
         A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed).
     memory_limit
-        Bytes that no tensor may pass.
+        Refuse larger tensors and models. In bytes.
     example
         For a module: the shape of its input, or one shape or tensor per input.
 
@@ -76,6 +88,11 @@ def inspect(model: Model, *, memory_limit: int = MEMORY_LIMIT, example: Any = No
     PathliftError
         If the model cannot be read.
     """
+    from pathlift.models.source import open_model
+    from pathlift.passes.channels.symmetry import symmetry
+    from pathlift.passes.path_norm.support import support
+    from pathlift.passes.rewrites.strip_head import StripHead
+
     opened = open_model(model, memory_limit=memory_limit, example=example)
     return InspectResult(
         input=opened.source,
@@ -84,3 +101,32 @@ def inspect(model: Model, *, memory_limit: int = MEMORY_LIMIT, example: Any = No
         symmetry=symmetry(opened.graph),
         refusals={"path-norm": list(support(StripHead().run(opened.graph).graph).refused.values())},
     )
+
+
+def text(payload: Payload) -> Iterator[RenderableType]:
+    """Yield the file's facts, its interface, its ops, and what each analysis says of it."""
+    parameters = payload["parameters"]
+    facts = {
+        "parameters": f"{parameters['count']:,} ({byte_size(parameters['bytes'])})",
+        "opset": str(payload["opset"]),
+        "IR version": str(payload["ir_version"]),
+        "producer": payload["producer"] or "-",
+    }
+    yield table(["model", ""], list(facts.items()))
+    yield ""
+    yield interface(payload)
+    ops = sorted(payload["ops"].items(), key=lambda item: (-item[1], item[0]))
+    yield ""
+    yield table(["op", "count"], [[op, str(count)] for op, count in ops], right=["count"])
+    yield ""
+    yield from symmetry_text(payload["rescaling"])
+    verdicts = {name: v["applies"] for name, v in payload["analyses"].items()}
+    yield ""
+    yield table(["analysis", ""], [[k, "applies" if v else "does not apply"] for k, v in verdicts.items()])
+    for name, verdict in payload["analyses"].items():
+        if not verdict["applies"]:
+            yield ""
+            yield f"{name} does not apply:"
+            shown = verdict["refusals"][:_REFUSALS]
+            yield from (f"  {r['code']} node {r['node']!r} ({r['op']}): {r['reason']}" for r in shown)
+            yield from more(len(verdict["refusals"]) - len(shown))

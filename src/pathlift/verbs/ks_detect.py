@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pathlift.ir.kronecker import Pattern
-from pathlift.ir.types import MEMORY_LIMIT
-from pathlift.models.source import Model, open_model
+from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.models.options import AssumeEval, CostModel, Flag, MemoryLimit, Model, Samples
 from pathlift.report.result import Result
+from pathlift.report.tables import Payload, percent, scaled, table
 
 if TYPE_CHECKING:
-    from pathlift.passes.kronecker.detect import Detection, Found
+    from rich.console import RenderableType
 
-_CPU = "times are predicted for one thread of ONNX Runtime: half within a factor of 1.5, nine in ten within 2.5"
-_CARD = "times are predicted for kernels that reach the memory bandwidth or the arithmetic of a {device}"
+    from pathlift.ir.kronecker import Pattern
+    from pathlift.passes.kronecker.detect import Detection
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,55 +36,36 @@ class KsDetectResult(Result):
     def to_json(self) -> dict[str, Any]:
         return {
             "written": [{"node": node, "pattern": list(pattern)} for node, pattern in self.written.items()],
-            "layers": list(map(_layer, self.detection.layers)),
-            "samples": self.detection.samples,
-            "device": self.detection.device.name,
+            **self.detection.to_json(),
         }
-
-
-def _layer(found: Found) -> dict[str, Any]:
-    node = found.product.graph[found.product.key]
-    return {
-        "node": node.label,
-        "op": node.op,
-        "kind": found.kind,
-        "pattern": list(found.pattern),
-        "rows": found.pattern.rows,
-        "cols": found.pattern.cols,
-        "density": found.pattern.density,
-        "flops": found.after.flops,
-        "flops_dense": found.dense.flops,
-        "bytes": found.after.bytes,
-        "bytes_dense": found.dense.bytes,
-        "predicted_speedup": found.speedup,
-        "permuted": found.permuted,
-    }
 
 
 def ks_detect(
     model: Model,
     *,
-    permutation: bool = False,
-    samples: int = 1024,
-    device: str = "cpu",
-    memory_limit: int = MEMORY_LIMIT,
-    assume_eval: bool = False,
+    permutation: Annotated[bool, Flag()] = False,
+    samples: Samples = 1024,
+    device: CostModel = "cpu",
+    memory_limit: MemoryLimit = MEMORY_LIMIT,
+    assume_eval: AssumeEval = False,
     example: Any = None,
 ) -> KsDetectResult:
-    """Find linear layers whose matrices are Kronecker-sparse as they are: nothing is approximated.
+    """Find layers that are Kronecker-sparse already: zeros in weights, grouped convolutions, batched products.
+
+    Nothing is approximated.
 
     Parameters
     ----------
     model
         A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed).
     permutation
-        Also look for blocks that permutations of inputs and of outputs bring onto the diagonal.
+        Also find blocks in another order of inputs and outputs.
     samples
-        Rows that each layer is applied to, batch times positions, for which costs are predicted.
+        Rows, batch times positions, that times are predicted for.
     device
-        What they are predicted for: ``cpu``, ``h100`` or ``a100``.
+        What they are predicted for: cpu, h100 or a100.
     memory_limit
-        Bytes that no tensor may pass.
+        Refuse larger tensors and models. In bytes.
     assume_eval
         Read training-mode layers as in evaluation.
     example
@@ -97,17 +78,18 @@ def ks_detect(
     PathliftError
         If the model cannot be read.
     """
+    from pathlift.ir.kronecker import Pattern
+    from pathlift.models.source import open_model
     from pathlift.passes.kronecker.detect import KsDetect
 
     detect = KsDetect(permutation=permutation, samples=samples, device=device)
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
     graph = opened.graph
     found = detect.run(graph)
-    on = _CPU if device == "cpu" else _CARD.format(device=device.upper())
     return KsDetectResult(
         input=opened.source,
         warnings=opened.warnings,
-        assumptions=(on,) if found.layers else (),
+        assumptions=found.assumptions,
         detection=found,
         written={
             graph[key].label: Pattern(*graph[key].attrs["pattern"])  # type: ignore[misc]
@@ -115,3 +97,34 @@ def ks_detect(
             if graph[key].op == "KSLinear"
         },
     )
+
+
+def text(payload: Payload) -> Iterator[RenderableType]:
+    """Yield one row per layer that was found, or that there is none."""
+    layers, written = payload["layers"], payload["written"]
+    for layer in written:
+        yield f"{layer['node']} is a KSLinear of pattern ({','.join(map(str, layer['pattern']))})"
+    if not layers:
+        yield (
+            "no other layer is Kronecker-sparse"
+            if written
+            else ("no layer is Kronecker-sparse: each needs its whole matrix")
+        )
+        return
+    figures = ["density", "flops", "of dense", "predicted"]
+    rows = [
+        [
+            layer["node"],
+            layer["op"],
+            layer["kind"] + (", permuted" if layer["permuted"] else ""),
+            f"({','.join(map(str, layer['pattern']))})",
+            f"{layer['rows']}×{layer['cols']}",
+            percent(layer["density"], ".3g"),
+            scaled(layer["flops"]),
+            percent(layer["flops"] / layer["flops_dense"], ".3g"),
+            f"{layer['predicted_speedup']:.2f}×",
+        ]
+        for layer in layers
+    ]
+    yield table(["layer", "op", "structure", "pattern", "matrix", *figures], rows, right=figures)
+    yield f"predicted: time as it is over time as KSLinear, {payload['samples']:,} samples, {payload['device']}"

@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-
-from pathlift.ir.graph import Graph
-from pathlift.ir.types import MEMORY_LIMIT, Array
-from pathlift.models.data import batches, read_calibration
-from pathlift.models.source import Model, open_model
+from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.models.options import (
+    AssumeEval,
+    CostModel,
+    Flag,
+    Force,
+    MemoryLimit,
+    Model,
+    Output,
+    Progress,
+    Samples,
+    Seed,
+)
 from pathlift.report.result import Result
+from pathlift.report.tables import Payload, percent, table
 
 if TYPE_CHECKING:
-    from pathlift.passes.kronecker.ks_fit import Approximation, LayerFit, Progress
+    from rich.console import RenderableType
+
+    from pathlift.ir.graph import Graph
+    from pathlift.ir.types import Array
+    from pathlift.passes.kronecker.ks_fit import Approximation, LayerFit
+
+Calibration = Annotated["str | os.PathLike[str] | Mapping[str, Array] | None", Flag(metavar="FILE.npz", type=Path)]
 
 _TRIED = 4
 """Batches on which outputs are compared."""
@@ -79,22 +94,22 @@ def _layer(layer: LayerFit) -> dict[str, Any]:
 def ks_fit(
     model: Model,
     *,
-    layers: str = "*",
-    patterns: str = "auto",
-    budget: str = "",
-    solver: str = "auto",
-    calib: str | os.PathLike[str] | Mapping[str, Array] | None = None,
-    steps: int = 0,
-    seed: int = 0,
-    samples: int = 1568,
-    device: str = "cpu",
-    feature_major: bool = False,
-    output: str | os.PathLike[str] | None = None,
-    force: bool = False,
-    memory_limit: int = MEMORY_LIMIT,
-    assume_eval: bool = False,
+    layers: Annotated[str, Flag(metavar="GLOB,...")] = "*",
+    patterns: Annotated[str, Flag(metavar="PATTERNS")] = "auto",
+    budget: Annotated[str, Flag(metavar="LIMIT=R,...", default="flops=0.5,error=0.2 for auto")] = "",
+    solver: Annotated[str, Flag()] = "auto",
+    calib: Calibration = None,
+    steps: Annotated[int, Flag(default="the solver's")] = 0,
+    seed: Seed = 0,
+    samples: Samples = 1568,
+    device: CostModel = "cpu",
+    feature_major: Annotated[bool, Flag()] = False,
+    output: Output = None,
+    force: Force = False,
+    memory_limit: MemoryLimit = MEMORY_LIMIT,
+    assume_eval: AssumeEval = False,
     example: Any = None,
-    progress: Progress | None = None,
+    progress: Annotated[Callable[[str, int, int], object] | None, Progress("fitting")] = None,
 ) -> KsFitResult:
     """Approximate dense layers by products of Kronecker-sparse factors, and rewrite the model.
 
@@ -103,28 +118,37 @@ def ks_fit(
     model
         A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed).
     layers
-        Globs, separated by commas, of nodes or their weights.
+        Nodes, or their weights. Globs, separated by commas.
     patterns
-        ``auto``, or those of the factors, ``(a,b,c,d)(a,b,c,d)…``, as they multiply or as they are applied.
+        auto, or (a,b,c,d)(a,b,c,d)... of the factors. As they multiply, or as they are applied.
     budget
-        ``flops=R`` (multiplications over those of the dense layer), ``error=R`` (relative error), or both. ``auto`` has
-        ``flops=0.5,error=0.2`` by default.
+        flops=R of the dense layer's operations, error=R of its outputs or weights, or both. R is between 0 and 1;
+        ``auto`` has ``flops=0.5,error=0.2`` by default.
     solver
-        ``hsvd`` (closed form), ``als``, ``adam``, ``muon``, or ``auto``.
+        hsvd, als, adam, muon, or auto. ``hsvd`` is a closed form, the others are iterative.
     calib
-        An ``.npz`` file or arrays by input name: layers are then fitted to what they read, by its second moments.
+        Data, by input name, to fit the layers' outputs on. An ``.npz`` file or arrays: layers are then fitted to what
+        they read, by its second moments.
     steps
-        Of an iterative solver; its default if 0.
+        Of an iterative solver. Its default if 0.
     seed
         Of all that is random.
-    samples, device
-        What the speed is predicted for: rows per layer, on ``cpu`` (one thread), ``h100`` or ``a100``.
+    samples
+        Rows, batch times positions, that times are predicted for.
+    device
+        What they are predicted for: cpu, h100 or a100. On a CPU, by one thread.
     feature_major
-        Keep consecutive layers feature-major, with transpositions at the ends only.
-    output, force
-        Where to write the result as ONNX, and whether to replace it.
-    memory_limit, assume_eval, example
-        As in `pathlift.norm`.
+        Keep consecutive layers feature-major. Transpositions are then at the ends only.
+    output
+        The ONNX file to write. None is written if None.
+    force
+        Replace output files that exist.
+    memory_limit
+        Refuse larger tensors and models. In bytes.
+    assume_eval
+        Read training-mode layers as in evaluation.
+    example
+        For a module: the shape of its input, or one shape or tensor per input.
     progress
         Called with a layer's name, its number, and how many there are.
 
@@ -133,6 +157,8 @@ def ks_fit(
     PathliftError
         If the model or the data cannot be read, an option is wrong, or patterns fit none of the layers.
     """
+    from pathlift.models.data import batches, read_calibration
+    from pathlift.models.source import open_model
     from pathlift.passes.kronecker.epilogue import FuseEpilogue
     from pathlift.passes.kronecker.ks_fit import ApproximateLayers, Approximation
     from pathlift.passes.kronecker.layout import AssignLayout
@@ -185,6 +211,7 @@ def _random(graph: Graph, seed: int, memory_limit: int) -> Iterable[Mapping[str,
 
 
 def _output_errors(before: Graph, after: Graph, feeds: Iterable[Mapping[str, Array]]) -> dict[str, float]:
+    import numpy as np
     import torch
 
     from pathlift.ir.algebras.interpret import run
@@ -201,3 +228,31 @@ def _output_errors(before: Graph, after: Graph, feeds: Iterable[Mapping[str, Arr
                     rest[name] = rest.get(name, 0.0) + float((y - found[name]).double().square().sum())
                     whole[name] = whole.get(name, 0.0) + float(y.double().square().sum())
     return {name: (rest[name] / whole[name]) ** 0.5 if whole[name] else 0.0 for name in whole}
+
+
+def text(payload: Payload) -> Iterator[RenderableType]:
+    """Yield one row per layer, why some stay, and by how much outputs differ."""
+    figures = ["flops", "error", "operator", "outputs", "predicted"]
+    rows = [
+        [
+            layer["node"],
+            f"{layer['rows']}×{layer['cols']}",
+            "".join(f"({','.join(map(str, p))})" for p in layer["patterns"]) if layer["replaced"] else "stays dense",
+            percent(layer["flops_ratio"], ".3g", "–"),
+            *(percent(layer[key], ".3g", "–") for key in ("error", "operator_error", "weighted_error")),
+            "–" if layer["predicted_speedup"] is None else f"{layer['predicted_speedup']:.2f}×",
+        ]
+        for layer in payload["layers"]
+    ]
+    if rows:
+        yield table(["layer", "matrix", "factors", *figures], rows, right=figures)
+    for layer in payload["layers"]:
+        if layer["reason"]:
+            yield f"{layer['node']} stays dense: {layer['reason']}"
+    for skipped in payload["skipped"]:
+        yield f"{skipped['node']} is left out: {skipped['reason']}"
+    errors = payload["end_to_end"]["relative_error"]
+    for name, error in errors.items():
+        yield f"output {name}: off by {percent(error, '.3g')} on {payload['end_to_end']['data']} inputs"
+    if payload["output"]:
+        yield f"written to {payload['output']}"

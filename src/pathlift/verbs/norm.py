@@ -3,91 +3,160 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pathlift.frontend.files import replacing
 from pathlift.ir.errors import UnsupportedError, UsageError
-from pathlift.ir.graph import Graph
-from pathlift.ir.types import MEMORY_LIMIT
-from pathlift.models.source import Model, extents, open_model
-from pathlift.passes.heaviest_path.heaviest_path import HeaviestPath, HeaviestPathResult
-from pathlift.passes.path_norm.path_norm import PathNorm
-from pathlift.passes.path_norm.result import PathNormResult
-from pathlift.report.arrays import check_weights, save_weights
-from pathlift.report.charts import check_chart, draw_chart
-from pathlift.verbs.norm_regions import norm_of_regions
-from pathlift.verbs.norm_result import NormResult
+from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.models import parse
+from pathlift.models.options import AssumeEval, Device, Flag, Force, MemoryLimit, Model, Shape
+from pathlift.report.norms import heaviest_path_text, layer_table, norm_table, regions_text
+from pathlift.report.result import Result
+from pathlift.report.tables import Payload
 
 if TYPE_CHECKING:
-    import torch
+    from rich.console import RenderableType
+
+    from pathlift.models.source import Opened
+    from pathlift.passes.heaviest_path.result import HeaviestPathResult
+    from pathlift.passes.path_norm.path_norm import PathNorm
+    from pathlift.passes.path_norm.result import Norm, PathNormResult
+    from pathlift.passes.regions.path_norms import RegionNorms, RegionsResult
+    from pathlift.passes.regions.supported import Skipped
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormResult(Result):
+    """Path-norms, as `pathlift.passes.path_norm.result.PathNormResult` holds them.
+
+    Parameters
+    ----------
+    analysis
+        Of the whole network; without norms, if its regions were asked for.
+    by_region
+        The network's regions, and those that have no path-norm, if asked for.
+    heaviest_path
+        The path whose product of weights is ‖Φ‖_∞, if asked for.
+    files
+        Names of the files that were written, by what is in them: ``weights``, ``chart``.
+    full
+        Whether the JSON lists per-output figures past 10,000 outputs too.
+    """
+
+    analysis: PathNormResult
+    by_region: RegionsResult | None = None
+    heaviest_path: HeaviestPathResult | None = None
+    files: Mapping[str, str] = field(default_factory=dict)
+    full: bool = False
+
+    @property
+    def norms(self) -> tuple[Norm, ...]:
+        """One per q."""
+        return self.analysis.norms
+
+    @property
+    def regions(self) -> tuple[RegionNorms, ...]:
+        """The regions that have path-norms, if asked for."""
+        return () if self.by_region is None else self.by_region.regions
+
+    @property
+    def skipped(self) -> tuple[Skipped, ...]:
+        """The regions that have none."""
+        return () if self.by_region is None else self.by_region.skipped
+
+    @property
+    def value(self) -> float | None:
+        """The first norm's value; ``None`` where a float64 cannot hold it."""
+        return self._first.value
+
+    @property
+    def log10(self) -> float | None:
+        """The first norm's decimal logarithm; ``None`` if the norm is zero."""
+        return self._first.log10
+
+    @property
+    def _first(self) -> Norm:
+        if not self.norms:
+            hint = "result.regions[0].analysis.norms[0]"
+            raise UsageError("0429", "regions have norms of their own; there is none of the network", hint=hint)
+        return self.norms[0]
+
+    def to_json(self) -> dict[str, Any]:
+        result = self.analysis.to_json(full=self.full)
+        if self.by_region is not None:
+            result |= self.by_region.to_json(full=self.full)
+        if self.heaviest_path is not None:
+            result["heaviest_path"] = self.heaviest_path.to_json()
+        return {**result, **self.files}
 
 
 def norm(
     model: Model,
     *,
-    q: float | Sequence[float] = 1.0,
-    mixed: float | None = None,
-    pooling: Literal["sum", "max"] = "sum",
-    inputs_only: bool = False,
-    dtype: Literal["float64", "float32"] = "float64",
-    device: str | torch.device = "cpu",
-    shape: Mapping[str, int] | None = None,
-    per_layer: bool = False,
+    q: Annotated[float | Sequence[float], Flag(metavar="Q,...", read=parse.exponents, write=parse.exponent_text)] = 1.0,
+    mixed: Annotated[float | None, Flag(metavar="R")] = None,
+    pooling: Annotated[Literal["sum", "max"], Flag()] = "sum",
+    inputs_only: Annotated[bool, Flag()] = False,
+    dtype: Annotated[Literal["float64", "float32"], Flag()] = "float64",
+    device: Device = "cpu",
+    shape: Shape = None,
+    per_layer: Annotated[bool, Flag()] = False,
     per_weight: bool = False,
-    heaviest_path: bool = False,
-    regions: bool = False,
-    weights: str | os.PathLike[str] | None = None,
-    chart: str | os.PathLike[str] | None = None,
-    force: bool = False,
-    full: bool = False,
-    memory_limit: int = MEMORY_LIMIT,
-    assume_eval: bool = False,
+    heaviest_path: Annotated[bool, Flag()] = False,
+    regions: Annotated[bool, Flag()] = False,
+    weights: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE.npz", type=Path)] = None,
+    chart: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE", type=Path)] = None,
+    force: Force = False,
+    full: Annotated[bool, Flag()] = False,
+    memory_limit: MemoryLimit = MEMORY_LIMIT,
+    assume_eval: AssumeEval = False,
     example: Any = None,
 ) -> NormResult:
-    """Compute the path-norms ‖Φ(θ)‖_q of a network.
+    """Compute the path-norms of a network.
 
     Parameters
     ----------
     model
         A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed).
     q
-        One exponent, or several: between 1e-6 and 1e6, 0 for the number of non-zero paths, ∞ for the largest
+        Exponents: 0, inf, or between 1e-6 and 1e6. One, or several; 0 is the number of non-zero paths, ∞ the largest
         absolute product along a path.
     mixed
-        r: compute ‖Φ‖_{q,r}, the r-norm over the output elements of their q-norms. Between 1e-6 and 1e6, or ∞.
+        Combine the q-norms of the outputs by an R-norm. It is ‖Φ‖_{q,R}; R is between 1e-6 and 1e6, or ∞.
     pooling
-        ``sum``: the path-norm. ``max``: pools as maxima, a smaller bound for Lipschitz purposes that is no path-norm.
+        How paths that meet in a pooling window combine. ``sum``: the path-norm. ``max``: pools as maxima, a smaller
+        bound for Lipschitz purposes that is no path-norm.
     inputs_only
-        Leave out the paths that start at a bias.
+        Leave out paths that start at a bias.
     dtype
-        Of the computation; exponents are tracked, so neither overflows.
+        Compute in this precision. Exponents are tracked, so that neither overflows.
     device
-        Where to compute: ``cpu``, ``cuda``, ``cuda:0``.
+        Compute on cpu, cuda, cuda:0, ...
     shape
-        Extents of symbolic dimensions, by name. The batch needs none.
+        Fill in symbolic dimensions. Extents by name; the batch needs none.
     per_layer
-        Also compute each layer's share and gain, for the first q.
+        Show each layer's gain and share. Of the first q.
     per_weight
         Also compute each weight's share, for the first q: ``result.analysis.weights``.
     heaviest_path
-        Also find the path with the largest absolute product of weights: ``result.heaviest_path``.
+        Show the path with the largest product of weights. By magnitude: ``result.heaviest_path``.
     regions
-        Compute the norms of each part of the network that path-norms cover, as those of a network of its own:
+        Compute the norms of each supported part of the network, on its own. As those of a network:
         ``result.regions``. There are no norms of the whole then.
     weights
-        An .npz file to write the weights' shares to, by the parameters' names.
+        Write each weight's share, by parameter name. An .npz file.
     chart
-        An .svg, .png or .pdf file to draw the layers' gains and shares into; needs ``pathlift[plot]``.
+        Draw the layers' gains and shares: .svg, .png or .pdf. Needs ``pathlift[plot]``.
     force
-        Replace files that exist.
+        Replace output files that exist.
     full
         List per-output figures past 10,000 outputs too.
     memory_limit
-        Bytes that no tensor may pass.
+        Refuse larger tensors and models. In bytes.
     assume_eval
         Read training-mode layers as in evaluation.
     example
@@ -102,6 +171,9 @@ def norm(
     ----------
     Gonon, Brisebarre, Riccietti, Gribonval, "A path-norm toolkit for modern networks", arXiv 2310.01225.
     """
+    from pathlift.models.source import extents, open_model
+    from pathlift.passes.path_norm.path_norm import PathNorm
+
     options = PathNorm(
         q=_exponents(q),
         mixed=_outer_exponent(mixed),
@@ -121,11 +193,45 @@ def norm(
     files = _files(weights, chart)
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
     if regions:
-        return norm_of_regions(opened, options, full=full)
+        return _of_regions(opened, options, full=full)
+    return _of_network(opened, options, heaviest_path, files, force=force, full=full)
+
+
+def _of_regions(opened: Opened, options: PathNorm, *, full: bool) -> NormResult:
+    from pathlift.passes.path_norm.result import PathNormResult
+    from pathlift.passes.regions.path_norms import region_norms
+
+    found = region_norms(opened.graph, options)
+    return NormResult(
+        input=opened.source,
+        assumptions=found.assumptions,
+        warnings=(*opened.warnings, *found.warnings),
+        analysis=PathNormResult((), (), found.assumptions),
+        by_region=found,
+        full=full,
+    )
+
+
+def _of_network(
+    opened: Opened, options: PathNorm, heaviest_path: bool, files: Mapping[str, str], *, force: bool, full: bool
+) -> NormResult:
+    """Compute the norms, and write files once all is computed."""
+    from pathlift.frontend.files import replacing
+    from pathlift.passes.heaviest_path.heaviest_path import HeaviestPath
+    from pathlift.report.arrays import save_weights
+    from pathlift.report.charts import draw_chart
+
     with ExitStack() as stack:
         staged = {what: stack.enter_context(replacing(path, force=force)) for what, path in files.items()}
-        analysis = _run(options, opened.graph)
-        path = _heaviest_path(options, opened.graph) if heaviest_path else None
+        try:
+            analysis = options.run(opened.graph)
+        except UnsupportedError as refusal:
+            if refusal.node:  # the others may be fine
+                hints = [refusal.hint, "--regions gives the norms of the supported parts"]
+                refusal.hint = "; ".join(filter(None, hints))
+            raise
+        heaviest = HeaviestPath(options.shape, options.memory_limit, options.inputs_only) if heaviest_path else None
+        path = None if heaviest is None else heaviest.run(opened.graph)
         if "weights" in staged:
             save_weights(staged["weights"], analysis.weights)
         if "chart" in staged:
@@ -142,22 +248,11 @@ def norm(
     )
 
 
-def _run(options: PathNorm, graph: Graph) -> PathNormResult:
-    try:
-        return options.run(graph)
-    except UnsupportedError as refusal:
-        if refusal.node:  # the others may be fine
-            hints = [refusal.hint, "--regions gives the norms of the supported parts"]
-            refusal.hint = "; ".join(filter(None, hints))
-        raise
-
-
-def _heaviest_path(options: PathNorm, graph: Graph) -> HeaviestPathResult:
-    return HeaviestPath(options.shape, options.memory_limit, options.inputs_only).run(graph)
-
-
 def _files(weights: Any, chart: Any) -> dict[str, str]:
     """The files to write, by what goes into them; their names are checked."""
+    from pathlift.report.arrays import check_weights
+    from pathlift.report.charts import check_chart
+
     files = {}
     if weights is not None:
         files["weights"] = str(weights)
@@ -181,3 +276,18 @@ def _outer_exponent(mixed: Any) -> float | None:
     if not isinstance(mixed, Real | None):
         raise UsageError("0424", f"mixed is {mixed!r}, not an exponent", hint="mixed=2")
     return None if mixed is None else float(mixed)
+
+
+def text(payload: Payload) -> Iterator[RenderableType]:
+    """Yield the norms, or those of the regions; then the layers' shares, the heaviest path, and what was written."""
+    if "regions" in payload:
+        yield from regions_text(payload["regions"], payload["skipped"])
+    else:
+        yield norm_table(payload["norms"])
+    if "layers" in payload:
+        yield ""
+        yield layer_table(payload["layers"], payload["norms"][0])
+    if path := payload.get("heaviest_path"):
+        yield ""
+        yield from heaviest_path_text(path)
+    yield from (f"wrote {payload[what]}" for what in ("weights", "chart") if what in payload)

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import isinf
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pathlift.ir.errors import UsageError
-from pathlift.ir.graph import Graph
-from pathlift.ir.types import MEMORY_LIMIT
-from pathlift.models.reference import check_onnxruntime
-from pathlift.models.source import Model, open_model
-from pathlift.models.verify import Verification, open_original, verify_outputs
-from pathlift.passes.pipeline import Step, parse_pipeline, run_pipeline
-from pathlift.passes.registry import shadowed
+from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.models import parse
+from pathlift.models.options import Flag, Force, MemoryLimit, Model, Output, Seed, Shape, Trace
 from pathlift.report.result import Result
+from pathlift.report.tables import Payload, fixed, number, table
 
 if TYPE_CHECKING:
-    from pathlift.verbs.opt_norms import NormLog, Norms
+    from rich.console import RenderableType
+    from rich.table import Table
+
+    from pathlift.ir.graph import Graph
+    from pathlift.models.verify import Verification
+    from pathlift.passes.path_norm.norm_log import NormLog, Norms
+    from pathlift.passes.pipeline import Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,46 +73,51 @@ def _norms(norms: Norms) -> list[dict[str, Any]] | None:
 
 def opt(
     model: Model,
-    pipeline: str = "",
+    pipeline: Annotated[str, Flag("--pipeline", "-p", metavar="PASS{OPTION=VALUE},...")] = "",
     *,
-    output: str | os.PathLike[str] | None = None,
-    force: bool = False,
-    memory_limit: int = MEMORY_LIMIT,
-    after_each: Callable[[str, str], None] | None = None,
-    verify: bool = False,
-    tolerance: float | None = None,
-    norms: Sequence[float] = (),
-    shape: Mapping[str, int] | None = None,
-    seed: int = 0,
+    output: Output = None,
+    after_each: Annotated[
+        Callable[[str, str], None] | None,
+        Trace("--print-after-all", help="Print the IR after each pass, on stderr."),
+    ] = None,
+    verify: Annotated[bool, Flag()] = False,
+    tolerance: Annotated[
+        float | None, Flag(metavar="R", default="1e-9 for float64, 1e-4 for float32, 5e-2 below")
+    ] = None,
+    norms: Annotated[Sequence[float], Flag(metavar="Q,...", read=partial(parse.exponents, flag="--norms"))] = (),
+    shape: Shape = None,
+    seed: Seed = 0,
+    force: Force = False,
+    memory_limit: MemoryLimit = MEMORY_LIMIT,
 ) -> OptResult:
-    """Run a pipeline of passes over a model.
+    """Run passes over a model, and print its IR or write it back as ONNX.
 
     Parameters
     ----------
     model
         A path, bytes, a ModelProto, or a `Graph`.
     pipeline
-        Comma-separated passes with options in braces; empty to only load (and save).
+        Passes to run, in order. Separated by commas, options in braces; empty to only load (and save).
     output
-        Where to write the result as ONNX; nowhere if None.
-    force
-        Replace `output` if it exists.
-    memory_limit
-        Bytes that no tensor may pass.
+        The ONNX file to write. None is written if None.
     after_each
         Called with each pass's name and the IR text after it.
     verify
-        Compare the outputs with those of the original in ONNX Runtime, on random and on adversarially scaled inputs.
-        Above `tolerance` nothing is written, and `exit_code` is 1.
+        Compare outputs with the original's in ONNX Runtime; write if they agree. On random and on adversarially scaled
+        inputs. Above `tolerance` nothing is written, and `exit_code` is 1.
     tolerance
-        The relative difference that rounding may explain, ∞ to only report it. By default, by the coarsest float type
-        of any value: float64 1e-9, float32 1e-4, others 5e-2.
+        Relative difference that --verify accepts; inf to only report it. By default, by the coarsest float type of any
+        value: float64 1e-9, float32 1e-4, others 5e-2.
     norms
-        Exponents q: compute the path-norm ‖Φ‖_q before the first pass and after each.
+        Compute path-norms before and after each pass. Exponents q of ‖Φ‖_q.
     shape
-        Extents of symbolic dimensions, by name, for `verify` and `norms`. The batch needs none.
+        Fill in symbolic dimensions, for --verify and --norms. Extents by name; the batch needs none.
     seed
-        Of the inputs that `verify` draws.
+        Of the inputs that --verify draws.
+    force
+        Replace output files that exist.
+    memory_limit
+        Refuse larger tensors and models. In bytes.
 
     Raises
     ------
@@ -116,6 +125,12 @@ def opt(
         If the model, the pipeline or a pass's precondition is at fault, the output cannot be written, or ONNX Runtime
         cannot run the original.
     """
+    from pathlift.models.reference import check_onnxruntime
+    from pathlift.models.source import open_model
+    from pathlift.models.verify import open_original, verify_outputs
+    from pathlift.passes.pipeline import parse_pipeline, run_pipeline
+    from pathlift.passes.registry import shadowed
+
     if not isinstance(pipeline, str):
         hint = 'pipeline="strip-head,dead-code"'
         raise UsageError("0431", f"the pipeline is a {type(pipeline).__name__}, not a string", hint=hint)
@@ -123,7 +138,7 @@ def opt(
     passes, sizes = parse_pipeline(pipeline), dict(shape or {})
     log = None
     if norms:
-        from pathlift.verbs.opt_norms import NormLog
+        from pathlift.passes.path_norm.norm_log import NormLog
 
         log = NormLog(tuple(map(float, norms)), sizes, memory_limit)
     if verify:
@@ -196,3 +211,49 @@ def _check(verify: bool, tolerance: object, norms: object, shape: object, seed: 
 
 def _are(type_: type, values: object) -> bool:
     return isinstance(values, Iterable) and all(isinstance(value, type_) for value in values)
+
+
+def text(payload: Payload) -> Iterator[RenderableType]:
+    """Yield the IR text, unless a file was written; then what each pass did, and how far the outputs moved."""
+    yield from payload["ir"]
+    output, verified = payload["output"], payload.get("verify")
+    norms = [payload.get("norms"), *(step.get("norms") for step in payload["passes"])]
+    if output is not None or verified or any(norms):
+        yield from _steps(payload["passes"], norms)
+    if verified:
+        yield from _verification(verified)
+    if output is not None:
+        yield f"wrote {output}"
+
+
+def _steps(steps: Sequence[Payload], norms: Sequence[Sequence[Payload] | None]) -> Iterator[Table]:
+    """Yield one row per pass, with the path-norms before → after it; `norms` has those before the first one too."""
+    exponents = next(([number(norm["q"]) for norm in items] for items in norms if items), [])
+    rows = [
+        [step["name"], "changed" if step["changed"] else "unchanged", step.get("note", "")]
+        + [f"{_log10(before, i)} → {_log10(after, i)}" for i in range(len(exponents))]
+        for step, before, after in zip(steps, norms[:-1], norms[1:], strict=True)
+    ]
+    if exponents and not steps:
+        rows = [["none", "", "", *(_log10(norms[0], i) for i in range(len(exponents)))]]
+    headings = [f"log10 ‖Φ‖_{q}" for q in exponents]
+    if rows:
+        yield table(["pass", "", "", *headings], rows, right=headings)
+
+
+def _log10(norms: Sequence[Payload] | None, index: int) -> str:
+    """One of a network's norms; a dash if it has none."""
+    if not norms:
+        return "-"
+    return "zero" if norms[index]["zero"] else fixed(norms[index]["log10"])
+
+
+def _verification(verified: Payload) -> Iterator[str]:
+    difference = "∞" if verified["max_relative_difference"] is None else f"{verified['max_relative_difference']:.2e}"
+    where = f"output {verified['output']!r}, input {verified['input']!r}"
+    skipped = f" and {n} ill-conditioned ones left out" if (n := verified["ill_conditioned"]) else ""
+    tried = f"{verified['samples']} inputs{skipped}, tolerance {number(verified['tolerance'])}"
+    verdict = "verified" if verified["passed"] else "refuted"
+    yield f"{verdict}: largest relative difference {difference} ({where}; {tried})"
+    if not verified["passed"]:
+        yield "nothing was written; a pass that changes the function on purpose needs a --tolerance"

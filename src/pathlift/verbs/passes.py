@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pathlift.passes.base import Pass, Transform
-from pathlift.passes.pipeline_text import type_name
-from pathlift.passes.registry import UnavailablePassError, find_pass, pass_names, shadowed
+from pathlift.report.plain import plain
 from pathlift.report.result import Result
+from pathlift.report.tables import Payload, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pathlift.passes.base import Pass
+    from pathlift.passes.registry import UnavailablePassError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,41 +35,38 @@ class PassesResult(Result):
 
 
 def _describe(cls: type[Pass]) -> dict[str, Any]:
+    from pathlift.passes.base import Transform
+
+    help_ = cls.option_help()
     return {
         "name": cls.name,
         "kind": "transform" if issubclass(cls, Transform) else "analysis",
         "path_norm": str(cls.effect) if issubclass(cls, Transform) else None,
         "help": cls.summary(),
-        "options": [_option(name, field) for name, field in cls.options().items()],
+        "options": [_option(name, field, help_) for name, field in cls.options().items()],
     }
 
 
-def _option(name: str, field: dataclasses.Field[Any]) -> dict[str, Any]:
+def _option(name: str, field: dataclasses.Field[Any], help_: Mapping[str, str]) -> dict[str, Any]:
+    from pathlift.passes.pipeline_text import type_name
+
     made = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     return {
         "name": name,
         "type": type_name(field.type),
         "required": made is dataclasses.MISSING,
-        "default": None if made is dataclasses.MISSING else _plain(made),
-        "help": str(field.metadata.get("help", "")),
+        "default": None if made is dataclasses.MISSING else plain(made),
+        "help": help_[name],
     }
 
 
-def _plain(value: object) -> Any:
-    """A default as JSON can hold it."""
-    match value:
-        case float() if not isfinite(value):
-            return str(value)
-        case None | bool() | int() | float() | str():
-            return value
-        case tuple() | list():
-            return list(map(_plain, value))
-        case _:
-            return str(value)
-
-
 def list_passes() -> PassesResult:
-    """List all passes with their options, and what they may do to path-norms."""
+    """List the passes, their options, and a line of help for each.
+
+    Of a rewrite, also what it may do to path-norms.
+    """
+    from pathlift.passes.registry import UnavailablePassError, find_pass, pass_names, shadowed
+
     passes, unavailable = [], []
     for name in pass_names():
         try:
@@ -74,3 +76,16 @@ def list_passes() -> PassesResult:
     return PassesResult(
         warnings=shadowed(cls.name for cls in passes), passes=tuple(passes), unavailable=tuple(unavailable)
     )
+
+
+def text(payload: Payload) -> Iterator[RenderableType]:
+    """Yield each pass and its options."""
+    rows = []
+    for item in payload["passes"]:
+        rows.append([item["name"], item["kind"], item.get("path_norm") or "", item["help"]])
+        for option in item["options"]:
+            default = "…" if option.get("required") else option["default"]
+            rows.append([f"  {option['name']}={default}", option["type"], "", option["help"]])
+    for item in payload.get("unavailable", ()):
+        rows.append([item["name"], "unavailable", "", f"{' and '.join(item['packages'])}: {item['reason']}"])
+    yield table(["pass", "kind", "path-norm", ""], rows)

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-
-from pathlift.frontend.files import replacing
 from pathlift.ir.errors import UsageError
-from pathlift.ir.types import DTYPE_NAMES, MEMORY_LIMIT, Array, is_float
-from pathlift.models.data import read_arrays
-from pathlift.models.probes import Probes, signature
-from pathlift.models.session import start
-from pathlift.models.source import Model, extents, open_model
+from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.models import parse
+from pathlift.models.options import Executor, Flag, Force, MemoryLimit, Model, Output, Seed, Shape
 from pathlift.report.result import Result
-from pathlift.runtime.ports import as_numpy
-from pathlift.runtime.session import CheckedSession
+from pathlift.report.tables import Payload, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pathlift.ir.types import Array
+
+Inputs = Annotated[Mapping[str, Any] | None, Flag("--input", metavar="[NAME=]FILE", type=list[str], read=parse.files)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,10 @@ class RunResult(Result):
 
 
 def _facts(y: Array) -> dict[str, Any]:
+    import numpy as np
+
+    from pathlift.ir.types import DTYPE_NAMES
+
     facts: dict[str, Any] = {"dtype": _kind(y), "shape": list(y.shape)}
     values = y.astype(np.float64) if DTYPE_NAMES.get(y.dtype, "str") != "str" else np.empty(0)  # else it is text
     finite = values[np.isfinite(values)]
@@ -65,6 +70,10 @@ def _kind(y: Array) -> str:
 
 def _storable(y: Array) -> Array:
     """Return values in a type that files of plain arrays have."""
+    import numpy as np
+
+    from pathlift.ir.types import is_float
+
     if y.dtype.kind == "O":
         return y.astype(np.str_)
     return y.astype(np.float32) if y.dtype.kind == "V" and is_float(y.dtype) else y
@@ -72,42 +81,46 @@ def _storable(y: Array) -> Array:
 
 def run(
     model: Model,
-    inputs: Mapping[str, Any] | None = None,
+    inputs: Inputs = None,
     *,
-    random: bool = False,
-    shape: Mapping[str, int] | None = None,
-    seed: int = 0,
-    device: str = "cpu",
-    threads: int | None = None,
-    executor: Any = "auto",
-    output: str | os.PathLike[str] | None = None,
-    force: bool = False,
-    memory_limit: int = MEMORY_LIMIT,
+    random: Annotated[bool, Flag()] = False,
+    shape: Shape = None,
+    seed: Seed = 0,
+    device: Annotated[str, Flag()] = "cpu",
+    threads: Annotated[int | None, Flag(default="all cores")] = None,
+    executor: Executor = "auto",
+    output: Output = None,
+    force: Force = False,
+    memory_limit: MemoryLimit = MEMORY_LIMIT,
     example: Any = None,
 ) -> RunResult:
-    """Run a model.
+    """Run a model on arrays, and show or write what it returns.
 
     Parameters
     ----------
     model
         A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed).
     inputs
-        By input name: arrays, tensors, or paths of ``.npy`` files; under the name ``""``, the path of an ``.npz`` file
-        that holds several.
+        NAME=x.npy, or an .npz file of several. By name: arrays, tensors, or paths of ``.npy`` files; under the name
+        ``""``, the path of an ``.npz`` file.
     random
-        Draw the inputs that are not given from a normal distribution.
+        Draw the inputs that are not given. From a normal distribution.
     shape
-        Extents of symbolic dimensions, for those.
+        Fill in symbolic dimensions. Extents by name, for what is drawn.
     seed
         Of what is drawn.
-    device, threads, executor
-        As in `pathlift.Session`.
+    device
+        cpu, cuda, cuda:0, ...
+    threads
+        Of one op. All cores if None.
+    executor
+        What runs the model. ``auto`` is ``onnxruntime`` where that has the device, else ``torch``.
     output
-        Where to write the outputs: ``.npz``, or ``.npy`` if there is one; nowhere if None.
+        Write the outputs: .npz, or .npy of one. Nowhere if None.
     force
-        Replace `output` if it exists.
+        Replace output files that exist.
     memory_limit
-        Bytes that no tensor may pass.
+        Refuse larger tensors and models. In bytes.
     example
         For a module: the shape of its input, or one shape or tensor per input.
 
@@ -116,6 +129,13 @@ def run(
     PathliftError
         If the model or a file cannot be read, an input does not fit, the model fails, or the output cannot be written.
     """
+    from pathlift.models.data import read_arrays
+    from pathlift.models.probes import Probes, signature
+    from pathlift.models.session import start
+    from pathlift.models.source import extents, open_model
+    from pathlift.runtime.ports import as_numpy
+    from pathlift.runtime.session import CheckedSession
+
     opened = open_model(model, memory_limit=memory_limit, example=example)
     feeds = read_arrays(inputs or {})
     assumptions: tuple[str, ...] = ()
@@ -145,6 +165,10 @@ def run(
 
 
 def _save(outputs: Mapping[str, Array], path: str | os.PathLike[str], *, force: bool) -> None:
+    import numpy as np
+
+    from pathlift.frontend.files import replacing
+
     suffix = Path(path).suffix
     if suffix not in (".npy", ".npz") or (suffix == ".npy" and len(outputs) != 1):
         names = ", ".join(outputs)
@@ -154,3 +178,23 @@ def _save(outputs: Mapping[str, Array], path: str | os.PathLike[str], *, force: 
             np.save(file, next(iter(outputs.values())), allow_pickle=False)
         else:
             np.savez(file, allow_pickle=False, **outputs)
+
+
+def text(payload: Payload) -> Iterator[RenderableType]:
+    """Yield one row per output."""
+    figures = ["min", "mean", "max"]
+    rows = [
+        [name, y["dtype"], f"[{', '.join(map(str, y['shape']))}]", *(_figure(y[f]) for f in figures)]
+        for name, y in payload["outputs"].items()
+    ]
+    yield table(["output", "dtype", "shape", *figures], rows, right=figures)
+    for name, y in payload["outputs"].items():
+        if y["non_finite"]:
+            yield f"{name} holds {y['non_finite']} values that are not finite"
+    if payload["output"]:
+        yield f"written to {payload['output']}"
+    yield f"run by {payload['executor']} on {payload['device']}"
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.6g}"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pathlift.cli import parse
 from pathlift.ir.errors import UsageError
+from pathlift.models import parse
 
 
 @pytest.mark.parametrize(

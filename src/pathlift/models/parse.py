@@ -22,12 +22,22 @@ def exponents(text: str, flag: str = "--q") -> tuple[float, ...]:
     return values
 
 
+def exponent_text(value: float) -> str:
+    """Write an exponent as `exponents` reads it."""
+    return f"{value:g}"
+
+
 def extents(text: str) -> dict[str, int]:
     """Read ``N=8,H=224``."""
     matches = [re.fullmatch(r"\s*([^=]+?)\s*=\s*(\d{1,18})\s*", item, re.ASCII) for item in text.split(",")]
     if not all(matches):
         raise UsageError("0402", f"--shape {text!r} does not name dimensions", hint="for example --shape N=8,H=224")
     return {match[1]: int(match[2]) for match in matches if match}
+
+
+def shapes(items: Iterable[str]) -> tuple[tuple[int, ...], ...]:
+    """Read one shape per input."""
+    return tuple(map(shape, items))
 
 
 def shape(text: str) -> tuple[int, ...]:
@@ -46,6 +56,12 @@ def size(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2]])
 
 
+def size_text(count: int) -> str:
+    """Write a number of bytes as `size` reads it, in the largest decimal unit."""
+    unit = max((unit for unit in ("", "K", "M", "G", "T") if count % _UNITS[unit] == 0), key=_UNITS.__getitem__)
+    return f"{count // _UNITS[unit]}{unit}B"
+
+
 def names(text: str) -> tuple[str, ...]:
     """Read ``rescaling,permutation``."""
     return tuple(dict.fromkeys(item.strip() for item in text.split(",")))
@@ -57,6 +73,11 @@ def counts(text: str) -> tuple[int, ...]:
     if not all(re.fullmatch(r"[1-9]\d{0,3}", item, re.ASCII) for item in items):
         raise UsageError("0406", f"--threads {text!r} is no list of numbers", hint="for example --threads 1,2")
     return tuple(dict.fromkeys(map(int, items)))
+
+
+def count_text(values: Iterable[int]) -> str:
+    """Write numbers as `counts` reads them."""
+    return ",".join(map(str, values))
 
 
 def files(items: Iterable[str]) -> dict[str, str]:

@@ -1,0 +1,91 @@
+"""Path-norms as text: tables of norms, of layers, of regions, and of the heaviest path, from their JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import ROUND_CEILING
+from typing import TYPE_CHECKING
+
+from pathlift.report.tables import Bar, Payload, fixed, number, percent, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+
+def norm_table(norms: Sequence[Payload]) -> Table:
+    """Return one row per norm, with its upper bound."""
+    exponents = "q" if all(item["mixed"] is None for item in norms) else "‖Φ‖_{q,r}"
+    rows = []
+    for item in norms:
+        what = f"{item['pooling']} pooling" + ("" if item["is_path_norm"] else ", not a path-norm")
+        # A value past float64 is null.
+        value = f"10^{fixed(item['log10'])}" if item["value"] is None else f"{item['value']:.6g}"
+        rows.append([_exponent(item), fixed(item["log10"]), "0" if item["zero"] else value, _at_most(item), what])
+    return table([exponents, "log10", "value", "at most", ""], rows, right=[exponents, "log10", "value", "at most"])
+
+
+def layer_table(layers: Sequence[Payload], norm: Payload) -> Table:
+    """Return one row per layer, with its gain and its share of a norm."""
+    layer = f"layer (q = {number(norm['q'])})"
+    rows = [
+        [item["node"], fixed(item["log10_gain"]), percent(item["share"]), Bar(item["share"] or 0.0)] for item in layers
+    ]
+    return table([layer, "log10 gain", "share", ""], rows, right=["log10 gain", "share"])
+
+
+def _exponent(norm: Payload) -> str:
+    """The exponent of a norm, or both of a mixed one."""
+    return ",".join(number(q) for q in (norm["q"], norm["mixed"]) if q is not None)
+
+
+def _at_most(norm: Payload) -> str:
+    """An upper bound, which is never rounded down."""
+    if norm["zero"]:
+        return "0"
+    upper = norm["upper_log10"]
+    return "-" if upper is None else f"10^{fixed(upper, ROUND_CEILING)}"
+
+
+def regions_text(regions: Sequence[Payload], skipped: Sequence[Payload]) -> Iterator[RenderableType]:
+    """Yield one row per region, those without norms last, and what the norms of each rest on."""
+    norms = regions[0]["norms"]
+    letters = "q" if norms[0]["mixed"] is None else "q,r"
+    figures = [heading for item in norms for heading in (f"log10 ({letters} = {_exponent(item)})", "at most")]
+    rows = []
+    for region in regions:
+        logs = [cell for item in region["norms"] for cell in (fixed(item["log10"]), _at_most(item))]
+        what = "" if all(item["is_path_norm"] for item in region["norms"]) else "not a path-norm"
+        starts = ", ".join(map(_start, region["inputs"]))
+        rows.append([_span(region["layers"]), str(region["nodes"]), *logs, what, starts])
+    for region in skipped:
+        rows.append([_span(region["layers"]), str(region["nodes"]), *["-"] * len(figures), "skipped", ""])
+    yield table(["layers", "nodes", *figures, "", "starts at"], rows, right=["nodes", *figures])
+    for region in regions:
+        yield from (f"in {_span(region['layers'])}: {assumption}" for assumption in region["assumptions"])
+
+
+def _span(layers: Sequence[str]) -> str:
+    return layers[0] if len(layers) == 1 else f"{layers[0]} … {layers[-1]}"
+
+
+def _start(value: Payload) -> str:
+    return f"{value['name']} ← {value['cut_by']['op']}" if value["cut_by"] else str(value["name"])
+
+
+def heaviest_path_text(path: Payload) -> Iterator[RenderableType]:
+    """Yield where the path ends, and one row per factor."""
+    if path["log10"] is None:
+        yield "no path has a non-zero weight"
+        return
+    yield f"heaviest path, to {path['output']}{path['position']}: log10 {fixed(path['log10'])}"
+    rows = [
+        [item["node"], item["op"], _element(item), f"{item['value']:.6g}"] for item in [path["start"], *path["steps"]]
+    ]
+    yield table(["node", "op", "weight", "value"], rows, right=["value"])
+
+
+def _element(factor: Payload) -> str:
+    """The element of a tensor that a path starts at or is multiplied by."""
+    name = factor["node"] if factor["op"] == "Input" else factor["parameter"]
+    return f"{name}{list(factor['index'])}" if name else ""
