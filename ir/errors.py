@@ -16,8 +16,8 @@ class PathliftError(Exception):
     Parameters
     ----------
     code
-        Four digits, unique per cause, for example ``"0304"``. The second one is the family; the first is 1 for what came
-        when the family's first hundred were taken.
+        Four digits, unique per cause, for example ``"0304"``. The second is the family; the first is 1 for what came
+        once the family's first hundred were taken.
     message
         One sentence; names the node or tensor it is about.
     hint

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,7 +93,9 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Calls]:
         **fields: Any,
     ) -> Calls:
         calls = Calls()
+        module, _, function = f"pathlift.verbs.{verb}".rpartition(".")
 
+        @functools.wraps(getattr(importlib.import_module(module), function))  # the signature is the command line's
         def call(*positional: Any, **named: Any) -> Result:
             calls.append((positional, named))
             action()
@@ -99,7 +103,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Calls]:
                 raise error
             return FakeResult(**fields)
 
-        monkeypatch.setattr(f"pathlift.verbs.{verb}", call)
+        monkeypatch.setattr(f"{module}.{function}", call)
         return calls
 
     return replace

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import typer.main
 
-from pathlift.cli.frame import app
+from pathlift.cli.command import application
+from pathlift.cli.frame import framed
 from pathlift.models.options import Executor, Flag, Progress
 from pathlift.passes.docstring import parameter_help
 from pathlift.passes.registry import find_pass
@@ -48,7 +49,7 @@ def ways(verb: str) -> dict[str, Flag | Progress]:
 
 
 def commands() -> dict[str, Any]:
-    group: Any = typer.main.get_command(app)
+    group: Any = typer.main.get_command(application(framed))
     inner = {f"ks {name}": command for name, command in group.commands["ks"].commands.items()}
     return {**{name: c for name, c in group.commands.items() if name != "ks"}, **inner}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib import import_module
 from types import ModuleType
@@ -22,8 +22,14 @@ Frame = Callable[[Callable[..., Result], ModuleType], Callable[..., None]]
 """Puts around a verb what all verbs share: takes the verb, and the module that says how its results are shown."""
 
 
-def application(frame: Frame) -> typer.Typer:
-    """Return the command line: one command per registered verb."""
+def asked(arguments: Sequence[str]) -> Iterable[str]:
+    """Return the verb that arguments start with, so that no other is loaded; all verbs, if they start with none."""
+    words = " ".join(arguments[:2]) + " "
+    return [name for name in VERBS if words.startswith(f"{name} ")] or VERBS
+
+
+def application(frame: Frame, names: Iterable[str] = VERBS) -> typer.Typer:
+    """Return the command line: one command per verb of these names."""
     app = typer.Typer(
         add_completion=False,
         help="Path-norms, rescaling and certificates of neural networks, as compiler passes over ONNX models.",
@@ -36,9 +42,9 @@ def application(frame: Frame) -> typer.Typer:
     for name, help_ in GROUPS.items():
         groups[name] = typer.Typer(help=help_)
         app.add_typer(groups[name], name=name)
-    for name, home in VERBS.items():
+    for name in names:
         group, _, word = name.rpartition(" ")
-        groups[group].command(word)(frame(*command(home)))
+        groups[group].command(word)(frame(*command(VERBS[name])))
     return app
 
 

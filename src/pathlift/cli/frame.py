@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pathlift.cli.command import application
+from pathlift.cli.command import application, asked
 from pathlift.cli.terminal import configure_logging, note, write
 from pathlift.ir.errors import PathliftError, UsageError
 from pathlift.report.result import Result
@@ -29,7 +29,7 @@ def run(arguments: Sequence[str]) -> int:
     debug = "--debug" in arguments
     try:
         # Not standalone: Typer's own reports are many lines long and carry no code. It returns an Exit's code.
-        code = app(args=list(arguments), prog_name="pathlift", standalone_mode=False)
+        code = application(framed, asked(arguments))(args=list(arguments), prog_name="pathlift", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as error:
@@ -118,6 +118,3 @@ def envelope(result: Result) -> dict[str, Any]:
         "warnings": list(result.warnings),
         "result": result.to_json(),
     }
-
-
-app = application(framed)
