@@ -274,6 +274,7 @@ def test_a_cast_to_integers_rounds() -> None:
     assert traits(b.finish(b.op("Cast", x, to="i64")), "cast") == Traits()
 
 
+GATED = Activation("Gated", (-1.0, 1.0), lambda x, y: x * (y > 0))
 BENT = Activation("Bent", (0.0, 1.0), lambda x: x.clamp(max=1.0))
 
 
@@ -305,6 +306,9 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], Traits]] = {
     "largest": (lambda alg, x, y: largest(alg, y, x), Traits(commutative=True)),
     "largest_of_one": (lambda alg, x: largest(alg, x, alg.scale(x, 2.0)), Traits()),
     "lopsided": (lambda alg, x, y: largest(alg, x, alg.scale(y, 2.0)), Traits()),
+    "rows": (lambda alg, x, y: alg.select(alg.move((x, y), Stack()), Extremum((1,), False)), Traits()),
+    "gated": (lambda alg, x: alg.gate(x, GATED, chain(alg, x, Transpose((1, 0)))), Traits()),
+    "biased": (lambda alg, x, bias: alg.add(x, bias, axis=0), Traits()),
     "padded": (lambda alg, x: chain(alg, x, Pad((0, 1, 0, -1))), Traits()),
 }
 
@@ -316,7 +320,7 @@ def new(request: pytest.FixtureRequest) -> Iterator[tuple[Graph, Traits]]:
     op("Test")(program)
     try:
         b = Builder()
-        operands = [b.input(name, (6, 6)) for name in OPS["Test"].inputs]
+        operands = [b.input(name, (6,) if name == "bias" else (6, 6)) for name in OPS["Test"].inputs]
         yield b.finish(b.op("Test", *operands, name="out")), expected
     finally:
         del OPS["Test"]
