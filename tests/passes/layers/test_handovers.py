@@ -10,6 +10,7 @@ import torch
 from pathlift.ir.algebras.interpret import evaluate
 from pathlift.ir.algebras.numeric import Numeric
 from pathlift.ir.graph import Graph
+from pathlift.ir.text import parse_graph
 from pathlift.ir.types import TensorType
 from pathlift.passes.layers.handovers import Stop, _behind
 from pathlift.testing.samples import samples
@@ -49,3 +50,9 @@ def test_which_ops_channels_pass() -> None:
     expected = {*listed.split(), "Squeeze", "Flatten", "TopK/sort"}
     assert {name for name, *_ in FOUND} >= expected
     assert {name.split("/")[0] for name, *_ in FOUND} == {name.split("/")[0] for name in expected}
+
+
+@pytest.mark.parametrize(("row", "repeats"), [(120, 30), (30, None), (60, None), (240, None)])
+def test_rows_are_examples(row: int, repeats: int | None) -> None:
+    graph = parse_graph(f"%x = Input : f32[2, 4, 5, 6]\n%y = Reshape(%x) {{shape=[-1, {row}]}}\nreturn %y")
+    assert _behind(graph, Stop("x", 1, 1), "y") == (None if repeats is None else Stop("y", 1, repeats))
