@@ -70,7 +70,7 @@ class MergeParallel(Transform):
         skipped: list[str] = []
         done: set[str] = set()
         for key in reversed(graph.order):
-            addition = _sum(graph, key) if key not in done else None
+            addition = _sum(graph, key) if key not in done and traits(graph, key).coefficients else None
             layers = None if addition is None else _layers(graph, addition)
             if addition is None or layers is None:
                 continue
