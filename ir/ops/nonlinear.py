@@ -12,9 +12,17 @@ from pathlift.ir.primitives.base import Nonlinear
 from pathlift.ir.types import Dims
 
 
-def _apply(alg: Algebra[T], reason: str, shape: Callable[..., Dims], execute: Callable[..., Any], *xs: T) -> T:
+def _apply(
+    alg: Algebra[T],
+    reason: str,
+    shape: Callable[..., Dims],
+    execute: Callable[..., Any],
+    *xs: T,
+    commutative: bool = False,
+) -> T:
     assert alg.node is not None
-    (y,) = alg.apply(Nonlinear(alg.node, reason, shape=shape, execute=execute), xs, alg.node.types)
+    f = Nonlinear(alg.node, reason, shape=shape, execute=execute, commutative=commutative)
+    (y,) = alg.apply(f, xs, alg.node.types)
     return y
 
 
@@ -41,7 +49,7 @@ def log_softmax(alg: Algebra[T], x: T, *, axis: int = -1) -> T:
 def product(alg: Algebra[T], x: T, y: T) -> T:
     """x·y of two activations, with broadcasting (gates, attention, squeeze-and-excitation)."""
     reason = "a product of two activations is not piecewise linear"
-    return _apply(alg, reason, D.broadcast, lambda x, y: x * y, x, y)
+    return _apply(alg, reason, D.broadcast, lambda x, y: x * y, x, y, commutative=True)
 
 
 @op("Opaque")

@@ -120,7 +120,7 @@ def gelu(alg: Algebra[T], x: T, *, tanh: bool = False) -> T:
 
         return torch.nn.functional.gelu(x, approximate="tanh" if tanh else "none")
 
-    return alg.gate(x, Activation("Gelu", (-0.1291, 1.1291), call))
+    return alg.gate(x, Activation("Gelu", (-0.1290, 1.1290), call))
 
 
 @op("FakeQuantize")
@@ -131,4 +131,5 @@ def fake_quantize(alg: Algebra[T], x: T, *, scale: float, zero_point: int, dtype
         return ((x / scale).round().add(zero_point).clamp(low, high) - zero_point) * scale
 
     del dtype  # how the pair is written back, not what it computes
-    return alg.gate(x, Activation("FakeQuantize", (0.0, inf), call))
+    at_zero = (min(max(zero_point, low), high) - zero_point) * scale
+    return alg.gate(x, Activation("FakeQuantize", (0.0, inf), call, at_zero=at_zero))

@@ -144,6 +144,8 @@ class Nonlinear:
         The result's shape from the operands'; ``None``: as the node declares.
     execute
         The function, on torch tensors; ``None``: the node is ONNX's to execute.
+    commutative
+        Whether any two operands may change places.
     """
 
     node: Node
@@ -151,6 +153,7 @@ class Nonlinear:
     hint: str = ""
     shape: Callable[..., Dims] | None = field(default=None, repr=False)
     execute: Callable[..., Any] | None = field(default=None, repr=False)
+    commutative: bool = False
 
 
 def normalized_axes(axes: Sequence[int], rank: int) -> tuple[int, ...]:

@@ -11,12 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pathlift.ir.algebras.traits import traits
 from pathlift.ir.graph import Attr, Graph, Node, Value
 from pathlift.ir.types import OtherType, TensorType, ValueType, is_float
 from pathlift.passes.equivalence.opaque import opaque_key
-
-COMMUTATIVE = frozenset({"Add", "Sum", "Max", "Min", "Product"})
-TRANSPARENT = frozenset({"Identity", "Cast"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,13 +62,13 @@ def expressions(graph: Graph, known: dict[tuple[object, ...], int]) -> Expressio
     source: dict[Value, Value] = {}
     numbers: dict[Value, int] = {}
     for key in graph.order:
-        node, operands = graph[key], graph.inputs_of(key)
+        node, operands, trait = graph[key], graph.inputs_of(key), traits(graph, key)
         values = [Value(key, i) for i in range(len(node.types))]
-        if node.op in TRANSPARENT and operands[0] is not None:
+        if trait.transparent and operands[0] is not None:
             source[values[0]] = source[operands[0]]
             continue
         read = [-1 if v is None else numbers[source[v]] for v in operands]
-        content = (*content_of(graph, key), tuple(sorted(read) if node.op in COMMUTATIVE else read))
+        content = (*content_of(graph, key), tuple(sorted(read) if trait.commutative else read))
         for value in values:
             source[value] = value
             numbers[value] = known.setdefault((*content, value.port), len(known))

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pathlift.ir import dims as D
+from pathlift.ir.algebras.traits import traits
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, ModelInfo, Origin, Value
 from pathlift.ir.types import TensorType, ValueType
-from pathlift.passes.equivalence.expressions import COMMUTATIVE, Expressions, attributes, content_of, kind_of
+from pathlift.passes.equivalence.expressions import Expressions, attributes, content_of, kind_of
 from pathlift.passes.equivalence.outcome import Difference
 from pathlift.passes.witness.correspondence import overridable
 
@@ -101,7 +102,7 @@ def _differing(
     """The first operands of two nodes that are different expressions."""
     if len(ours) != len(theirs):
         return None
-    if a.graph[key].op in COMMUTATIVE:
+    if traits(a.graph, key).commutative:
         common = Counter(map(a.number, ours)) & Counter(map(b.number, theirs))
         ours, theirs = _without(a, ours, Counter(common)), _without(b, theirs, Counter(common))
     pairs = [p for p in zip(ours, theirs, strict=True) if a.number(p[0]) != b.number(p[1])]
@@ -141,7 +142,7 @@ def orders(a: Expressions, b: Expressions) -> Iterator[Orders]:
     """Yield the ways in which the operands of sums and maxima can be matched; first in the order of the files."""
     choices: dict[tuple[str, str], list[tuple[int, ...]]] = {}
     for x, y in _reached(a, b, {}):
-        if a.graph[x].op in COMMUTATIVE:
+        if traits(a.graph, x).commutative:
             choices[x, y] = list(itertools.islice(_alignments(a, b, x, y), ARRANGEMENTS))
     for chosen in itertools.product(*choices.values()):
         yield dict(zip(choices, chosen, strict=True))
@@ -166,7 +167,7 @@ def _alignments(a: Expressions, b: Expressions, x: str, y: str) -> Iterator[tupl
 
 def _operand_pairs(a: Expressions, b: Expressions, x: str, y: str, orders: Orders) -> list[Pair | None]:
     ours, theirs = a.operands(x), b.operands(y)
-    if a.graph[x].op in COMMUTATIVE:
+    if traits(a.graph, x).commutative:
         order = orders.get((x, y)) or next(_alignments(a, b, x, y))
         theirs = tuple(theirs[j] for j in order)
     return [None if s is None or t is None else (s, t) for s, t in zip(ours, theirs, strict=True)]

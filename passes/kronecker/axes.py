@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
 
+from pathlift.ir.algebras.interpret import evaluate
+from pathlift.ir.algebras.protocol import Algebra
+from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Node
+from pathlift.ir.primitives.base import View
 from pathlift.ir.primitives.maps import Contract
+from pathlift.ir.primitives.reshapes import Reinterpretation
+from pathlift.ir.primitives.views import Squeeze, Transpose, Unsqueeze
 from pathlift.ir.types import Array, Dim, Dims
-
-VIEWS = frozenset({"Identity", "Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
-"""Ops that keep all elements."""
 
 
 @dataclass(eq=False)
@@ -58,34 +60,56 @@ def of_shape(shape: Dims) -> Axes:
 
 
 def viewed(node: Node, axes: Axes, shape: Dims) -> Axes | None:
-    """Return the axes of what a view, one of `VIEWS`, makes of a tensor; ``None`` if that is not known.
+    """Return the axes of what a view that keeps all elements makes of a tensor; ``None`` if that is not known.
 
     Parameters
     ----------
     node
-        The view.
+        Of one operand.
     axes
         Of its operand.
     shape
         Of its result.
     """
-    attrs: dict[str, Any] = dict(node.attrs)
-    match node.op:
-        case "Identity":
-            return axes
-        case "Transpose":
-            return tuple(axes[i] for i in attrs["perm"])
-        case "Squeeze":
-            gone = {i % len(axes) for i in attrs["axes"]}
-            return tuple(axis for i, axis in enumerate(axes) if i not in gone)
-        case "Unsqueeze":
-            new, rest = {i % len(shape) for i in attrs["axes"]}, iter(axes)
-            return tuple(() if i in new else next(rest) for i in range(len(shape)))
-        case _:
-            return regrouped(axes, shape)
+    try:
+        (result,) = evaluate(_Viewed(shape), node, (list(axes),))
+    except UnsupportedError:
+        return None
+    return tuple(result)
 
 
-def regrouped(axes: Axes, shape: Dims) -> Axes | None:
+class _Viewed(Algebra[list[Axis]]):
+    """One view: what extents there are between two of them, the last one's result does not tell.
+
+    Values are lists, since a tuple would be several results.
+    """
+
+    def __init__(self, shape: Dims) -> None:
+        self.shape, self.moved = shape, False
+
+    def move(self, xs: Sequence[list[Axis]], v: View) -> list[Axis]:
+        result = None if self.moved or len(xs) > 1 else self._moved(xs[0], v)
+        if result is None:
+            raise self.refusal("a rearrangement")
+        self.moved = True
+        return list(result)
+
+    def _moved(self, axes: Sequence[Axis], v: View) -> Iterable[Axis] | None:
+        match v:
+            case Transpose(perm):
+                return [axes[i] for i in perm]
+            case Squeeze(squeezed):
+                gone = {i % len(axes) for i in squeezed}
+                return [axis for i, axis in enumerate(axes) if i not in gone]
+            case Unsqueeze(inserted):
+                new, rest = {i % len(self.shape) for i in inserted}, iter(axes)
+                return [() if i in new else next(rest) for i in range(len(self.shape))]
+            case Reinterpretation():
+                return regrouped(axes, self.shape)
+        return None
+
+
+def regrouped(axes: Iterable[Axis], shape: Dims) -> Axes | None:
     """Return the axes of a row-major reshape; ``None`` if they cannot be told.
 
     Extents are taken from both ends, as far as they are known, or are symbols that match; what remains must be one

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from pathlift.ir.algebras.traits import traits
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.primitives.maps import Contract
 from pathlift.ir.types import Dims, Param, TensorType
 from pathlift.passes.kronecker.axes import (
-    VIEWS,
     Axes,
     Axis,
     Factor,
@@ -28,6 +28,7 @@ from pathlift.passes.kronecker.axes import (
 )
 from pathlift.passes.kronecker.products import Product, Side
 from pathlift.passes.layers.edits import is_read_once
+from pathlift.passes.layers.layers import OPS
 from pathlift.passes.layers.weights import constant
 
 _FURTHEST = 8
@@ -81,7 +82,7 @@ def _read(graph: Graph, key: str, taken: set[str]) -> Product | None:
 def _parts(graph: Graph, key: str) -> tuple[Value, Param, Param | None] | None:
     """Operand, weights and bias of a product with constants."""
     node, operands = graph[key], (*graph.inputs_of(key), None)
-    if node.op not in ("Gemm", "Einsum", "Conv"):
+    if node.op not in OPS:
         return None
     x, weight, bias = operands[0], constant(graph, operands[1]), constant(graph, operands[2])
     if x is None or weight is None or not weight.size or (operands[2] is not None and bias is None):
@@ -125,7 +126,7 @@ def _is_by_block(x: Axes, y: Axes, weights: set[Factor]) -> bool:
 def _views_before(graph: Graph, x: Value, taken: set[str]) -> list[str]:
     """Views in a row that lead to a value, and that nothing else reads; the furthest first."""
     views: list[str] = []
-    while len(views) < _FURTHEST and graph[x.node].op in VIEWS and x.node not in taken and is_read_once(graph, x):
+    while len(views) < _FURTHEST and traits(graph, x.node).permutes and x.node not in taken and is_read_once(graph, x):
         views.insert(0, x.node)
         x = _operand(graph, x.node)
     return views
@@ -152,7 +153,7 @@ def _stages_after(graph: Graph, key: str, axes: Axes, taken: set[str]) -> list[S
     while len(stages) <= _FURTHEST and is_read_once(graph, stages[-1][1]):
         views, value, axes = stages[-1]
         ((reader, _, _),) = graph.users(value.node)
-        found = _through(graph, reader, axes) if graph[reader].op in VIEWS and reader not in taken else None
+        found = _through(graph, reader, axes) if traits(graph, reader).permutes and reader not in taken else None
         if found is None:
             break
         stages.append(((*views, reader), Value(reader), found))

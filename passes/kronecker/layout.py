@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from pathlift.ir.algebras.traits import traits
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.kronecker import Pattern
@@ -17,14 +18,6 @@ from pathlift.ir.types import Dims, TensorType
 from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.layers.edits import is_read_once
 from pathlift.passes.witness.site import Rewritings, Site
-
-ELEMENTWISE = frozenset(
-    [
-        *("Abs", "Clip", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "Identity", "LeakyRelu", "Neg", "Relu"),
-        *("Sigmoid", "Softplus", "Softsign", "Tanh"),
-    ]
-)
-"""Ops of one operand that treat all elements alike."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +86,7 @@ def _reader(graph: Graph, key: str) -> str | None:
     if not is_read_once(graph, Value(key)):
         return None
     ((reader, slot, _),) = graph.users(key)
-    return reader if slot == 0 and (_is_layer(graph, reader) or graph[reader].op in ELEMENTWISE) else None
+    return reader if slot == 0 and (_is_layer(graph, reader) or traits(graph, reader).elementwise) else None
 
 
 def _rewrite(builder: Builder, graph: Graph, chain: list[str], x: Value, shape: Dims) -> None:

@@ -15,7 +15,6 @@ from pathlift.ir.types import Array, TensorType
 
 Tensor = torch.Tensor
 
-VIEWS = frozenset({"Identity", "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze"})
 _UNKNOWN = (2, 3)
 """What unknown extents are tried as; what is true of one only is not true of the graph."""
 

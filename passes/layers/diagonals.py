@@ -11,6 +11,7 @@ from pathlift.ir.types import Array, TensorType
 from pathlift.passes.layers.weights import constant
 
 OPS = frozenset({"BatchNormalization", "Mul", "Div", "Add", "Sub"})
+"""A choice of syntax: the ops that `read_diagonal` reads the parameters of, and that rewrites take in."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import inf, prod
+from math import prod
 
+from pathlift.ir.algebras.interpret import evaluate
+from pathlift.ir.algebras.protocol import Algebra
 from pathlift.ir.builder import Builder
-from pathlift.ir.graph import Graph, Node, Value, freeze_attrs
-from pathlift.ir.primitives.base import normalized_axes
+from pathlift.ir.errors import UnsupportedError
+from pathlift.ir.graph import Graph, Value, freeze_attrs
+from pathlift.ir.primitives.base import Activation, LinearMap, OrderStatistic, SeparableMap, View, normalized_axes
+from pathlift.ir.primitives.resample import Resample
+from pathlift.ir.primitives.reshapes import Reinterpretation
+from pathlift.ir.primitives.views import Squeeze
 from pathlift.ir.types import Dims, TensorType
 from pathlift.passes.layers.edits import is_read_once
 from pathlift.passes.layers.layers import OPS
-
-_ELEMENTWISE = frozenset({"Relu", "LeakyRelu", "Abs", "Neg", "Identity"})
-_POOLS = frozenset({"MaxPool", "AveragePool"})
-_REDUCTIONS = frozenset({"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin"})
 
 
 @dataclass(frozen=True)
@@ -77,27 +79,65 @@ def _follow(graph: Graph, start: Stop) -> Handover | None:
 
 def _behind(graph: Graph, stop: Stop, key: str) -> Stop | None:
     """Return where the channels lie behind a node; ``None`` if it mixes them, or is not positively homogeneous."""
-    node, before, after = graph[key], _shape(graph, stop.key), _shape(graph, key)
-    if before is None or after is None:
+    before = _shape(graph, stop.key)
+    if before is None or _shape(graph, key) is None or len(graph.inputs_of(key)) > 1:
         return None
-    if node.op in _ELEMENTWISE or _is_half_line(node) or (node.op in _POOLS and stop.axis == 1):
-        return Stop(key, stop.axis, stop.repeats)
-    if node.op in _REDUCTIONS or node.op == "Squeeze":
-        axes = normalized_axes(node.attrs.get("axes", ()), len(before))  # type: ignore[arg-type]
-        gone = 0 if len(after) == len(before) else sum(a < stop.axis for a in axes)
-        return None if stop.axis in axes else Stop(key, stop.axis - gone, stop.repeats)
-    if node.op in ("Flatten", "Reshape") and stop.axis == 1 and len(after) == 2:
-        # Rows of as many elements as one example has are the examples.
-        rest = [d for d in before[2:] if isinstance(d, int)]
-        if len(rest) == len(before) - 2 and isinstance(before[1], int) and after[1] == before[1] * prod(rest) > 0:
-            return Stop(key, 1, stop.repeats * prod(rest))
-    return None
+    try:
+        places = evaluate(_Places(), graph[key], (_Place(stop.axis, stop.repeats, before),))
+    except UnsupportedError:
+        return None
+    return Stop(key, places[0].axis, places[0].repeats) if len(places) == 1 else None
 
 
-def _is_half_line(node: Node) -> bool:
-    """Whether a Clip cuts at zero or nowhere."""
-    low, high = node.attrs.get("low", -inf), node.attrs.get("high", inf)
-    return node.op == "Clip" and low in (0.0, -inf) and high in (0.0, inf)
+@dataclass(frozen=True)
+class _Place:
+    """The axis that channels lie along, how many elements each has there, and the shape."""
+
+    axis: int
+    repeats: int
+    shape: Dims
+
+
+class _Places(Algebra[_Place]):
+    """Where channels lie, as long as each goes its own way and positive factors with it; else the node is refused."""
+
+    def linear(self, f: LinearMap, x: _Place, w: _Place | None = None) -> _Place:
+        if not isinstance(f, SeparableMap) or isinstance(f, Resample):  # whose sizes may name that of the axis
+            raise self.refusal("a mixture of channels")
+        rank = len(x.shape)
+        return self._apart(x, f.mixed_axes((1,) * rank), f.shape(x.shape, None))
+
+    def scale(self, x: _Place, c: _Place | float, axis: int | None = None, *, reciprocal: bool = False) -> _Place:
+        return x
+
+    def gate(self, x: _Place, f: Activation, *params: _Place) -> _Place:
+        if not f.homogeneous:
+            raise self.refusal("what is not homogeneous")
+        return x
+
+    def select(self, x: _Place, s: OrderStatistic) -> _Place:
+        return self._apart(x, s.mixed_axes(len(x.shape)), s.shape(x.shape))
+
+    def move(self, xs: Sequence[_Place], v: View) -> _Place:
+        x = xs[0]  # the views below have one operand
+        shape = v.shape(*(operand.shape for operand in xs))
+        match v:
+            case Squeeze(axes):
+                return self._apart(x, normalized_axes(axes, len(x.shape)), shape)
+            case Reinterpretation() if x.axis == 1 and len(shape) == 2:
+                # Rows of as many elements as one example has are the examples.
+                channels, rest = x.shape[1], [d for d in x.shape[2:] if isinstance(d, int)]
+                each = prod(rest)
+                if len(rest) == len(x.shape) - 2 and isinstance(channels, int) and shape[1] == channels * each > 0:
+                    return _Place(1, x.repeats * each, shape)
+        raise self.refusal("a rearrangement of channels")
+
+    def _apart(self, x: _Place, axes: Sequence[int], shape: Dims) -> _Place:
+        """Behind what lets values meet along some axes, and perhaps drops these."""
+        if x.axis in axes:
+            raise self.refusal("a mixture of channels")
+        gone = sum(a < x.axis for a in axes) if len(shape) < len(x.shape) else 0
+        return _Place(x.axis - gone, x.repeats, shape)
 
 
 def _shape(graph: Graph, key: str) -> Dims | None:

@@ -18,6 +18,7 @@ from pathlift.passes.layers.weights import constant, rounded
 
 Ints = tuple[int, ...]
 OPS = frozenset({"Gemm", "Einsum", "Conv"})
+"""A choice of syntax: the ops that `read_layer` reads, and that `write_layer` writes."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pathlift.ir.algebras.traits import traits
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import DTYPE_NAMES, Array
-from pathlift.passes.layers.channels import VIEWS, held_at, sent_to
+from pathlift.passes.layers.channels import held_at, sent_to
 from pathlift.passes.layers.diagonals import Diagonal, read_diagonal
 from pathlift.passes.layers.edits import is_read_once
 from pathlift.passes.layers.linears import Linear, NewWeights
@@ -70,7 +71,7 @@ class Search(ABC):
         """Return what can be taken in; ``None`` if nothing can."""
         found = None
         while (node := self.next()) is not None:
-            if self.graph[node].op not in VIEWS:
+            if not traits(self.graph, node).permutes:
                 weights = self.take(node)
                 if isinstance(weights, str):
                     self.reasons.setdefault(node, []).append(weights)
@@ -95,7 +96,7 @@ class Search(ABC):
     @property
     def views(self) -> list[str]:
         """The views passed so far, in order."""
-        return [node for node in self.nodes if self.graph[node].op in VIEWS]
+        return [node for node in self.nodes if traits(self.graph, node).permutes]
 
     def misfit(self) -> str:
         """What is wrong with parameters that the element type cannot hold."""

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from pathlift.ir.algebras.traits import traits
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Param
 from pathlift.passes.base import Effect, Rewritten, Transform, Witness
-from pathlift.passes.layers.channels import VIEWS
 from pathlift.passes.layers.edits import disconnect, drop_constants, is_unread
 from pathlift.passes.layers.linears import read_linear
 from pathlift.passes.layers.weights import constant
@@ -69,7 +69,7 @@ def _absorb(graph: Graph, found: Iterable[Absorption]) -> tuple[Graph, tuple[Sit
 
 
 def _take_in(builder: Builder, graph: Graph, a: Absorption) -> Site:
-    taken = [node for node in a.nodes if graph[node].op not in VIEWS]
+    taken = [node for node in a.nodes if not traits(graph, node).permutes]
     is_behind = a.result.node != a.key
     previous, changed = (Value(a.key), [Value(a.key)]) if is_behind else (a.operand, list[Value]())
     for node in a.nodes:

@@ -16,16 +16,15 @@ from typing import ClassVar
 
 import numpy as np
 
+from pathlift.ir.algebras.traits import traits
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import DTYPE_NAMES, Array, TensorType
 from pathlift.passes.base import Effect, Rewritten, Transform
+from pathlift.passes.layers.diagonals import OPS as DIAGONALS
 from pathlift.passes.layers.diagonals import read_diagonal
 from pathlift.passes.layers.edits import is_read_once
 from pathlift.passes.layers.layers import OPS, Ints, Layer, read_layer, write_layer
 from pathlift.passes.witness.site import Rewritings, Site
-
-_SUMS = frozenset({"Add", "Sub", "Sum"})
-_SCALINGS = frozenset({"Mul", "Div", "BatchNormalization"})
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class MergeParallel(Transform):
         skipped: list[str] = []
         done: set[str] = set()
         for key in reversed(graph.order):
-            addition = _sum(graph, key) if graph[key].op in _SUMS and key not in done else None
+            addition = _sum(graph, key) if key not in done and traits(graph, key).coefficients else None
             layers = None if addition is None else _layers(graph, addition)
             if addition is None or layers is None:
                 continue
@@ -114,12 +113,13 @@ def _sum(graph: Graph, key: str) -> _Sum | None:
     while frontier:
         value, sign = frontier.pop()
         node, once = graph[value.node], value.node == key or is_read_once(graph, value)
-        if once and node.op in _SUMS:
+        coefficients = traits(graph, value.node).coefficients if once else ()
+        if coefficients:
             adding.append(value.node)
-            signs = (sign, -sign) if node.op == "Sub" else (sign,) * len(graph.inputs_of(value.node))
-            frontier.extend((v, s) for v, s in zip(graph.inputs_of(value.node), signs, strict=True) if v is not None)
+            operands = zip(graph.inputs_of(value.node), coefficients, strict=True)
+            frontier.extend((v, sign * c) for v, c in operands if v is not None)
             continue
-        is_layer = once and node.op in OPS | _SCALINGS
+        is_layer = once and node.op in OPS | DIAGONALS
         source = graph.inputs_of(value.node)[0] if is_layer else value
         if source is None or x not in (None, source):
             return None

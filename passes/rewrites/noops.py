@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlift.ir.algebras.traits import Elements, traits
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Attrs, Graph, Node, Value, freeze_attrs
 from pathlift.ir.types import TensorType, ValueType
@@ -11,10 +12,9 @@ from pathlift.passes.layers.weights import constant
 from pathlift.passes.witness.site import Rewritings, Site
 
 _NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
-_SAME_SHAPE = frozenset({"Cast", "Reshape", "Flatten", "Expand", "Tile", "Squeeze", "Unsqueeze"})
-"""Ops that do nothing if the result's type is the operand's."""
-_VARIADIC = frozenset({"Concat", "Sum", "Max", "Min"})
-_RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+"""Constants that leave the other operand as it is. Not a trait, since it depends on the values of parameters."""
+_MERGED = frozenset({"Transpose", "Reshape", "Flatten"})
+"""A choice: two transpositions become one, and what ends in a reshape becomes that; a Squeeze says more than one."""
 
 
 def leave_out_noops(graph: Graph) -> Rewritten:
@@ -39,21 +39,13 @@ def leave_out_noops(graph: Graph) -> Rewritten:
 
 def _handed_on(graph: Graph, key: str) -> int | None:
     """The slot of the operand that a node hands on; ``None`` if it does something."""
-    node, operands = graph[key], graph.inputs_of(key)
-    attrs: dict[str, tuple[int, ...]] = dict(node.attrs)  # type: ignore[arg-type]
-    match node.op:
-        case "Identity":
-            return 0
-        case "Transpose" if attrs["perm"] == tuple(range(len(attrs["perm"]))):
-            return 0
-        case "Pad" if not any(attrs["pads"]):
-            return 0
-        case op if op in _VARIADIC and len(operands) == 1:
-            return 0
+    node, operands, trait = graph[key], graph.inputs_of(key), traits(graph, key)
+    if trait.elements == Elements.UNCHANGED:
+        return 0
     for slot, operand in enumerate(operands):
         if operand is None or not _same_type(graph.type_of(operand), node.types[0]):
             continue
-        if node.op in _SAME_SHAPE or (node.op == "Slice" and set(attrs["steps"]) <= {1}):
+        if trait.in_order:
             return 0
         if node.op in _NEUTRAL and (slot == 0 or node.op in ("Add", "Mul")):
             other = constant(graph, operands[1 - slot])
@@ -102,10 +94,10 @@ def merge_views(graph: Graph) -> Rewritten:
     """
     builder, sites = graph.edit(), list[Site]()
     for key in graph.order:
-        if key not in graph.live or graph[key].op not in ("Transpose", "Reshape", "Flatten"):
+        if key not in graph.live or graph[key].op not in _MERGED:
             continue
         first = _read(builder, key, 0)
-        merged = _merged(builder[first], graph[key])
+        merged = _merged(builder, first, graph[key])
         if merged is None or builder.nx.out_degree(first.node) > 1 or first in builder.outputs:
             continue
         x, what = _read(builder, first.node, 0), f"{builder[first].label} + {graph[key].label}"
@@ -118,13 +110,13 @@ def merge_views(graph: Graph) -> Rewritten:
     return Rewritten(builder.finish() if sites else graph, Rewritings("pairs of views merged", tuple(sites)))
 
 
-def _merged(first: Node, second: Node) -> tuple[str, Attrs] | None:
+def _merged(builder: Builder, first: Value, second: Node) -> tuple[str, Attrs] | None:
     """The op and the attributes of two views in a row."""
-    if first.op == second.op == "Transpose":
-        inner, outer = first.attrs["perm"], second.attrs["perm"]
+    if builder[first].op == second.op == "Transpose":
+        inner, outer = builder[first].attrs["perm"], second.attrs["perm"]
         return "Transpose", freeze_attrs({"perm": tuple(inner[p] for p in outer)})  # type: ignore[index, union-attr]
-    type_ = second.types[0]
-    if first.op in _RESHAPES and second.op in ("Reshape", "Flatten") and isinstance(type_, TensorType) and type_.shape:
+    type_, is_reshape = second.types[0], traits(builder, first.node).elements >= Elements.ROW_MAJOR
+    if is_reshape and second.op != "Transpose" and isinstance(type_, TensorType) and type_.shape:
         target = tuple(d if isinstance(d, int) else -1 for d in type_.shape)
         if target.count(-1) <= 1 and 0 not in target:  # 0 would mean: as in the operand
             return "Reshape", freeze_attrs({"shape": target})

@@ -5,26 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from pathlift.ir.algebras.traits import Elements, traits
 from pathlift.ir.errors import WitnessError
 from pathlift.ir.graph import Graph, Value
 from pathlift.passes.base import Effect, Rewritten, Transform, Witness
 
 HEADS = frozenset({"Softmax", "LogSoftmax", "Sigmoid"})
-_VIEWS = frozenset(
-    {
-        "Identity",
-        "Cast",
-        "Reshape",
-        "Flatten",
-        "Transpose",
-        "Squeeze",
-        "Unsqueeze",
-        "Slice",
-        "Split",
-        "Concat",
-        "Gather",
-    }
-)
+"""Which ops turn scores into probabilities is a matter of use, not of a property."""
 
 
 @dataclass(frozen=True)
@@ -65,4 +52,4 @@ class StripHead(Transform):
     def _is_final(self, graph: Graph, key: str) -> bool:
         """Whether every way from the node to an output leads through views only."""
         users = (user for user, _, _ in graph.users(key) if user in graph.live)
-        return all(graph[user].op in _VIEWS and self._is_final(graph, user) for user in users)
+        return all(traits(graph, user).elements >= Elements.PICKED and self._is_final(graph, user) for user in users)

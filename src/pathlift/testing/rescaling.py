@@ -17,6 +17,7 @@ from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value, freeze_attrs
 from pathlift.ir.types import DTYPES, Array, Param, TensorType, ValueType, is_float
 
+# Lists on purpose: traits of ops would be derived by what these laws test.
 _ELEMENTWISE = {"Relu", "LeakyRelu", "Abs", "Identity"}
 _PER_CHANNEL = _ELEMENTWISE | {"MaxPool", "AveragePool"}
 

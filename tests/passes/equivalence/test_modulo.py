@@ -42,6 +42,16 @@ def verdict(a: str | Graph, b: str | Graph, *modulo: str) -> str:
     return str(forward.to_json()["verdict"])
 
 
+@pytest.mark.parametrize(
+    "copy", ["Identity(%h)", "Sum(%h)", "Max(%h)", "Transpose(%h) {perm=[0, 1]}", 'Cast(%h) {to="f64"}']
+)
+def test_copies_are_looked_through(copy: str) -> None:
+    other = "\n".join([f"%c = {copy}", "%r = Relu(%c)"])
+    weights = "f64" if "Cast" in copy else "f32"
+    text = COPY.replace("%r = Relu(%h)", other).replace("f32[3, 1]", f"{weights}[3, 1]")
+    assert verdict(MLP, text) == "equivalent"
+
+
 def test_permuted_and_rescaled() -> None:
     assert verdict(MLP, COPY) == "equivalent"
     assert verdict(MLP, COPY, "rescaling") == "different"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pathlift.ir.algebras.traits import traits
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.kronecker import Pattern
@@ -16,6 +17,7 @@ from pathlift.passes.kronecker.epilogue import FuseEpilogue
 from pathlift.passes.kronecker.layout import AssignLayout
 from pathlift.passes.pipeline import parse_pipeline, run_pipeline
 from pathlift.testing import assert_equivalent
+from pathlift.testing.samples import samples
 
 Golden = Callable[[str, str], None]
 
@@ -111,6 +113,15 @@ def test_activations_between_layers_move_along() -> None:
     h = b.op("Tanh", ks(b, b.input("x", ("N", 4)), (1, 2, 2, 2)))
     graph = run(AssignLayout(), b.finish(b.op("Relu", ks(b, b.op("LeakyRelu", h), (2, 2, 2, 1)))))
     assert ops(graph) == ["Transpose", "KSLinear", "Tanh", "LeakyRelu", "KSLinear", "Transpose", "Relu"]
+
+
+@pytest.mark.parametrize("name", [n for n, g in samples().items() if "y" in g.nx and traits(g, "y").elementwise])
+def test_whatever_is_elementwise_moves_along(name: str) -> None:
+    b, node = Builder(), samples()[name]["y"]
+    attrs = {n: "f32" if n == "to" else value for n, value in node.attrs.items()}  # as the layer behind it
+    h = b.op(node.op, ks(b, b.input("x", ("N", 4)), (1, 2, 2, 2)), **attrs)
+    graph = run(AssignLayout(), b.finish(ks(b, h, (2, 2, 2, 1))))
+    assert ops(graph) == ["Transpose", "KSLinear", node.op, "KSLinear", "Transpose"]
 
 
 def test_one_layer_stays_unless_asked_for() -> None:

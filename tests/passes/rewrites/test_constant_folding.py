@@ -302,3 +302,33 @@ def test_a_factor_that_is_a_sum_of_constants_is_no_obstacle_any_more() -> None:
     with pytest.raises(UnsupportedError, match="fold the constants first"):
         PathNorm().run(graph)
     assert PathNorm().run(folded(graph)).norms[0].value == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        *("Sum(%a)", "Max(%a)", "Concat(%a) {axis=0}", "Transpose(%a) {perm=[0, 1]}", "Pad(%a) {pads=[0, 0, 0, 0]}"),
+        *("Split(%a) {axis=1, parts=[6]}", "Tile(%a) {repeats=[1, 1]}", "Reshape(%a) {shape=[-1, 6]}"),
+        "Slice(%a) {axes=[1], starts=[0], ends=[9], steps=[1]}",
+    ],
+)
+def test_whatever_changes_nothing_goes(node: str) -> None:
+    graph = parse_graph(f"%x = Input : f32[2, 6]\n%a = Relu(%x)\n%b = {node}\n%y = Abs(%b)\nreturn %y")
+    assert ops(folded(graph)) == ["Relu", "Abs"]
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        *("Transpose(%a) {perm=[1, 0]}", "Pad(%a) {pads=[0, 1, 0, -1]}", "Gather(%a) {axis=1, indices=[1, 0]}"),
+        *("Slice(%a) {axes=[1], starts=[-1], ends=[-9], steps=[-1]}", "TopK(%a) {k=2}", "Sum(%a, %a)"),
+    ],
+)
+def test_what_only_keeps_the_shape_stays(node: str) -> None:
+    graph = parse_graph(f"%x = Input : f32[2, 2]\n%a = Relu(%x)\n%b = {node}\n%y = Abs(%b)\nreturn %y")
+    assert len(ops(folded(graph))) == 3
+
+
+def test_a_split_into_everything_and_nothing_stays() -> None:
+    text = "%x = Input : f32[2, 6]\n%a = Relu(%x)\n%b, %c = Split(%a) {axis=1, parts=[6, 0]}\nreturn %b, %c"
+    assert ops(folded(parse_graph(text))) == ["Relu", "Split"]

@@ -56,6 +56,21 @@ def test_laws(check_rewrite: Callable[..., None]) -> None:
     check_rewrite(MergeParallel(), graphs(), examples=40, rewritten=-1)
 
 
+def test_signs_and_copies_are_looked_through() -> None:
+    def block(b: Builder, x: Value) -> Value:
+        a, c = (b.op("Gemm", x, b.param(np.array(w, np.float32))) for w in ([[1, 2], [3, 4]], [[5, 0], [0, 5]]))
+        return b.op("Neg", b.op("Add", b.op("Identity", a), b.op("Neg", b.op("Sum", c))), name="y")
+
+    b = Builder()
+    before = b.finish(block(b, b.input("x", ("N", 2))))
+    rewritten = MergeParallel().run(before)
+    rewritten.witness.check(before, rewritten.graph)
+    assert_equivalent(before, rewritten.graph)
+    (weight,) = (rewritten.graph[key].value for key in rewritten.graph.params)
+    assert weight is not None
+    assert weight.numpy().tolist() == [[4, -2], [-3, 1]]
+
+
 @st.composite
 def sums(draw: Draw) -> Graph:
     """What several branches make of one value, added and subtracted in any order."""
