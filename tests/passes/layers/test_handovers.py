@@ -1,4 +1,4 @@
-"""Where channels lie behind a node: factors on them before it are factors on them behind it, for every op's samples."""
+"""Channels behind a node: factors on them before it are factors on them behind it, for every op's samples."""
 
 from __future__ import annotations
 
