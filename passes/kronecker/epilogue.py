@@ -13,7 +13,8 @@ from pathlift.ir.types import Param
 from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.layers.edits import disconnect, drop_constants, is_read_once
 from pathlift.passes.layers.weights import constant
-from pathlift.passes.witness.site import Rewritings, Site
+from pathlift.passes.witness.rewritings import Rewritings
+from pathlift.passes.witness.site import Site
 
 
 @dataclass(frozen=True)

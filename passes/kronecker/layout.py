@@ -17,7 +17,8 @@ from pathlift.ir.kronecker import Pattern
 from pathlift.ir.types import Dims, TensorType
 from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.layers.edits import is_read_once
-from pathlift.passes.witness.site import Rewritings, Site
+from pathlift.passes.witness.rewritings import Rewritings
+from pathlift.passes.witness.site import Site
 
 
 @dataclass(frozen=True)

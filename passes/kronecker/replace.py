@@ -14,7 +14,8 @@ from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.kronecker.detect import Found, KsDetect
 from pathlift.passes.kronecker.products import Reordering
 from pathlift.passes.layers.edits import disconnect, drop_constants, is_read_once, source
-from pathlift.passes.witness.site import Rewritings, Site
+from pathlift.passes.witness.rewritings import Rewritings
+from pathlift.passes.witness.site import Site
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from pathlift.passes.layers.edits import drop_constants
 from pathlift.passes.layers.weights import constant, rounded
 from pathlift.passes.rewrites.noops import leave_out_noops, merge_views
 from pathlift.passes.rewrites.strip_head import HEADS
-from pathlift.passes.witness.site import InTurn, Rewritings, Site
+from pathlift.passes.witness.rewritings import InTurn, Rewritings
+from pathlift.passes.witness.site import Site
 
 if TYPE_CHECKING:
     from torch import Tensor

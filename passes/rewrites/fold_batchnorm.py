@@ -19,7 +19,8 @@ from pathlift.passes.layers.edits import disconnect, drop_constants, is_unread
 from pathlift.passes.layers.linears import read_linear
 from pathlift.passes.layers.weights import constant
 from pathlift.passes.rewrites.absorption import Absorption, Before, Behind, Reasons, Search
-from pathlift.passes.witness.site import InTurn, Rewritings, Site
+from pathlift.passes.witness.rewritings import InTurn, Rewritings
+from pathlift.passes.witness.site import Site
 
 
 @dataclass(frozen=True)

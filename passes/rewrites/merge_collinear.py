@@ -22,7 +22,8 @@ from pathlift.passes.layers.handovers import Handover, handovers
 from pathlift.passes.layers.layers import Layer, read_layer, write_layer
 from pathlift.passes.layers.weights import epsilon, rounded
 from pathlift.passes.rewrites.multiples import positive_multiples
-from pathlift.passes.witness.site import Rewritings, Site
+from pathlift.passes.witness.rewritings import Rewritings
+from pathlift.passes.witness.site import Site
 
 
 @dataclass(frozen=True)

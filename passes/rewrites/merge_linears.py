@@ -17,7 +17,8 @@ from pathlift.ir.types import DTYPE_NAMES, Array
 from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.layers.edits import is_read_once
 from pathlift.passes.layers.layers import OPS, Layer, read_layer, write_layer
-from pathlift.passes.witness.site import Rewritings, Site
+from pathlift.passes.witness.rewritings import Rewritings
+from pathlift.passes.witness.site import Site
 
 
 @dataclass(frozen=True, eq=False)

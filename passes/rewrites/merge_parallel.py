@@ -24,7 +24,8 @@ from pathlift.passes.layers.diagonals import OPS as DIAGONALS
 from pathlift.passes.layers.diagonals import read_diagonal
 from pathlift.passes.layers.edits import is_read_once
 from pathlift.passes.layers.layers import OPS, Ints, Layer, read_layer, write_layer
-from pathlift.passes.witness.site import Rewritings, Site
+from pathlift.passes.witness.rewritings import Rewritings
+from pathlift.passes.witness.site import Site
 
 
 @dataclass(frozen=True)

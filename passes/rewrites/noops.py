@@ -9,7 +9,8 @@ from pathlift.ir.types import TensorType, ValueType
 from pathlift.passes.base import Rewritten
 from pathlift.passes.layers.edits import disconnect, drop_constants
 from pathlift.passes.layers.weights import constant
-from pathlift.passes.witness.site import Rewritings, Site
+from pathlift.passes.witness.rewritings import Rewritings
+from pathlift.passes.witness.site import Site
 
 _NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 """Constants that leave the other operand as it is. Not a trait, since it depends on the values of parameters."""

@@ -14,7 +14,8 @@ from pathlift.ir.text import parse_graph
 from pathlift.ir.types import DTYPES, Param, TensorType
 from pathlift.passes.rewrites.fold_batchnorm import FoldBatchnorm
 from pathlift.passes.witness.correspondence import check_correspondence
-from pathlift.passes.witness.site import InTurn, Rewritings, Site
+from pathlift.passes.witness.rewritings import InTurn, Rewritings
+from pathlift.passes.witness.site import Site
 
 NET = parse_graph("""
     %x = Input : f32[N, 2, 20, 30]
