@@ -152,7 +152,7 @@ def test_what_is_computed_from_parameters_is_a_parameter(node: str, expected: st
     ],
 )
 def test_weights_factors_and_slopes_are_no_signals(node: str) -> None:
-    with pytest.raises(UnsupportedError, match="PL0311 node 'y' .*computed from the network's input"):
+    with pytest.raises(UnsupportedError, match=r"PL0311 node 'y' .*computed from the network's input"):
         formula(node)
 
 
