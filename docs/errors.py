@@ -41,7 +41,6 @@ CAUSES = {
     "0302": "the analysis has no rule for an op",
     "0304": "the op is only carried and executed; the message says why it cannot be analysed",
     "0310": "a value that must be of real numbers is not",
-    "0311": "a parameter is computed from the network's input",
     "0313": "path-norms have no rule for a linear map",
     "0330": "an extent that the rescaling symmetries depend on is not known",
     "0331": "rescalings and comparisons have no rule for what a node does",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from pathlift.ir.algebras.protocol import Algebra
@@ -13,6 +13,8 @@ from pathlift.ir.ops import OPS
 
 T = TypeVar("T")
 Observer = Callable[[str, Node, "tuple[T | None, ...]", "tuple[T, ...]"], None]
+Step = Callable[[str, "tuple[T | None, ...]"], Sequence[T]]
+"""Turns the key of a node, and the values that it reads, into the values that it computes."""
 Kernel = Callable[..., "T | tuple[T, ...]"]
 """Computes a node from its inputs and, as keywords, its attributes: an op's program without the algebra."""
 
@@ -56,29 +58,53 @@ def run(
     missing = [name for name in names if name not in feeds]
     if missing:
         raise UsageError("0405", f"input {missing[0]!r} is not fed", hint=f"inputs: {', '.join(names)}")
+
+    def step(key: str, inputs: tuple[T | None, ...]) -> Sequence[T]:
+        node = graph[key]
+        if node.op == "Input":
+            return (feeds[node.names[0]],)
+        kernel = kernels and (kernels.get(key) or kernels.get(node.op))
+        outputs = _tuple(kernel(*inputs, **node.attrs)) if kernel else evaluate(algebra, node, inputs)
+        if observe is not None:
+            observe(key, node, inputs, outputs)
+        return outputs
+
+    return walk(graph, step)
+
+
+def walk(graph: Graph, step: Step[T]) -> dict[str, T]:
+    """Take a step at every node that an output depends on, producers first; a value is dropped after its last use.
+
+    This is `run` for those who go on where an algebra refuses a node: their step says what takes its outputs' place.
+
+    Parameters
+    ----------
+    graph
+        What to walk through.
+    step
+        Called as ``step(key, inputs)`` with the values of a node's input slots, ``None`` where left out; returns one
+        value per output. ``Input`` and ``Param`` nodes are steps like any other, without inputs.
+
+    Returns
+    -------
+    dict
+        The graph's outputs, by name.
+    """
     live = graph.live  # dead code has no say in a result
     pending = Counter(producer for producer, consumer in graph.nx.edges() if consumer in live)
     pending.update(value.node for value in graph.outputs)
     values: dict[Value, T] = {}
     for key in graph.order:
-        node = graph[key]
-        if node.op == "Input":
-            outputs: tuple[T, ...] = (feeds[node.names[0]],)
-        elif key not in live:
+        if key not in live:
             continue
-        else:
-            sources = graph.inputs_of(key)
-            inputs = tuple(None if v is None else values[v] for v in sources)
-            kernel = kernels and (kernels.get(key) or kernels.get(node.op))
-            outputs = _tuple(kernel(*inputs, **node.attrs)) if kernel else evaluate(algebra, node, inputs)
-            if observe is not None:
-                observe(key, node, inputs, outputs)
-            for source in sources:
-                if source is not None:
-                    pending[source.node] -= 1
-                    if not pending[source.node]:
-                        for index in range(len(graph[source.node].types)):
-                            values.pop(Value(source.node, index), None)
+        sources = graph.inputs_of(key)
+        outputs = step(key, tuple(None if v is None else values[v] for v in sources))
+        for source in sources:
+            if source is not None:
+                pending[source.node] -= 1
+                if not pending[source.node]:
+                    for index in range(len(graph[source.node].types)):
+                        values.pop(Value(source.node, index), None)
         values.update({Value(key, i): v for i, v in enumerate(outputs)})
     return {graph.name_of(v): values[v] for v in graph.outputs}
 

@@ -55,6 +55,11 @@ class CellMap:
         return np.broadcast_to(self.cells, shape)
 
 
+def laid(x: CellMap, axis: int | None, rank: int) -> CellMap:
+    """A vector, so that it broadcasts along `axis` of a value of this rank; itself, without an axis."""
+    return x if axis is None else move(V.Unsqueeze(tuple(range(1, rank - axis % rank))), [x])
+
+
 @functools.singledispatch
 def move(v: View, xs: Sequence[CellMap]) -> CellMap:
     """Rearrange maps of cells; padding of a channel axis is not handled here, since it makes new cells."""

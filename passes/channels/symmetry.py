@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from pathlift.ir.algebras.interpret import evaluate
+from pathlift.ir.algebras.interpret import evaluate, walk
 from pathlift.ir.errors import GraphError, UnsupportedError
-from pathlift.ir.graph import Graph, Value
+from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array, TensorType
 from pathlift.passes.channels.cells import PINNED
 from pathlift.passes.channels.demands import Scale, Use
@@ -86,23 +86,15 @@ def symmetry(graph: Graph, magnitudes: Magnitudes | None = None) -> Symmetry:
     """
     replaceable = frozenset() if graph.info.ir_version == 3 else frozenset(graph.info.overridable)
     ties = Ties(magnitudes, replaceable)
-    values: dict[Value, Operand] = {}
-    for key in graph.order:
-        if key in graph.live:
-            values.update(zip(_ports(graph, key), _outputs(graph, key, ties, values), strict=True))
+    outputs = walk(graph, lambda key, inputs: _outputs(graph, key, ties, inputs))
     for value in graph.outputs:
-        ties.node = graph[value.node]
-        ties.keep(values[value], "a graph output")
+        ties.enter(graph[value.node])
+        ties.keep(outputs[graph.name_of(value)], "a graph output")
     return _numbered(ties, _tie_parameters(ties))
 
 
-def _ports(graph: Graph, key: str) -> list[Value]:
-    return [Value(key, i) for i in range(len(graph[key].types))]
-
-
-def _outputs(graph: Graph, key: str, ties: Ties, values: Mapping[Value, Operand]) -> Sequence[Operand]:
+def _outputs(graph: Graph, key: str, ties: Ties, inputs: tuple[Operand | None, ...]) -> Sequence[Operand]:
     node = graph[key]
-    inputs = tuple(None if v is None else values[v] for v in graph.inputs_of(key))
     types = [*node.types, *(graph.type_of(v) for v in graph.inputs_of(key) if v is not None)]
     reason = ""
     if node.op != "Input":

@@ -18,9 +18,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pathlift.ir import dims as D
-from pathlift.ir.algebras.protocol import Algebra
-from pathlift.ir.errors import UnsupportedError
-from pathlift.ir.primitives.base import Activation, LinearMap, Nonlinear, OrderStatistic, SeparableMap, View
+from pathlift.ir.algebras.two_sorted import TwoSorted
+from pathlift.ir.primitives.base import Activation, LinearMap, OrderStatistic, SeparableMap, View
 from pathlift.ir.primitives.maps import AveragePool, Reduce
 from pathlift.ir.primitives.resample import Resample
 from pathlift.ir.primitives.selections import WindowMax
@@ -57,7 +56,7 @@ class Pin:
     count: int
 
 
-class Ties(Algebra[Operand]):
+class Ties(TwoSorted[Constant, CellMap]):
     """Merges the cells that must share a factor, and collects what parameters must be multiplied by.
 
     Parameters
@@ -69,6 +68,7 @@ class Ties(Algebra[Operand]):
     """
 
     name: ClassVar[str] = "rescaling"
+    parameter_type: ClassVar[type] = Constant
 
     def __init__(self, magnitudes: Magnitudes | None = None, replaceable: frozenset[str] = frozenset()) -> None:
         self.cells = Cells()
@@ -103,19 +103,10 @@ class Ties(Algebra[Operand]):
 
     def keep(self, operand: Operand, reason: str) -> None:
         """Fix the scale of an operand, be it neurons or a parameter."""
-        if isinstance(operand, Constant):
+        if self.is_parameter(operand):
             self._demand(operand, Scale())
         else:
             self.pin(operand.cells, reason)
-
-    def signal(self, operand: Operand) -> CellMap:
-        """Read an operand as neurons; a parameter there is a bias, whose elements may all be scaled."""
-        if isinstance(operand, CellMap):
-            return operand
-        y = self.cells.fresh(*operand.shape)
-        self.magnitudes.constant(y, operand)
-        self._demand(operand, Scale(y))
-        return CellMap(y, operand.shape)
 
     # ---- parameters
 
@@ -123,29 +114,38 @@ class Ties(Algebra[Operand]):
         assert self.node is not None
         return Constant.of(p, self.node.names[0])
 
-    def derive(self, f: Callable[..., Any], *params: Operand) -> Operand:
-        parts = [p for p in params if isinstance(p, Constant)]
-        if len(parts) < len(params):
-            raise UnsupportedError("0311", "a parameter of this node is computed from the network's input")
-        return derived(f, parts)
+    def derive_parameter(self, f: Callable[..., Any], params: Sequence[Constant]) -> Constant:
+        return derived(f, params)
 
-    # ---- primitives
+    def add_parameters(self, x: Constant, y: Constant, axis: int | None) -> Constant:
+        return x.plus(y.laid(axis, len(x.shape)))
 
-    def linear(self, f: LinearMap, x: Operand, w: Operand | None = None) -> Operand:
-        x = self.signal(x)
-        if w is None:
-            return self._separable(f, x)
-        if not isinstance(w, Constant):
-            raise UnsupportedError("0311", "its weights are computed from the network's input")
+    def scale_parameter(self, x: Constant, c: Constant, axis: int | None, *, reciprocal: bool) -> Constant:
+        return x.times(c.laid(axis, len(x.shape)), reciprocal=reciprocal)
+
+    def multiply_parameter(self, x: Constant, c: float) -> Constant:
+        return x.by(c)
+
+    def move_parameters(self, xs: Sequence[Constant], v: View) -> Constant:
+        return moved(xs, v)
+
+    def lift(self, p: Constant) -> CellMap:
+        """Read a parameter as neurons: a bias, whose elements may all be scaled."""
+        y = self.cells.fresh(*p.shape)
+        self.magnitudes.constant(y, p)
+        self._demand(p, Scale(y))
+        return CellMap(y, p.shape)
+
+    # ---- signals
+
+    def apply_weights(self, f: LinearMap, x: CellMap, w: Constant) -> CellMap:
         p = product(f, x, w.shape, _Positions(self))
         y = self.cells.fresh(*p.out)
         self.magnitudes.linear(y, p, w)
         self._demand(w, Scale(p.into(y), p.over))
         return CellMap(p.result(y), f.shape(x.dims, w.shape))
 
-    def _separable(self, f: LinearMap, x: CellMap) -> CellMap:
-        if not isinstance(f, SeparableMap):
-            raise UnsupportedError("0331", f"there is no rule for a {type(f).__name__}")
+    def combine(self, f: SeparableMap, x: CellMap) -> CellMap:
         axes = f.axes if isinstance(f, Resample) else f.mixed_axes((1,) * len(x.dims))
         counts = {axis % len(x.dims): _taps(f, axis, x.dims) for axis in axes}
         return self._mixed(x, counts, f.shape(x.dims, None))
@@ -162,19 +162,8 @@ class Ties(Algebra[Operand]):
             cells = cells.reshape([n for axis, n in enumerate(cells.shape) if axis not in counts])
         return CellMap(cells, dims)
 
-    def add(self, x: Operand, y: Operand, axis: int | None = None) -> Operand:
-        if isinstance(x, Constant):
-            if not isinstance(y, Constant):
-                return self.add(y, x)
-            return x.plus(y.laid(axis, len(x.shape)))
-        if isinstance(y, Constant):
-            c = y.laid(axis, len(x.dims))
-            dims = D.broadcast(x.dims, c.shape)
-            cells = x.cells.reshape((1,) * (len(dims) - x.cells.ndim) + x.cells.shape)
-            result = self._like(cells)
-            self._demand(c, Scale(result))
-            self.magnitudes.sum(result, cells, c)
-            return CellMap(result, dims)
+    def add_signals(self, x: CellMap, y: CellMap, axis: int | None) -> CellMap:
+        y = maps.laid(y, axis, len(x.dims))
         dims = D.broadcast(x.dims, y.dims)
         self.cells.tie(x.cells, y.cells)
         shape = np.broadcast_shapes(x.cells.shape, y.cells.shape)
@@ -182,13 +171,19 @@ class Ties(Algebra[Operand]):
         self.magnitudes.sum(result, x.cells, y.cells)
         return CellMap(result, dims)
 
-    def scale(self, x: Operand, c: Operand | float, axis: int | None = None, *, reciprocal: bool = False) -> Operand:
-        if isinstance(c, float):
-            return self._by_number(x, 1 / c if reciprocal else c)
-        if not isinstance(c, Constant):
-            raise UnsupportedError("0311", "a factor of this node is computed from the network's input")
-        if isinstance(x, Constant):
-            return x.times(c.laid(axis, len(x.shape)), reciprocal=reciprocal)
+    def shift(self, x: CellMap, c: Constant, axis: int | None) -> CellMap:
+        c = c.laid(axis, len(x.dims))
+        dims = D.broadcast(x.dims, c.shape)
+        cells = x.cells.reshape((1,) * (len(dims) - x.cells.ndim) + x.cells.shape)
+        result = self._like(cells)
+        self._demand(c, Scale(result))
+        self.magnitudes.sum(result, cells, c)
+        return CellMap(result, dims)
+
+    def add_to_parameter(self, c: Constant, x: CellMap, axis: int | None) -> CellMap:
+        return self.shift(x, c, None) if axis is None else super().add_to_parameter(c, x, axis)
+
+    def scale_signal(self, x: CellMap, c: Constant, axis: int | None, *, reciprocal: bool) -> CellMap:
         c = c.laid(axis, len(x.dims))
         dims = D.broadcast(x.dims, c.shape)
         rank = len(dims)
@@ -202,41 +197,32 @@ class Ties(Algebra[Operand]):
         self.magnitudes.scaled(y, cells, c, reciprocal=reciprocal)
         return CellMap(y, dims)
 
-    def _by_number(self, x: Operand, c: float) -> Operand:
-        if isinstance(x, Constant):
-            return x.by(c)
+    def multiply_signal(self, x: CellMap, c: float) -> CellMap:
         if abs(c) == 1.0:
             return x
         y = self._like(x.cells)
         self.magnitudes.scaled(y, x.cells, c)
         return CellMap(y, x.dims)
 
-    def gate(self, x: Operand, f: Activation, *params: Operand) -> Operand:
-        x = self.signal(x)
-        for slope in params:
-            self.keep(slope, "slopes are computed from the network's input")
+    def activate(self, x: CellMap, f: Activation, *slopes: Constant) -> CellMap:
+        for slope in slopes:
+            self._demand(slope, Scale())
         if not f.homogeneous:
             self.pin(x.cells, f"{f.name} is not positively homogeneous")
             return CellMap.uniform(PINNED, x.dims)
-        if params:
-            (slope,) = params
-            if not isinstance(slope, Constant):
-                return x
+        if slopes:
+            (slope,) = slopes
             y = self._like(np.broadcast_to(x.cells, np.broadcast_shapes(x.cells.shape, slope.shape)))
             self.magnitudes.sloped(y, x.cells, slope)
             return CellMap(y, x.dims)
-        return self._by_number(x, f.lipschitz) if f.lipschitz not in (0.0, inf) else x
+        return self.multiply_signal(x, f.lipschitz) if f.lipschitz not in (0.0, inf) else x
 
-    def select(self, x: Operand, s: OrderStatistic) -> Operand:
-        x = self.signal(x)
+    def pool(self, x: CellMap, s: OrderStatistic) -> CellMap:
         counts = {axis: (_pool(s, axis, x.dims), 1.0) for axis in s.mixed_axes(len(x.dims))}
         return self._mixed(x, counts, s.shape(x.dims))
 
-    def move(self, xs: Sequence[Operand], v: View) -> Operand:
-        if all(isinstance(x, Constant) for x in xs):
-            return moved([x for x in xs if isinstance(x, Constant)], v)
-        signals = [self.signal(x) for x in xs]
-        return self._padded(signals[0], v) if isinstance(v, Pad) else maps.move(v, signals)
+    def move_signals(self, xs: Sequence[CellMap], v: View) -> CellMap:
+        return self._padded(xs[0], v) if isinstance(v, Pad) else maps.move(v, xs)
 
     def _padded(self, x: CellMap, v: Pad) -> CellMap:
         """Zeros (and −∞, which pools never select) have any factor; another constant has none."""
@@ -255,9 +241,6 @@ class Ties(Algebra[Operand]):
                     self.magnitudes.constant(side, ZERO)
                 cells = np.concatenate([sides[0], cells, sides[1]], axis)
         return CellMap(cells, dims)
-
-    def apply(self, f: Nonlinear, xs: Sequence[Operand | None], types: Sequence[ValueType]) -> tuple[Operand, ...]:
-        raise UnsupportedError("0304", f.reason)
 
 
 class _Positions(Cells):

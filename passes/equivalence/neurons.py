@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from pathlift.ir import dims as D
-from pathlift.ir.algebras.protocol import Algebra
+from pathlift.ir.algebras.two_sorted import TwoSorted
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.primitives import views as V
 from pathlift.ir.primitives.base import Activation, LinearMap, Nonlinear, OrderStatistic, SeparableMap, View
@@ -38,7 +38,7 @@ class Held:
 Operand = CellMap | Held
 
 
-class Neurons(Algebra[Operand]):
+class Neurons(TwoSorted[Held, CellMap]):
     """Introduces neurons where a value mixes others, and records from which.
 
     Parameters
@@ -48,6 +48,7 @@ class Neurons(Algebra[Operand]):
     """
 
     name: ClassVar[str] = "permutation"
+    parameter_type: ClassVar[type] = Held
 
     def __init__(self, replaceable: frozenset[str] = frozenset()) -> None:
         self.replaceable = replaceable
@@ -132,18 +133,14 @@ class Neurons(Algebra[Operand]):
 
     # ---- parameters
 
-    def signal(self, operand: Operand) -> CellMap:
-        """Read an operand as neurons: a parameter on its own is one, since nothing permutes its elements."""
-        if isinstance(operand, CellMap):
-            return operand
-        cells = self.fresh(*[1] * len(operand.shape))
-        self._weigh(operand.key, cells, None)
-        return CellMap(cells, operand.shape)
+    def lift(self, p: Held) -> CellMap:
+        """Read a parameter as neurons: on its own it is one, since nothing permutes its elements."""
+        cells = self.fresh(*[1] * len(p.shape))
+        self._weigh(p.key, cells, None)
+        return CellMap(cells, p.shape)
 
-    def beside(self, c: Operand, x: CellMap, axis: int | None = None, neutral: float = 0.0) -> CellMap:
+    def beside(self, c: Held, x: CellMap, axis: int | None = None, neutral: float = 0.0) -> CellMap:
         """Read a parameter that acts on a value elementwise: its elements are told apart where the value's are."""
-        if isinstance(c, CellMap):
-            return c
         rank = len(x.dims)
         shape = c.shape if axis is None else tuple(c.shape[0] if i == axis % rank else 1 for i in range(rank))
         extents = (1,) * (len(shape) - rank) + x.cells.shape
@@ -159,31 +156,33 @@ class Neurons(Algebra[Operand]):
             for cells in joined:
                 self.whole(CellMap(cells, cells.shape))
 
-    def derive(self, f: Callable[..., Any], *params: Operand) -> Operand:
+    def derive_parameter(self, f: Callable[..., Any], params: Sequence[Held]) -> Held:
         return self._first(*params)  # a batch norm's scale is its γ by now
 
-    def _first(self, *params: Operand) -> Operand:
+    def add_parameters(self, x: Held, y: Held, axis: int | None) -> Held:
+        return self._first(x, y)  # a batch norm's shift is its β by now
+
+    def scale_parameter(self, x: Held, c: Held, axis: int | None, *, reciprocal: bool) -> Held:
+        return self._first(x, c)
+
+    def multiply_parameter(self, x: Held, c: float) -> Held:
+        return x
+
+    def _first(self, *params: Held) -> Held:
         """Return the first of several parameters, if it stands for what is computed from them."""
-        if any(isinstance(p, CellMap) or p.key in self.replaceable for p in params):
-            raise UnsupportedError("0311", "a parameter of this node is not known")
+        if any(p.key in self.replaceable for p in params):
+            raise UnsupportedError("0331", "a caller may replace a parameter of this node")
         return params[0]
 
-    # ---- primitives
+    # ---- signals
 
-    def linear(self, f: LinearMap, x: Operand, w: Operand | None = None) -> Operand:
-        x = self.signal(x)
-        if w is None:
-            return self._separable(f, x)
-        if not isinstance(w, Held):
-            raise UnsupportedError("0311", "its weights are computed from the network's input")
+    def apply_weights(self, f: LinearMap, x: CellMap, w: Held) -> CellMap:
         p = product(f, x, w.shape, _Binding(self))
         y = self.fresh(*p.out)
         self._weigh(w.key, p.into(y), p.over)
         return CellMap(p.result(y), f.shape(x.dims, w.shape))
 
-    def _separable(self, f: LinearMap, x: CellMap) -> CellMap:
-        if not isinstance(f, SeparableMap):
-            raise UnsupportedError("0331", f"there is no rule for a {type(f).__name__}")
+    def combine(self, f: SeparableMap, x: CellMap) -> CellMap:
         axes = f.axes if isinstance(f, Resample) else f.mixed_axes((1,) * len(x.dims))
         return self._mixed(x, axes, f.shape(x.dims, None), ordered=not isinstance(f, Reduce))
 
@@ -196,46 +195,40 @@ class Neurons(Algebra[Operand]):
             cells = cells.reshape([n for axis, n in enumerate(cells.shape) if axis not in mixed])
         return CellMap(cells, dims)
 
-    def add(self, x: Operand, y: Operand, axis: int | None = None) -> Operand:
-        if isinstance(x, Held):
-            # Of two parameters: a batch norm's shift is its β by now.
-            return self._first(x, y) if isinstance(y, Held) else self.add(y, x)
-        return self.combined([x, self.beside(y, x, axis)], (0, 1), ("all", "all"))
+    def add_signals(self, x: CellMap, y: CellMap, axis: int | None) -> CellMap:
+        return self.combined([x, maps.laid(y, axis, len(x.dims))], (0, 1), ("all", "all"))
 
-    def scale(self, x: Operand, c: Operand | float, axis: int | None = None, *, reciprocal: bool = False) -> Operand:
-        if isinstance(c, float):
-            return x
-        if isinstance(x, Held):
-            return self._first(x, c)
+    def shift(self, x: CellMap, c: Held, axis: int | None) -> CellMap:
+        return self.combined([x, self.beside(c, x, axis)], (0, 1), ("all", "all"))
+
+    def add_to_parameter(self, c: Held, x: CellMap, axis: int | None) -> CellMap:
+        return self.shift(x, c, None) if axis is None else super().add_to_parameter(c, x, axis)
+
+    def scale_signal(self, x: CellMap, c: Held, axis: int | None, *, reciprocal: bool) -> CellMap:
         factor = self.beside(c, x, axis, neutral=float(reciprocal))
         return self.combined([x, factor], (0, 1), ("all", "free") if reciprocal else ("any", "any"))
 
-    def gate(self, x: Operand, f: Activation, *params: Operand) -> Operand:
-        x = self.signal(x)
-        if params:
-            (slope,) = params
+    def multiply_signal(self, x: CellMap, c: float) -> CellMap:
+        return x
+
+    def activate(self, x: CellMap, f: Activation, *slopes: Held) -> CellMap:
+        for slope in slopes:
             x = self.combined([x, self.beside(slope, x)], (0, 1), ("all", "free"))
         if f.at_zero:
             x = self.renewed(x)
             self.nonzero.append(x.cells.reshape(-1))
         return x
 
-    def select(self, x: Operand, s: OrderStatistic) -> Operand:
-        x = self.signal(x)
+    def pool(self, x: CellMap, s: OrderStatistic) -> CellMap:
         return self._mixed(x, s.mixed_axes(len(x.dims)), s.shape(x.dims), ordered=isinstance(s, WindowMax))
 
-    def move(self, xs: Sequence[Operand], v: View) -> Operand:
-        if all(isinstance(x, Held) for x in xs):
-            raise UnsupportedError("0331", "it rearranges parameters")
-        signals = [self.signal(x) for x in xs]
+    def move_signals(self, xs: Sequence[CellMap], v: View) -> CellMap:
         if isinstance(v, V.Stack):  # of operands of a maximum, whose order does not matter
-            y = self.combined(signals, [0] * len(signals), ["all"] * len(signals))
-            return CellMap(y.cells[None], v.shape(*(x.dims for x in signals)))
+            y = self.combined(xs, [0] * len(xs), ["all"] * len(xs))
+            return CellMap(y.cells[None], v.shape(*(x.dims for x in xs)))
         if isinstance(v, V.Pad):
-            return self._padded(signals[0], v)
-        if isinstance(v, V.Concat):
-            signals = [self.renewed(x) for x in signals]
-        y = maps.move(v, signals)
+            return self._padded(xs[0], v)
+        y = maps.move(v, [self.renewed(x) for x in xs] if isinstance(v, V.Concat) else xs)
         return self.renewed(y) if _occurrences(y.cells).any() else y
 
     def _padded(self, x: CellMap, v: V.Pad) -> CellMap:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pathlift.ir.algebras.interpret import evaluate
+from pathlift.ir.algebras.interpret import evaluate, walk
 from pathlift.ir.errors import GraphError, UnsupportedError
-from pathlift.ir.graph import Graph, Node, Value
+from pathlift.ir.graph import Graph, Node
 from pathlift.ir.types import TensorType
 from pathlift.passes.channels.maps import CellMap
 from pathlift.passes.equivalence.network import Network
@@ -27,16 +27,11 @@ def neurons_of(graph: Graph) -> Network:
     """
     names = overridable(graph)
     algebra = Neurons(frozenset(key for key in graph.params if graph[key].names[0] in names))
-    values: dict[Value, Operand] = {}
-    for key in graph.order:
-        if key in graph.live:
-            inputs = tuple(None if v is None else values[v] for v in graph.inputs_of(key))
-            outputs = _outputs(graph, key, algebra, inputs)
-            values.update({Value(key, i): y for i, y in enumerate(outputs)})
+    outputs = walk(graph, lambda key, inputs: _outputs(graph, key, algebra, inputs))
     ends = []
     for value in graph.outputs:
-        algebra.node = graph[value.node]
-        ends.append(algebra.whole(algebra.renewed(algebra.signal(values[value]))))
+        algebra.enter(graph[value.node])
+        ends.append(algebra.whole(algebra.renewed(algebra.signal(outputs[graph.name_of(value)]))))
     nonzero = np.concatenate([*algebra.nonzero, np.zeros(0, np.int64)])
     origin = np.concatenate([*algebra.origin, np.zeros(0, np.int64)])
     return Network(

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any, ClassVar
 
-import torch
-
-from pathlift.ir.algebras.protocol import Algebra
+from pathlift.ir.algebras.two_sorted import TwoSorted
 from pathlift.ir.graph import Node
 from pathlift.ir.primitives.base import Activation, LinearMap, OrderStatistic, SeparableMap, View
 from pathlift.ir.primitives.views import Pad
@@ -61,10 +59,7 @@ class Edges:
         return float(self.held.values[at])
 
 
-Operand = Neurons | Edges
-
-
-class HeaviestPathAlgebra(Algebra[Operand]):
+class HeaviestPathAlgebra(TwoSorted[Edges, Neurons]):
     """The path-norm algebra for q = ∞, with the way back.
 
     Parameters
@@ -74,6 +69,7 @@ class HeaviestPathAlgebra(Algebra[Operand]):
     """
 
     name: ClassVar[str] = "heaviest-path"
+    parameter_type: ClassVar[type] = Edges
 
     def __init__(self, inputs_only: bool = False) -> None:
         self.norms = PathNormAlgebra(inf, inputs_only=inputs_only)
@@ -82,97 +78,100 @@ class HeaviestPathAlgebra(Algebra[Operand]):
         super().enter(node)
         self.norms.enter(node)
 
-    # ---- operands
+    def _here(self) -> tuple[str, str]:
+        assert self.node is not None
+        return self.node.label, self.node.op
 
     def input(self, name: str, shape: Position) -> Neurons:
         """A graph input: every element of it starts a path."""
         ones = Field.ones(shape, self.norms.dtype, self.norms.device)
         return Neurons(ones, lambda at: PathStart(name, "Input", None, at, 1.0))
 
-    def param(self, p: Param) -> Operand:
+    # ---- parameters: what is computed elementwise goes by the name of the first
+
+    def param(self, p: Param) -> Edges:
         assert self.node is not None
         name = self.node.names[0]
-        return Edges(_weight(self.norms.param(p)), lambda at: (name, at))
+        return Edges(self.norms.param(p), lambda at: (name, at))
 
-    def derive(self, f: Callable[..., Any], *params: Operand) -> Operand:
-        return Edges(_weight(self.norms.derive(f, *(p.held for p in params))), _edges(params[0]).element)
+    def derive_parameter(self, f: Callable[..., Any], params: Sequence[Edges]) -> Edges:
+        return Edges(self.norms.derive_parameter(f, [p.held for p in params]), params[0].element)
 
-    def signal(self, operand: Operand) -> Neurons:
-        """Read an operand as neurons: a parameter there is a bias of the present node, where paths start."""
-        if isinstance(operand, Neurons):
-            return operand
+    def add_parameters(self, x: Edges, y: Edges, axis: int | None) -> Edges:
+        return _computed(self.norms.add_parameters(x.held, y.held, axis), x)
+
+    def scale_parameter(self, x: Edges, c: Edges, axis: int | None, *, reciprocal: bool) -> Edges:
+        return _computed(self.norms.scale_parameter(x.held, c.held, axis, reciprocal=reciprocal), x)
+
+    def multiply_parameter(self, x: Edges, c: float) -> Edges:
+        return _computed(self.norms.multiply_parameter(x.held, c), x)
+
+    def move_parameters(self, xs: Sequence[Edges], v: View) -> Edges:
+        shapes = [tuple(x.held.values.shape) for x in xs]
+
+        def element(at: Position) -> tuple[str | None, Position]:
+            found = view_source(v, shapes, at)
+            return (None, ()) if found is None else xs[found[0]].element(found[1])
+
+        return Edges(self.norms.move_parameters([x.held for x in xs], v), element)
+
+    def lift(self, p: Edges) -> Neurons:
         label, op = self._here()
-        return Neurons(
-            self.norms.signal(operand.held),
-            lambda at: PathStart(label, op, *operand.element(at), operand.factor(at)),
-        )
+        return Neurons(self.norms.lift(p.held), lambda at: PathStart(label, op, *p.element(at), p.factor(at)))
 
-    def _here(self) -> tuple[str, str]:
-        assert self.node is not None
-        return self.node.label, self.node.op
+    # ---- signals
 
-    # ---- primitives
-
-    def linear(self, f: LinearMap, x: Operand, w: Operand | None = None) -> Operand:
-        source, here = self.signal(x), self._here()
-        if w is None:
-            assert isinstance(f, SeparableMap)
-            return self._pooled(_field(self.norms.linear(f, source.held)), f, source)
-        held = _field(self.norms.linear(f, source.held, w.held))
-        edges, values = _edges(w), _edges(w).held.values.numpy()
+    def apply_weights(self, f: LinearMap, x: Neurons, w: Edges) -> Neurons:
+        held, here, values = self.norms.apply_weights(f, x.held, w.held), self._here(), w.held.values.numpy()
 
         def back(at: Position) -> Hop:
-            read, weights = linear_terms(f, source.held.shape, values.shape, at)
-            term, _ = heaviest(source.held, read, values[weights])
+            read, weights = linear_terms(f, x.held.shape, values.shape, at)
+            term, _ = heaviest(x.held, read, values[weights])
             element = place(weights, term)
-            step = PathStep(*here, *edges.element(element), float(values[element]), at)
-            return Hop(source, place(read, term), step)
+            step = PathStep(*here, *w.element(element), float(values[element]), at)
+            return Hop(x, place(read, term), step)
 
         return Neurons(held, back)
 
-    def add(self, x: Operand, y: Operand, axis: int | None = None) -> Operand:
-        if isinstance(x, Edges) and isinstance(y, Edges):
-            return _computed(self.norms.add(x.held, y.held, axis), x)
-        a, b = self.signal(x), self.signal(y)
-        return _sum(_field(self.norms.add(a.held, b.held, axis)), a, b, axis)
+    def combine(self, f: SeparableMap, x: Neurons) -> Neurons:
+        return self._pooled(self.norms.combine(f, x.held), f, x)
 
-    def scale(self, x: Operand, c: Operand | float, axis: int | None = None, *, reciprocal: bool = False) -> Operand:
-        edges = _constant(c) if isinstance(c, float) else c
-        held = self.norms.scale(x.held, c if isinstance(c, float) else c.held, axis, reciprocal=reciprocal)
-        if isinstance(x, Edges):
-            return _computed(held, x)
-        return self._scaled(_field(held), x, _edges(edges), axis, reciprocal)
+    def add_signals(self, x: Neurons, y: Neurons, axis: int | None) -> Neurons:
+        return _sum(self.norms.add_signals(x.held, y.held, axis), x, y, axis)
 
-    def gate(self, x: Operand, f: Activation, *params: Operand) -> Operand:
-        source = self.signal(x)
-        held = _field(self.norms.gate(source.held, f, *(p.held for p in params)))
-        if params:
-            (slope,) = map(_edges, params)
-            gain = Weight(slope.held.wide().abs().clamp(min=1.0), finite=True)
-            return self._scaled(held, source, Edges(gain, slope.element))
+    def scale_signal(self, x: Neurons, c: Edges, axis: int | None, *, reciprocal: bool) -> Neurons:
+        held = self.norms.scale_signal(x.held, c.held, axis, reciprocal=reciprocal)
+        return self._scaled(held, x, c, axis, reciprocal)
+
+    def multiply_signal(self, x: Neurons, c: float) -> Neurons:
+        return self._scaled(self.norms.multiply_signal(x.held, c), x, self._number(c))
+
+    def activate(self, x: Neurons, f: Activation, *slopes: Edges) -> Neurons:
+        held = self.norms.activate(x.held, f, *(slope.held for slope in slopes))
+        if slopes:
+            (slope,) = slopes
+            return self._scaled(held, x, Edges(slope.held.at_least(1.0), slope.element))
         if f.at_zero != 0:
-            return _sum(held, source, self.signal(_constant(f.at_zero)))
-        return self._scaled(held, source, _constant(f.lipschitz))
+            return _sum(held, x, self.lift(self._number(f.at_zero)))
+        return self._scaled(held, x, self._number(f.lipschitz))
 
-    def select(self, x: Operand, s: OrderStatistic) -> Operand:
-        source = self.signal(x)
-        return self._pooled(_field(self.norms.select(source.held, s)), s, source)
+    def pool(self, x: Neurons, s: OrderStatistic) -> Neurons:
+        return self._pooled(self.norms.pool(x.held, s), s, x)
 
-    def move(self, xs: Sequence[Operand], v: View) -> Operand:
-        edges = [x for x in xs if isinstance(x, Edges)]
-        if len(edges) == len(xs):
-            return _moved_edges(_weight(self.norms.move([x.held for x in xs], v)), v, edges)
-        sources, here = [self.signal(x) for x in xs], self._here()
-        held = _field(self.norms.move([x.held for x in sources], v))
-        shapes = [x.held.shape for x in sources]
+    def move_signals(self, xs: Sequence[Neurons], v: View) -> Neurons:
+        held, here = self.norms.move_signals([x.held for x in xs], v), self._here()
+        shapes = [x.held.shape for x in xs]
 
         def back(at: Position) -> Hop | PathStart:
             if (found := view_source(v, shapes, at)) is not None:
-                return Hop(sources[found[0]], found[1], viewed=here[0])
+                return Hop(xs[found[0]], found[1], viewed=here[0])
             assert isinstance(v, Pad)
             return PathStart(*here, None, (), v.value)
 
         return Neurons(held, back)
+
+    def _number(self, value: float) -> Edges:
+        return Edges(self.norms.number(value), lambda at: (None, ()))
 
     def _pooled(self, held: Field, f: SeparableMap | OrderStatistic, source: Neurons) -> Neurons:
         here = self._here()
@@ -211,36 +210,7 @@ def _sum(held: Field, a: Neurons, b: Neurons, axis: int | None = None) -> Neuron
     return Neurons(held, back)
 
 
-def _constant(value: float) -> Edges:
-    return Edges(Weight(torch.tensor(value, dtype=torch.float64), finite=True), lambda at: (None, ()))
-
-
-def _computed(held: Field | Weight, first: Edges) -> Edges:
+def _computed(held: Weight, first: Edges) -> Edges:
     """Parameters computed from others, elementwise; they go by the name of the first."""
     shape = tuple(first.held.values.shape)
-    return Edges(_weight(held), lambda at: first.element(broadcast_source(shape, at)))
-
-
-def _moved_edges(held: Weight, v: View, edges: Sequence[Edges]) -> Edges:
-    shapes = [tuple(x.held.values.shape) for x in edges]
-
-    def element(at: Position) -> tuple[str | None, Position]:
-        found = view_source(v, shapes, at)
-        return (None, ()) if found is None else edges[found[0]].element(found[1])
-
-    return Edges(held, element)
-
-
-def _field(held: Field | Weight) -> Field:
-    assert isinstance(held, Field)
-    return held
-
-
-def _weight(held: Field | Weight) -> Weight:
-    assert isinstance(held, Weight)
-    return held
-
-
-def _edges(operand: Operand) -> Edges:
-    assert isinstance(operand, Edges)
-    return operand
+    return Edges(held, lambda at: first.element(broadcast_source(shape, at)))

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import numpy as np
 import torch
 
-from pathlift.ir.algebras.numeric import along, as_tensor
-from pathlift.ir.algebras.protocol import Algebra
-from pathlift.ir.errors import InvalidModelError, UnsupportedError
-from pathlift.ir.primitives.base import Activation, LinearMap, OrderStatistic, SeparableMap, View
+from pathlift.ir.errors import InvalidModelError
+from pathlift.ir.primitives.base import Activation, LinearMap, View
 from pathlift.ir.primitives.views import Pad
-from pathlift.ir.types import Param, is_float
-from pathlift.passes.fields import moves
-from pathlift.passes.fields.combine import apply_pools, apply_separable
+from pathlift.ir.types import Param
+from pathlift.passes.fields.algebra import FieldAlgebra
 from pathlift.passes.fields.field import Field, plus, times
 from pathlift.passes.fields.linear import apply_linear
-from pathlift.passes.fields.power import Scratch
 from pathlift.passes.fields.scaled import Scaled
 from pathlift.passes.fields.semiring import Maxima, semiring
-from pathlift.passes.fields.weight import TINY, Weight, moved_weights
+from pathlift.passes.fields.weight import Weight
 from pathlift.passes.path_norm.rules import check_activation, check_padding
 
 Pooling = Literal["sum", "max"]
 Tensor = torch.Tensor
-Operand = Field | Weight
 
 
-class PathNormAlgebra(Algebra[Operand]):
+class PathNormAlgebra(FieldAlgebra):
     """Sum over paths of the q-th power of the product of their weights; for q = ∞, the largest product.
 
     Parameters
@@ -61,126 +55,54 @@ class PathNormAlgebra(Algebra[Operand]):
         device: torch.device | None = None,
         parameters: Mapping[str, Tensor] | None = None,
     ) -> None:
-        self.semiring = semiring(q)
+        super().__init__(semiring(q), dtype, device)
+        self.q, self.pooling, self.inputs_only, self.attribute = q, pooling, inputs_only, attribute
         self.pools = Maxima() if pooling == "max" else self.semiring
-        self.inputs_only, self.dtype, self.attribute = inputs_only, dtype, attribute
-        self.device = device or torch.device("cpu")
         self.parameters = parameters or {}
         self.probes: dict[str, Tensor] = {}
         """By node; of the shape ``(1, group, out, 1)`` for linear maps, and of the factor for scalings."""
         self.bounded: dict[str, list[str]] = {}
         """Labels of activations that are no part of the theorem and were read as bounds, by op."""
-        self._scratch = Scratch()
 
-    # ---- parameters
-
-    def param(self, p: Param) -> Operand:
+    def param(self, p: Param) -> Weight:
         assert self.node is not None
         name = self.node.names[0]
-        if name in self.parameters:
-            live = self.parameters[name]
-            if not bool(live.isfinite().all()):
-                raise InvalidModelError("0180", f"tensor {name!r} holds values that are NaN or infinite")
-            return Weight(live, finite=True)
-        if not is_float(p.dtype):  # whoever uses it is refused: often for a reason of its own, which says more
-            return Weight(torch.zeros((), dtype=torch.float64).expand(p.shape), integer=name)
-        if p.non_finite:
-            raise InvalidModelError("0180", f"tensor {name!r}: {p.non_finite} of {p.size} values are NaN or infinite")
-        return Weight(as_tensor(p.numpy(), device=self.device), finite=True)
+        if name not in self.parameters:
+            return super().param(p)
+        live = self.parameters[name]
+        if not bool(live.isfinite().all()):
+            raise InvalidModelError("0180", f"tensor {name!r} holds values that are NaN or infinite")
+        return Weight(live, finite=True)
 
-    def derive(self, f: Callable[..., Any], *params: Operand) -> Operand:
-        weights = [self._weight(p) for p in params]
-        values = f(*(w.accurate() for w in weights))
-        if bool(((values.detach().abs() < TINY) & (weights[0].values != 0)).any()):
-            raise UnsupportedError("0312", "a parameter that this node computes from its weights underflows")
-        return Weight(values, roundings=8 + sum(w.roundings for w in weights))
+    def lift(self, p: Weight) -> Field:
+        return super().lift(Weight(torch.zeros_like(p.checked())) if self.inputs_only else p)
 
-    def _weight(self, operand: Operand) -> Weight:
-        if isinstance(operand, Field):
-            raise UnsupportedError("0311", "a parameter of this node is computed from the network's input")
-        return operand
+    def apply_weights(self, f: LinearMap, x: Field, w: Weight) -> Field:
+        if not self.attribute:
+            return super().apply_weights(f, x, w)
+        return apply_linear(f, x, self.edges(w), self.semiring, lambda y: y * self._probe(1, *y.shape[1:3], 1))
 
-    def _edges(self, operand: Operand, scratch: Scratch | None = None) -> Scaled:
-        return self._weight(operand).power(self.semiring.power, self.dtype, scratch)
+    def factor(self, c: Weight) -> Scaled:
+        edges = super().factor(c)
+        return replace(edges, m=edges.m * self._probe(*edges.m.shape)) if self.attribute else edges
 
-    def _constant(self, value: float) -> Weight:
-        return Weight(torch.tensor(value, dtype=torch.float64, device=self.device))
-
-    def signal(self, operand: Operand) -> Field:
-        """Read an operand as neurons: a parameter there is a bias, where paths start."""
-        if isinstance(operand, Field):
-            return operand
-        return Field.plain(self._edges(Weight(torch.zeros_like(operand.checked())) if self.inputs_only else operand))
-
-    # ---- primitives
-
-    def linear(self, f: LinearMap, x: Operand, w: Operand | None = None) -> Operand:
-        signal = self.signal(x)
-        if w is not None:
-            probe = (lambda y: y * self._probe(1, *y.shape[1:3], 1)) if self.attribute else None
-            return apply_linear(f, signal, self._edges(w, self._scratch), self.semiring, probe)
-        assert isinstance(f, SeparableMap)
-        return apply_separable(f, signal, self.semiring)
-
-    def add(self, x: Operand, y: Operand, axis: int | None = None) -> Operand:
-        if isinstance(x, Weight) and isinstance(y, Weight):
-            return x.plus(y, axis)
-        a, b = self.signal(x), self.signal(y)
-        if axis is not None:
-            b = Field.plain(_along(b.value, axis, a.rank))
-        return plus(a, b, self.semiring)
-
-    def scale(self, x: Operand, c: Operand | float, axis: int | None = None, *, reciprocal: bool = False) -> Operand:
-        if isinstance(c, float):
-            if abs(c) == 1.0:
-                return x if isinstance(x, Field) or c == 1.0 else replace(x, values=-x.checked())
-            c = self._constant(c)
-        if isinstance(x, Weight):
-            return x.times(self._weight(c), axis, reciprocal=reciprocal)
-        factor = self._weight(c)
-        if reciprocal:
-            factor = self._constant(1.0).times(factor, reciprocal=True)
-        edges = self._edges(factor)
-        if self.attribute:
-            edges = replace(edges, m=edges.m * self._probe(*edges.m.shape))
-        return times(x, Field.plain(edges if axis is None else _along(edges, axis, x.rank)))
-
-    def gate(self, x: Operand, f: Activation, *params: Operand) -> Operand:
-        signal = self.signal(x)
-        if params:  # PRelu: per slope α, an edge of max(1, |α|)
-            (slope,) = params
-            return times(signal, Field.plain(self._edges(self._weight(slope).at_least(1.0))))
+    def activate(self, x: Field, f: Activation, *slopes: Weight) -> Field:
+        if slopes:  # PRelu: per slope α, an edge of max(1, |α|)
+            (slope,) = slopes
+            return times(x, Field.plain(self.edges(slope.at_least(1.0))))
         if not check_activation(f):
             assert self.node is not None
             self.bounded.setdefault(f.name, []).append(self.node.label)
         if f.homogeneous and f.lipschitz != 1.0:
-            signal = times(signal, Field.plain(self._edges(self._constant(f.lipschitz))))
+            x = times(x, Field.plain(self.edges(self.number(f.lipschitz))))
         if f.at_zero != 0:
-            signal = plus(signal, self.signal(self._constant(f.at_zero)), self.semiring)
-        return signal
+            x = plus(x, self.lift(self.number(f.at_zero)), self.semiring)
+        return x
 
-    def select(self, x: Operand, s: OrderStatistic) -> Operand:
-        return apply_pools(s, self.signal(x), self.pools)
-
-    def move(self, xs: Sequence[Operand], v: View) -> Operand:
-        if all(isinstance(x, Weight) for x in xs):
-            return moved_weights(v, [x for x in xs if isinstance(x, Weight)])
-        moved = moves.move(v, [self.signal(x) for x in xs])
-        if isinstance(v, Pad) and v.value != 0:
+    def move_signals(self, xs: Sequence[Field], v: View) -> Field:
+        if isinstance(v, Pad):
             check_padding(v)
-            moved = plus(moved, self._border(v, self.signal(xs[0]).shape), self.semiring)
-        return moved
-
-    def _border(self, v: Pad, shape: tuple[int, ...]) -> Field:
-        """The padding's constant, where paths start, and zero inside: along each axis there are two classes."""
-        pads = list(zip(v.pads[: len(shape)], v.pads[len(shape) :], strict=True))
-        corner = torch.full([2 if max(p) > 0 else 1 for p in pads], v.value, dtype=torch.float64, device=self.device)
-        corner[(0,) * len(shape)] = 0
-        border = self.signal(Weight(corner))
-        for axis, (n, (begin, end)) in enumerate(zip(shape, pads, strict=True)):
-            inside = np.zeros(n + min(begin, 0) + min(end, 0), np.int64)
-            border = border.taken(axis, np.pad(inside, (max(begin, 0), max(end, 0)), constant_values=1))
-        return border
+        return super().move_signals(xs, v)
 
     def _probe(self, *shape: int) -> Tensor:
         """Factors 1, through which the node's share of the norm is found."""
@@ -198,8 +120,3 @@ class PathNormAlgebra(Algebra[Operand]):
             else:
                 lines.append(f"{op} ({where}) is read as a ReLU: an upper bound for Lipschitz purposes, not ‖Φ‖")
         return lines
-
-
-def _along(vector: Scaled, axis: int, rank: int) -> Scaled:
-    """View a vector so that it broadcasts along `axis` of a tensor of this rank."""
-    return vector.moved(lambda t: along(t, axis, rank))

@@ -13,7 +13,7 @@ from pathlift.ir.types import Array
 from pathlift.passes.fields.arithmetic import exact_arithmetic
 from pathlift.passes.fields.bracket import bracket
 from pathlift.passes.fields.field import Field
-from pathlift.passes.path_norm.algebra import Operand, PathNormAlgebra
+from pathlift.passes.path_norm.algebra import PathNormAlgebra
 from pathlift.passes.sizes import Extents
 
 _GENERIC = 0.6180339887
@@ -59,7 +59,7 @@ def _outputs(graph: Graph, inputs: Mapping[str, Extents], rows: Array, *, inputs
     """Evaluate on inputs whose rows are one (0) or zero (−1)."""
     algebra = PathNormAlgebra(_GENERIC, inputs_only=inputs_only)
     with bracket(up=True), exact_arithmetic(algebra.device, algebra.dtype):
-        feeds: dict[str, Operand] = {
+        feeds = {
             name: Field.ones((1, *shape[1:]), algebra.dtype, algebra.device).taken(0, rows)
             for name, shape in inputs.items()
         }

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from math import exp2, inf, ldexp, log, log1p, log2, log10, nextafter
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,16 +14,13 @@ from pathlift.ir.graph import Graph, Node
 from pathlift.passes.fields.field import Field
 from pathlift.passes.fields.scaled import Scaled, log2_of
 from pathlift.passes.fields.semiring import Semiring
-from pathlift.passes.path_norm.algebra import Operand, PathNormAlgebra
+from pathlift.passes.fields.weight import Weight
+from pathlift.passes.path_norm.algebra import PathNormAlgebra
 from pathlift.passes.path_norm.result import LayerNorm, Norm
 from pathlift.passes.sizes import Extents
 
-if TYPE_CHECKING:
-    from pathlift.passes.path_norm.path_norm import PathNorm
-
 Tensor = torch.Tensor
-DTYPES = {"float64": torch.float64, "float32": torch.float32}
-_UNIT = {"float64": 2.0**-53, "float32": 2.0**-24}
+_UNIT = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
 _LOG10_2 = log10(2.0)
 
 
@@ -33,45 +29,34 @@ class Evaluation:
 
     Parameters
     ----------
-    options
-        The pass.
-    q
-        The exponent.
-    attribute
-        Whether to find the layers' shares and gains.
-    parameters
-        Tensors in place of the graph's parameters, to differentiate by.
+    algebra
+        Says which q, and whether to find the layers' shares and gains.
+    borders
+        Whether equal positions of the input share a class; without, every position is computed for itself.
+    mixed
+        The exponent over output elements; ``None`` for q.
     """
 
-    def __init__(
-        self, options: PathNorm, q: float, *, attribute: bool = False, parameters: Mapping[str, Tensor] | None = None
-    ) -> None:
-        self.q, self.options, self.attribute = q, options, attribute
-        self.algebra = PathNormAlgebra(
-            q,
-            options.pooling,
-            options.inputs_only,
-            DTYPES[options.dtype],
-            attribute,
-            torch.device(options.device),
-            parameters,
-        )
+    def __init__(self, algebra: PathNormAlgebra, *, borders: bool = True, mixed: float | None = None) -> None:
+        self.algebra, self.borders, self.mixed = algebra, borders, mixed
         self.outputs: dict[str, Field] = {}
         self._gains: list[tuple[str, Node, float | None]] = []
 
     def run(self, graph: Graph, inputs: Mapping[str, Extents], *, one_sample: bool = False) -> None:
         """Evaluate the graph on ones, within `exact_arithmetic`; of outputs, perhaps keep the first sample alone."""
         algebra = self.algebra
-        feeds: dict[str, Operand] = {
-            name: Field.ones(inputs.get(name, ()), algebra.dtype, algebra.device, classes=self.options.borders)
+        feeds = {
+            name: Field.ones(inputs.get(name, ()), algebra.dtype, algebra.device, classes=self.borders)
             for name in (graph[key].names[0] for key in graph.inputs)
         }
-        results = run(graph, algebra, feeds, observe=self._observe if self.attribute else None)
+        results = run(graph, algebra, feeds, observe=self._observe if algebra.attribute else None)
         self.outputs = {name: algebra.signal(y) for name, y in results.items()}
         if one_sample:
             self.outputs = {name: y.taken(0, np.zeros(1, np.int64)) for name, y in self.outputs.items()}
 
-    def _observe(self, key: str, node: Node, inputs: tuple[Operand | None, ...], outputs: tuple[Operand, ...]) -> None:
+    def _observe(
+        self, key: str, node: Node, inputs: tuple[Weight | Field | None, ...], outputs: tuple[Weight | Field, ...]
+    ) -> None:
         if key in self.algebra.probes:
             assert inputs[0] is not None
             x, y = self.algebra.signal(inputs[0]), self.algebra.signal(outputs[0])
@@ -90,13 +75,13 @@ class Evaluation:
     def norm(self) -> Norm:
         """The norm over all outputs."""
         elementwise = {name: y.log2() * (self.semiring.root * _LOG10_2) for name, y in self.outputs.items()}
-        log2_norm, slack, value = self._mixed(elementwise) if self.options.mixed is not None else self._whole_norm()
-        options = self.options
-        is_path_norm = options.pooling == "sum" and not options.inputs_only and not self.algebra.bounded
+        log2_norm, slack, value = self._mixed(elementwise) if self.mixed is not None else self._whole_norm()
+        algebra = self.algebra
+        is_path_norm = algebra.pooling == "sum" and not algebra.inputs_only and not algebra.bounded
         figures: tuple[float | None, float | None, float | None] = (None, 0.0, None)
         if log2_norm > -inf:
             figures = (log2_norm * _LOG10_2, value, nextafter((log2_norm + slack) * _LOG10_2, inf))
-        return Norm(self.q, *figures, options.pooling, is_path_norm, elementwise, options.mixed)
+        return Norm(algebra.q, *figures, algebra.pooling, is_path_norm, elementwise, self.mixed)
 
     def _whole_norm(self) -> tuple[float, float, float | None]:
         """log2 of the norm, by how much it may be too low, and its value."""
@@ -109,11 +94,11 @@ class Evaluation:
         # The computed sum is at least (1 − u)^roundings times the true one. The logarithm adds a few roundings of its
         # own, relative to its size, or to that of its two parts, which are at least 1 before the root.
         root = self.semiring.root
-        return -roundings * log1p(-_UNIT[self.options.dtype]) * root / log(2) + 2.0**-50 * (1 + root + abs(log2_norm))
+        return -roundings * log1p(-_UNIT[self.algebra.dtype]) * root / log(2) + 2.0**-50 * (1 + root + abs(log2_norm))
 
     def _mixed(self, elementwise: Mapping[str, Tensor]) -> tuple[float, float, float | None]:
         """The same for the r-norm of the outputs' norms, from their logarithms."""
-        r = self.options.mixed
+        r = self.mixed
         assert r is not None
         logs = torch.cat([y.reshape(-1) for y in elementwise.values()] or [torch.zeros(0)]) / _LOG10_2
         top = float(logs.max()) if logs.numel() else -inf

@@ -24,13 +24,16 @@ from pathlift.ir.types import is_float
 from pathlift.passes.base import Analysis
 from pathlift.passes.fields.arithmetic import exact_arithmetic
 from pathlift.passes.fields.bracket import bracket
+from pathlift.passes.path_norm.algebra import PathNormAlgebra
 from pathlift.passes.path_norm.batch import batch_extent, batch_note
-from pathlift.passes.path_norm.evaluation import DTYPES, Evaluation
+from pathlift.passes.path_norm.evaluation import Evaluation
 from pathlift.passes.path_norm.result import LayerNorm, Norm, PathNormResult
 from pathlift.passes.rewrites.strip_head import StripHead
 from pathlift.passes.sizes import Extents, check_sizes, missing_batches, resolve_inputs
 
 __all__ = ["LayerNorm", "Norm", "PathNorm", "PathNormResult"]
+
+_DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
 @dataclass(frozen=True)
@@ -104,13 +107,13 @@ class PathNorm(Analysis[PathNormResult]):
         assumptions = [stripped.witness.describe(), *missing_batches(graph, inputs), batch_note(batch, inputs)]
         norms: list[Norm] = []
         for q in self.q:
-            with bracket(up=False) as record, self._arithmetic():
-                evaluation = Evaluation(self, q)
+            with bracket(up=False) as record, self.arithmetic():
+                evaluation = self.evaluation(q)
                 evaluation.run(graph, inputs, one_sample=batch > 1)
                 norm = evaluation.norm()
             assumptions.extend(evaluation.algebra.caveats())
             if record.needed:
-                with bracket(up=True), self._arithmetic():
+                with bracket(up=True), self.arithmetic():
                     evaluation.run(graph, inputs, one_sample=batch > 1)
                     upper = evaluation.norm()
                 if norm.zero and not upper.zero:
@@ -127,14 +130,33 @@ class PathNorm(Analysis[PathNormResult]):
         if not self.per_layer and not self.per_weight:
             return (), {}
         wide = dataclasses.replace(self, dtype="float64")
-        with bracket(up=False), wide._arithmetic(gradients=True):
+        with bracket(up=False), wide.arithmetic(gradients=True):
             leaves = self._leaves(graph) if self.per_weight else {}
-            evaluation = Evaluation(wide, self.q[0], attribute=self.per_layer, parameters=leaves)
+            evaluation = wide.evaluation(self.q[0], attribute=self.per_layer, parameters=leaves)
             evaluation.run(graph, inputs, one_sample=one_sample)
             return evaluation.layers(), evaluation.weights()
 
-    def _arithmetic(self, *, gradients: bool = False) -> AbstractContextManager[None]:
-        return exact_arithmetic(torch.device(self.device), DTYPES[self.dtype], gradients=gradients)
+    def arithmetic(self, *, gradients: bool = False) -> AbstractContextManager[None]:
+        """Return the context in which `evaluation` runs."""
+        return exact_arithmetic(torch.device(self.device), _DTYPES[self.dtype], gradients=gradients)
+
+    def evaluation(
+        self, q: float, *, attribute: bool = False, parameters: Mapping[str, torch.Tensor] | None = None
+    ) -> Evaluation:
+        """Return what evaluates a graph for one exponent, with these options.
+
+        Parameters
+        ----------
+        q
+            The exponent.
+        attribute
+            Whether to find the layers' shares and gains.
+        parameters
+            Tensors in place of the graph's parameters, by name, to differentiate by.
+        """
+        dtype, device = _DTYPES[self.dtype], torch.device(self.device)
+        algebra = PathNormAlgebra(q, self.pooling, self.inputs_only, dtype, attribute, device, parameters)
+        return Evaluation(algebra, borders=self.borders, mixed=self.mixed)
 
     def check(self) -> None:
         """Check the options.
@@ -147,7 +169,7 @@ class PathNorm(Analysis[PathNormResult]):
         if not self.q or not all(q in (0, inf) or 1e-6 <= q <= 1e6 for q in self.q):
             given = ", ".join(map(str, self.q)) or "nothing"
             raise UsageError("0420", f"q must be 0, inf, or between 1e-6 and 1e6, got {given}")
-        if self.pooling not in ("sum", "max") or self.dtype not in DTYPES:
+        if self.pooling not in ("sum", "max") or self.dtype not in _DTYPES:
             raise UsageError("0421", f"no pooling {self.pooling!r} or dtype {self.dtype!r}")
         if self.mixed is not None and not (self.mixed == inf or 1e-6 <= self.mixed <= 1e6):
             raise UsageError("0425", f"the outer exponent must be inf, or between 1e-6 and 1e6, got {self.mixed}")

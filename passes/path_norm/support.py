@@ -4,31 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum
 from typing import Any, ClassVar
 
-from pathlift.ir.algebras.interpret import evaluate
-from pathlift.ir.algebras.protocol import Algebra
+from pathlift.ir.algebras.interpret import evaluate, walk
+from pathlift.ir.algebras.two_sorted import TwoSorted
 from pathlift.ir.errors import UnsupportedError
-from pathlift.ir.graph import Graph, Value
-from pathlift.ir.primitives.base import Activation, LinearMap, OrderStatistic, View
+from pathlift.ir.graph import Graph, Node
+from pathlift.ir.primitives.base import Activation, LinearMap, OrderStatistic, SeparableMap, View
 from pathlift.ir.primitives.views import Pad
 from pathlift.ir.types import Param
 from pathlift.passes.path_norm.rules import check_activation, check_padding
 
 
-class Kind(IntEnum):
-    """What a value is; what is computed from several is the greatest of theirs."""
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter, or what moves, sums and multiplications make of some.
 
-    NUMBER = 0
-    """A parameter with one element, or that repeated."""
-    WEIGHT = 1
-    """A parameter, or what moves and multiplications make of some."""
-    SIGNAL = 2
-    """Neurons."""
+    Parameters
+    ----------
+    number
+        Whether it has one element, or repeats one.
+    """
+
+    number: bool
 
 
-class Kinds(Algebra[Kind]):
+class Signal(Enum):
+    """Neurons, of which nothing is told apart."""
+
+    NEURONS = "neurons"
+
+
+Kind = Parameter | Signal
+
+
+class Kinds(TwoSorted[Parameter, Signal]):
     """Tells parameters from neurons, and refuses what path-norms have no rule for.
 
     Attributes
@@ -38,49 +49,67 @@ class Kinds(Algebra[Kind]):
     """
 
     name: ClassVar[str] = "path-norm"
+    parameter_type: ClassVar[type] = Parameter
     weighted = False
 
-    def param(self, p: Param) -> Kind:
-        return Kind.NUMBER if p.size == 1 else Kind.WEIGHT
+    def enter(self, node: Node) -> None:
+        super().enter(node)
+        self.weighted = False
 
-    def derive(self, f: Callable[..., Any], *params: Kind) -> Kind:
-        return max(map(self._parameter, params))
+    def param(self, p: Param) -> Parameter:
+        return Parameter(p.size == 1)
 
-    def _parameter(self, kind: Kind) -> Kind:
-        if kind is Kind.SIGNAL:
-            raise UnsupportedError("0311", "a parameter of this node is computed from the network's input")
-        return kind
+    def derive_parameter(self, f: Callable[..., Any], params: Sequence[Parameter]) -> Parameter:
+        return _joined(params)
 
-    def linear(self, f: LinearMap, x: Kind, w: Kind | None = None) -> Kind:
-        if w is not None:
-            self._parameter(w)
-            self.weighted = True
-        return Kind.SIGNAL
+    def add_parameters(self, x: Parameter, y: Parameter, axis: int | None) -> Parameter:
+        return _joined([x, y])
 
-    def add(self, x: Kind, y: Kind, axis: int | None = None) -> Kind:
-        return max(x, y)
+    def scale_parameter(self, x: Parameter, c: Parameter, axis: int | None, *, reciprocal: bool) -> Parameter:
+        return _joined([x, c])
 
-    def scale(self, x: Kind, c: Kind | float, axis: int | None = None, *, reciprocal: bool = False) -> Kind:
-        if not isinstance(c, Kind):
-            return x
-        if self._parameter(c) is Kind.WEIGHT and x is Kind.SIGNAL:
-            self.weighted = True
-        return max(x, c)
+    def multiply_parameter(self, x: Parameter, c: float) -> Parameter:
+        return x
 
-    def gate(self, x: Kind, f: Activation, *params: Kind) -> Kind:
-        for slope in params:
-            self._parameter(slope)
+    def move_parameters(self, xs: Sequence[Parameter], v: View) -> Parameter:
+        return _joined(xs)
+
+    def lift(self, p: Parameter) -> Signal:
+        return Signal.NEURONS
+
+    def apply_weights(self, f: LinearMap, x: Signal, w: Parameter) -> Signal:
+        self.weighted = True
+        return x
+
+    def combine(self, f: SeparableMap, x: Signal) -> Signal:
+        return x
+
+    def add_signals(self, x: Signal, y: Signal, axis: int | None) -> Signal:
+        return x
+
+    def scale_signal(self, x: Signal, c: Parameter, axis: int | None, *, reciprocal: bool) -> Signal:
+        self.weighted = self.weighted or not c.number
+        return x
+
+    def multiply_signal(self, x: Signal, c: float) -> Signal:
+        return x
+
+    def activate(self, x: Signal, f: Activation, *slopes: Parameter) -> Signal:
         check_activation(f)
-        return Kind.SIGNAL
+        return x
 
-    def select(self, x: Kind, s: OrderStatistic) -> Kind:
-        return Kind.SIGNAL
+    def pool(self, x: Signal, s: OrderStatistic) -> Signal:
+        return x
 
-    def move(self, xs: Sequence[Kind], v: View) -> Kind:
-        kind = max(xs)
-        if isinstance(v, Pad) and kind is Kind.SIGNAL:
+    def move_signals(self, xs: Sequence[Signal], v: View) -> Signal:
+        if isinstance(v, Pad):
             check_padding(v)
-        return kind
+        return xs[0]
+
+
+def _joined(parts: Sequence[Parameter]) -> Parameter:
+    """What is computed from parameters: one number if all of them are."""
+    return Parameter(all(p.number for p in parts))
 
 
 @dataclass(frozen=True)
@@ -102,22 +131,22 @@ class Support:
 def support(graph: Graph) -> Support:
     """Judge every live node; the outputs of a refused one count as neurons."""
     algebra = Kinds()
-    kinds: dict[Value, Kind] = {}
     refused: dict[str, UnsupportedError] = {}
     weighted: set[str] = set()
-    for key in graph.order:
+
+    def step(key: str, inputs: tuple[Kind | None, ...]) -> Sequence[Kind]:
         node = graph[key]
-        if key not in graph.live:
-            continue
-        outputs = (Kind.SIGNAL,) * len(node.types)
-        if node.op != "Input":
-            algebra.weighted = False
-            inputs = tuple(None if v is None else kinds[v] for v in graph.inputs_of(key))
-            try:
-                outputs = evaluate(algebra, node, inputs)
-            except UnsupportedError as refusal:
-                refused[key] = refusal
-            else:
-                weighted |= {key} if algebra.weighted else set()
-        kinds.update({Value(key, i): kind for i, kind in enumerate(outputs)})
+        neurons = (Signal.NEURONS,) * len(node.types)
+        if node.op == "Input":
+            return neurons
+        try:
+            outputs = evaluate(algebra, node, inputs)
+        except UnsupportedError as refusal:
+            refused[key] = refusal
+            return neurons
+        if algebra.weighted:
+            weighted.add(key)
+        return outputs
+
+    walk(graph, step)
     return Support(refused, frozenset(weighted))

@@ -13,10 +13,8 @@ from torch import Tensor, nn
 from pathlift.frontend.bind import bind
 from pathlift.ir.errors import RuntimeFailureError, UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
-from pathlift.passes.fields.arithmetic import exact_arithmetic
 from pathlift.passes.fields.bracket import bracket
 from pathlift.passes.fields.scaled import Scaled, log2_of
-from pathlift.passes.path_norm.evaluation import DTYPES, Evaluation
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.rewrites.strip_head import StripHead
 from pathlift.passes.sizes import check_sizes, resolve_inputs
@@ -92,9 +90,8 @@ class PathNormLoss:
         live = self._bound.live()
         device = next(iter(live.values())).device if live else torch.device("cpu")
         options = dataclasses.replace(self._options, device=str(device))
-        arithmetic = exact_arithmetic(device, DTYPES[options.dtype], gradients=torch.is_grad_enabled())
-        with bracket(up=False), arithmetic:
-            evaluation = Evaluation(options, options.q[0], parameters=live)
+        with bracket(up=False), options.arithmetic(gradients=torch.is_grad_enabled()):
+            evaluation = options.evaluation(options.q[0], parameters=live)
             evaluation.run(self._graph, self._inputs)
             total, root = evaluation.total(), evaluation.semiring.root
             return _log_norm(total, root) if self._log else _norm(total, root)

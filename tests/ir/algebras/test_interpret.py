@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import weakref
+from collections.abc import Sequence
 
 import networkx as nx
 import numpy as np
 import pytest
 import torch
 
-from pathlift.ir.algebras.interpret import run
+from pathlift.ir.algebras.interpret import evaluate, run, walk
 from pathlift.ir.algebras.numeric import Numeric
 from pathlift.ir.algebras.protocol import Algebra
+from pathlift.ir.algebras.shape import Shape
 from pathlift.ir.errors import GraphError, PathliftError, UnsupportedError, UsageError
-from pathlift.ir.graph import Origin
+from pathlift.ir.graph import Graph, Origin
 from pathlift.ir.ops import OPS
 from pathlift.ir.text import parse_graph
+from pathlift.ir.types import ValueType
+from pathlift.testing import samples
 
 TEXT = """
 %x = Input : f32[N, 2]
@@ -51,6 +56,86 @@ def test_a_missing_feed_and_a_missing_rule_are_named():
 
     with pytest.raises(UnsupportedError, match=r"PL0302 node 'fc1' \(Gemm\): nothing has no rule for a linear map"):
         run(graph, Nothing(), {"x": 0})
+
+
+REFUSED = """
+%x = Input : f32[N, 4]
+%w = Param {value=[1.0, 2.0]} : f32[2]
+%a = Relu(%x)
+%p, %q = Split(%a) {axis=1, parts=[2, 2]}
+%dead = Relu(%q)
+%r = Mul(%p, %w)
+%s = Relu(%q)
+%y = Add(%r, %s)
+return %y, %q
+"""
+
+
+def test_a_walk_goes_on_after_a_refusal() -> None:
+    class Depth(Algebra[int]):
+        name = "depth"
+
+        def param(self, p):
+            return 0
+
+        def gate(self, x, f, *params):
+            return x + 1
+
+        def scale(self, x, c, axis=None, *, reciprocal=False):
+            return x + 1
+
+        def add(self, x, y, axis=None):
+            return max(x, y)
+
+    graph, seen, refused = parse_graph(REFUSED), [], []
+
+    def step(key, inputs):
+        seen.append(key)
+        node = graph[key]
+        if node.op == "Input":
+            return [0]
+        try:
+            return evaluate(Depth(), node, inputs)
+        except UnsupportedError as refusal:
+            refused.append((refusal.node, inputs))
+            return [10, 20]
+
+    assert walk(graph, step) == {"y": 21, "q": 20}
+    assert refused == [("p", (1,))]
+    assert seen == ["x", "w", "a", "p", "r", "s", "y"], "dead code is not evaluated"
+
+
+def test_a_walk_hands_out_each_slot_and_drops_what_is_used_up() -> None:
+    class Held:
+        pass
+
+    graph = parse_graph(TEXT)
+    alive, slots = {}, {}
+
+    def step(key, inputs):
+        slots[key] = len(inputs)
+        outputs = [Held() for _ in graph[key].types]
+        alive[key] = weakref.ref(outputs[0])
+        assert all(alive[v.node]() is not None for v in graph.inputs_of(key))
+        if key == "y":
+            assert {k for k, value in alive.items() if value() is None} == {"x", "w"}
+        return outputs
+
+    outputs = walk(graph, step)
+    assert slots == {"x": 0, "w": 0, "h": 2, "a": 1, "y": 2}
+    assert outputs.keys() == {"y", "h"}
+    assert {k for k, value in alive.items() if value() is None} == {"x", "w", "a"}
+
+
+def test_a_walk_without_refusals_is_a_run() -> None:
+    for graph in samples().values():
+        feeds = {graph[key].names[0]: graph[key].types[0] for key in graph.inputs}
+
+        def step(key: str, inputs: tuple[ValueType | None, ...], graph: Graph = graph) -> Sequence[ValueType]:
+            return graph[key].types if graph[key].op == "Input" else evaluate(Shape(), graph[key], inputs)
+
+        assert walk(graph, step) == run(graph, Shape(), feeds)
+        assert walk(graph, step) == {graph.name_of(v): graph.type_of(v) for v in graph.outputs}
 
 
 def test_a_refusal_keeps_the_first_name():

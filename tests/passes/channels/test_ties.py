@@ -1,0 +1,49 @@
+"""Factors of neurons, where a signal stands in a parameter's place."""
+
+from __future__ import annotations
+
+import pytest
+
+from pathlift.ir.text import parse_graph
+from pathlift.passes.channels.symmetry import symmetry
+from pathlift.passes.rescaling.random_rescale import RandomRescale
+from pathlift.testing.assertions import assert_equivalent
+
+BIAS = """
+    %x = Input : f32[1, 1, 1, 3]
+    %z = Input : f32[1]
+    %k = Param {value=[[[[1.0]]], [[[-2.0]]], [[[3.0]]]]} : f32[3, 1, 1, 1]
+    %m = Param {value=[[1.0, 2.0, 4.0]]} : f32[1, 3]
+    %b = Gemm(%z, %m)
+    %h = Conv(%x, %k, %b) {strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1]}
+    %r = Relu(%h)
+    %w = Param {value=[[[[1.0]], [[2.0]], [[-3.0]]]]} : f32[1, 3, 1, 1]
+    %y = Conv(%r, %w) {strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1]}
+    return %y
+"""
+
+
+def test_a_bias_from_the_input_is_tied_to_its_channel() -> None:
+    """Also where the last axis is as long as that of channels."""
+    graph = parse_graph(BIAS)
+    found = symmetry(graph)
+    assert found.count == 3
+    assert [pin.reason for pin in found.pins] == ["a graph output"]
+    assert_equivalent(graph, RandomRescale(seed=1, octaves=4, exact=True).run(graph).graph)
+
+
+@pytest.mark.parametrize("node", ["PRelu(%h, %s)", "Mul(%h, %s)", "Gemm(%h, %s)"])
+def test_a_parameter_from_the_input_fixes_what_it_meets(node: str) -> None:
+    graph = parse_graph(f"""
+        %x = Input : f32[2, 2]
+        %w = Param {{value=[[1.0, 2.0], [3.0, 4.0]]}} : f32[2, 2]
+        %h = Gemm(%x, %w)
+        %s = Relu(%x)
+        %g = {node}
+        %v = Param {{value=[[1.0, 2.0], [3.0, 4.0]]}} : f32[2, 2]
+        %y = Gemm(%g, %v)
+        return %y
+    """)
+    found = symmetry(graph)
+    assert found.count == 0
+    assert found.pins[0].reason == "a parameter of this node is computed from the network's input"
