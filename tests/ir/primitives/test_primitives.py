@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pathlift.ir.errors import GraphError
-from pathlift.ir.primitives.base import LinearMap, views
+from pathlift.ir.primitives import views
+from pathlift.ir.primitives.base import LinearMap
 from pathlift.ir.primitives.maps import AveragePool, Contract, Conv, ConvTranspose, Reduce
 from pathlift.ir.primitives.resample import COORDINATES, Resample
 from pathlift.ir.primitives.reshapes import Flatten, Reshape
