@@ -46,8 +46,8 @@ def test_golden(golden: Callable[[str, str], None]) -> None:
 
 
 def test_laws(check_rewrite: Callable[..., None]) -> None:
-    check_rewrite(MergeCollinear(), redundant_networks(), examples=150, rewritten=0.5)
-    check_rewrite(MergeCollinear(), graphs(), examples=40, rewritten=-1)
+    check_rewrite(MergeCollinear(), redundant_networks(), examples=100, rewritten=True)
+    check_rewrite(MergeCollinear(), graphs(), examples=40)
 
 
 EVERYWHERE = ["Relu", "LeakyRelu", "Abs", "Neg", "Identity", "Clip", "Tanh"]
