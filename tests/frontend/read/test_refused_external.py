@@ -17,16 +17,7 @@ FLOATS = np.arange(6, dtype=np.float32).reshape(2, 3)
 BOOL = TensorProto.BOOL
 
 
-def branch(nodes, output="o"):
-    made = helper.make_graph(nodes, "branch", [], [info(output)])
-    return node("If", "c", "y", then_branch=made, else_branch=made, name="choice")
-
-
 CONDITION = info("c", (), BOOL)
-
-
-def tensor(dims=(2, 3), data_type=TensorProto.FLOAT, name="w", **data):
-    return model([], [], [], [TensorProto(name=name, dims=dims, data_type=data_type, **data)])
 
 
 RAW = FLOATS.tobytes()
@@ -46,9 +37,9 @@ def folder(tmp_path):
     return made
 
 
-def saved(folder, tensor):
+def saved(folder, stored):
     path = folder / "m.onnx"
-    path.write_bytes(model([], [], [], [tensor]).SerializeToString())
+    path.write_bytes(model([], [], [], [stored]).SerializeToString())
     return path
 
 
@@ -140,8 +131,8 @@ def test_absurd_external_tensors(refused, folder):
 
 
 def choice(constant):
-    branch = helper.make_graph([constant], "branch", [], [info("o")])
-    return node("If", "c", "y", then_branch=branch, else_branch=branch)
+    body = helper.make_graph([constant], "branch", [], [info("o")])
+    return node("If", "c", "y", then_branch=body, else_branch=body)
 
 
 def bad_function():

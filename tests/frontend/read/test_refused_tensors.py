@@ -16,11 +16,6 @@ FLOATS = np.arange(6, dtype=np.float32).reshape(2, 3)
 BOOL = TensorProto.BOOL
 
 
-def branch(nodes, output="o"):
-    made = helper.make_graph(nodes, "branch", [], [info(output)])
-    return node("If", "c", "y", then_branch=made, else_branch=made, name="choice")
-
-
 CONDITION = info("c", (), BOOL)
 
 
@@ -76,8 +71,8 @@ def test_the_memory_limit_is_the_callers(refused):
 
 def test_tensors_of_attributes_and_subgraphs_are_checked(refused):
     lying = TensorProto(dims=[3], data_type=TensorProto.FLOAT, raw_data=b"1234")
-    branch = helper.make_graph([node("Constant", "", "o", value=lying, name="k")], "branch", [], [info("o")])
-    inner = node("If", "c", "y", then_branch=branch, else_branch=branch)
+    body = helper.make_graph([node("Constant", "", "o", value=lying, name="k")], "branch", [], [info("o")])
+    inner = node("If", "c", "y", then_branch=body, else_branch=body)
     refused(model([inner], [CONDITION], [info("y")]), "0123", "'value'", "'k'")
 
 

@@ -51,7 +51,7 @@ def test_golden(golden: Golden) -> None:
     graph = b.finish(b.op("Identity", block(b, b.input("x", ("N", 4))), name="y"))
     fused = run(FuseEpilogue(), graph)
     laid = run(AssignLayout(), fused)
-    golden("passes/ks_layout.txt", f"{graph}\n\nafter ks-epilogue\n\n{fused}\n\nafter ks-layout\n\n{laid}")
+    golden("passes/kronecker/ks_layout.txt", f"{graph}\n\nafter ks-epilogue\n\n{fused}\n\nafter ks-layout\n\n{laid}")
 
 
 def test_biases_and_activations_become_epilogues() -> None:

@@ -69,7 +69,7 @@ def test_golden(golden: Callable[[str, str], None]) -> None:
     before = parse_graph(LAYERS)
     rewritten = KsReplace(always=True).run(before)
     rewritten.witness.check(before, rewritten.graph)
-    golden("passes/ks_replace.txt", f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
+    golden("passes/kronecker/ks_replace.txt", f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
 
 
 @st.composite

@@ -49,7 +49,7 @@ def merged(graph: Graph, *, parameters: bool = False) -> Graph:
 def test_golden(golden: Callable[[str, str], None], parameters: bool) -> None:
     before = parse_graph(TWINS)
     rewritten = CommonSubexpressions(parameters).run(before)
-    name = "rewrites/common_subexpressions" + "_tied" * parameters + ".txt"
+    name = "passes/rewrites/common_subexpressions" + "_tied" * parameters + ".txt"
     golden(name, f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
     assert_same_as_onnxruntime(merged(before, parameters=parameters))
 

@@ -61,7 +61,7 @@ def ops(graph: Graph) -> list[str]:
 def test_golden(golden: Callable[[str, str], None]) -> None:
     before = parse_graph(EXPORTED)
     rewritten = ConstantFolding().run(before)
-    golden("rewrites/constant_folding.txt", f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
+    golden("passes/rewrites/constant_folding.txt", f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
     assert_same_as_onnxruntime(folded(before))
 
 

@@ -84,7 +84,7 @@ def test_golden(golden: Callable[[str, str], None]) -> None:
     before = parse_graph(CLASSIFIER, params={"fc.weight": weights})
     rewritten = FoldBatchnorm().run(before)
     rewritten.witness.check(before, rewritten.graph)
-    golden("rewrites/fold_batchnorm.txt", f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
+    golden("passes/rewrites/fold_batchnorm.txt", f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
     assert_equivalent(before, folded(before), rtol=1e-6)
 
 

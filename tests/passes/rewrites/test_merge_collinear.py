@@ -42,7 +42,7 @@ def test_golden(golden: Callable[[str, str], None]) -> None:
     rewritten.witness.check(before, rewritten.graph)
     assert_equivalent(before, rewritten.graph)
     assert_same_as_onnxruntime(rewritten.graph)
-    golden("rewrites/merge_collinear.txt", f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
+    golden("passes/rewrites/merge_collinear.txt", f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
 
 
 def test_laws(check_rewrite: Callable[..., None]) -> None:

@@ -39,7 +39,7 @@ def test_golden(golden: Callable[[str, str], None]) -> None:
     before = parse_graph(BOTTLENECK)
     rewritten = MergeLinears().run(before)
     rewritten.witness.check(before, rewritten.graph)
-    golden("rewrites/merge_linears.txt", f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
+    golden("passes/rewrites/merge_linears.txt", f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
 
 
 @pytest.mark.parametrize("growth", [0.5, 1.0, 10.0])

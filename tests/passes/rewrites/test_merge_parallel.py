@@ -48,7 +48,7 @@ def test_golden(golden: Callable[[str, str], None]) -> None:
     before = parse_graph(BLOCK)
     rewritten = MergeParallel().run(before)
     rewritten.witness.check(before, rewritten.graph)
-    golden("rewrites/merge_parallel.txt", f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
+    golden("passes/rewrites/merge_parallel.txt", f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
 
 
 def test_laws(check_rewrite: Callable[..., None]) -> None:
