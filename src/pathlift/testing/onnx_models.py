@@ -19,8 +19,8 @@ __all__ = ["external", "f32", "info", "model", "node"]
 
 def node(op_type: str, inputs: str = "", outputs: str = "y", **attributes: Any) -> NodeProto:
     """Return a node; names are separated by spaces, and ``_`` is one that is left out."""
-    names = [["" if name == "_" else name for name in text.split()] for text in (inputs, outputs)]
-    return helper.make_node(op_type, *names, **attributes)
+    read, made = (["" if name == "_" else name for name in text.split()] for text in (inputs, outputs))
+    return helper.make_node(op_type, read, made, **attributes)
 
 
 def info(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from math import prod
+from typing import Any
 
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import PathliftError
@@ -32,8 +33,10 @@ def _derived(sample: Graph) -> Step | None:
     """
     key = next(key for key in sample.order if sample[key].op not in ("Input", "Param"))
     node = sample[key]
+    attrs: dict[str, Any] = dict(node.attrs)
     shapes = {_without_batch(sample[name].types[0]) for name in sample.inputs}
-    if len(shapes) > 1 or None in shapes or None in map(_without_batch, node.types):
+    shape = shapes.pop() if len(shapes) == 1 else None
+    if shape is None or None in map(_without_batch, node.types):
         return None
 
     def add(b: Builder, x: Value) -> tuple[Value, ...]:
@@ -42,7 +45,7 @@ def _derived(sample: Graph) -> Step | None:
             param = None if source is None else sample[source.node].value
             signal = None if source is None else x
             operands.append(signal if param is None else b.param(param, b.fresh("w")))
-        return b.node(node.op, *operands, names=[b.fresh(node.op.lower()) for _ in node.names], **node.attrs)
+        return b.node(node.op, *operands, names=[b.fresh(node.op.lower()) for _ in node.names], **attrs)
 
     def keeps(shape: Shape) -> bool:
         b = Builder()
@@ -52,7 +55,6 @@ def _derived(sample: Graph) -> Step | None:
             return False
 
     def behind_a_layer(g: Growth, x: Value) -> tuple[Value, ...]:
-        (shape,) = shapes
         layer = g.op("Gemm", g.op("Flatten", x), g.weights(prod(g.shape(x)), prod(shape)))
         return add(g.b, g.op("Reshape", layer, shape=(0, *shape)))
 
