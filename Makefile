@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow check format bench
+.PHONY: help install demo test slow check format docs-pages bench
 
 help:
 	@echo "make demo    norms of a small trained network"
@@ -13,6 +13,7 @@ help:
 	@echo "make slow    the slow tests"
 	@echo "make check   ruff and mypy"
 	@echo "make format  ruff, fixing what it can"
+	@echo "make docs-pages   the reference pages that come from the code"
 	@echo "make bench   the benchmarks, an hour on an idle machine"
 	@echo "PYTHON=python3.12 make ...   chooses the interpreter (3.11 or newer)"
 
@@ -44,6 +45,9 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+docs-pages: $(STAMP)
+	$(BIN)/python docs/generate.py
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.path_norm

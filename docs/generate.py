@@ -1,4 +1,4 @@
-"""Write the reference pages that come from the code: ``python docs/generate.py`` (a test keeps them current)."""
+"""Write the reference pages that come from the code: ``make docs-pages`` (a test keeps them current)."""
 
 from __future__ import annotations
 

@@ -46,6 +46,12 @@ def golden(request: pytest.FixtureRequest) -> Golden:
     return check
 
 
+@pytest.fixture
+def digits() -> Path:
+    """The network of the examples."""
+    return Path(__file__).parents[1] / "examples" / "digits.onnx"
+
+
 @dataclass(frozen=True, kw_only=True)
 class FakeResult(Result):
     payload: dict[str, Any] = field(default_factory=lambda: {"passes": []})

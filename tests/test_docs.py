@@ -16,4 +16,6 @@ def test_generated_pages_are_current(page: str, monkeypatch: pytest.MonkeyPatch)
     assert spec.loader is not None
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)
-    assert (DOCS / page).read_text(encoding="utf-8") == generate.PAGES[page](), "run python docs/generate.py"
+    assert (DOCS / page).read_text(encoding="utf-8") == generate.PAGES[page](), (
+        f"docs/{page} is out of date: run make docs-pages"
+    )

@@ -13,7 +13,7 @@ from onnx import helper
 
 from pathlift.frontend.load import load
 from pathlift.ir.graph import Graph
-from pathlift.testing import onnxruntime_session
+from pathlift.testing import onnxruntime_session, op_names
 
 Operand = "Dynamic | np.ndarray | None"
 
@@ -46,11 +46,6 @@ def make_model(
         [onnx.numpy_helper.from_array(a, name) for name, a in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
-
-
-def ops(graph: Graph) -> list[str]:
-    """The ops in topological order, without inputs and parameters."""
-    return [graph[key].op for key in graph.order if graph[key].op not in ("Input", "Param")]
 
 
 def agree(model: onnx.ModelProto, inputs: dict[str, Dynamic], rtol: float = 1e-5, **options: Any) -> Graph:
@@ -101,7 +96,7 @@ def check_fixture() -> Check:
         model = make_model([node], inputs, constants, [n for n in made if n.startswith("y")], opset)
         graph = agree(model, inputs, rtol) if run else load(model.SerializeToString())
         if expect is not None:
-            assert ops(graph) == ([expect] if isinstance(expect, str) else list(expect))
+            assert op_names(graph) == ([expect] if isinstance(expect, str) else list(expect))
         return graph
 
     return check

@@ -19,19 +19,7 @@ from pathlift.ir.algebras.interpret import run
 from pathlift.ir.algebras.numeric import Numeric
 from pathlift.ir.errors import UnsupportedError, UsageError
 from pathlift.ir.types import Param
-
-
-class Net(nn.Module):
-    """Computes ``f(self, x)`` from the tensors and modules it is given."""
-
-    def __init__(self, f: Callable[[Any, Tensor], Tensor], **parts: Any) -> None:
-        super().__init__()
-        self.f = f
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.f(self, x)
+from pathlift.testing.modules import Net, weight
 
 
 class Live(Numeric):
@@ -45,10 +33,6 @@ class Live(Numeric):
         assert self.node is not None
         tensor = self.live.get(self.node.names[0])
         return super().param(p) if tensor is None else tensor.double()
-
-
-def weight(*shape: int) -> nn.Parameter:
-    return nn.Parameter(torch.randn(shape))
 
 
 def execute(bound: Bound, x: Tensor) -> Tensor:

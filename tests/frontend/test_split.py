@@ -13,23 +13,7 @@ from torch.nn.utils import parametrizations
 
 from pathlift.frontend.split import named_tensors, split
 from pathlift.ir.errors import UnsupportedError, UsageError
-
-
-class Net(nn.Module):
-    """Computes ``f(self, x)`` from the tensors and modules it is given."""
-
-    def __init__(self, f: Callable[[Any, Tensor], Tensor], **parts: Any) -> None:
-        super().__init__()
-        self.f = f
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.f(self, x)
-
-
-def weight(*shape: int) -> nn.Parameter:
-    return nn.Parameter(torch.randn(shape))
+from pathlift.testing.modules import Net, weight
 
 
 def test_a_module_that_computes_nothing_from_its_weights_is_left_alone() -> None:

@@ -21,7 +21,6 @@ from pathlift.models.probes import Probes, signature
 from pathlift.models.verify import Verification, open_original, relative_difference, rounding, verify_outputs
 from pathlift.testing import in_float64
 
-DIGITS = Path(__file__).parents[2] / "examples" / "digits.onnx"
 MLP = """
 %x = Input : f32[N, 3]
 %w = Param {value=[[1.0, -2.0], [0.5, 0.25], [-1.5, 3.0]]} : f32[3, 2]
@@ -278,13 +277,13 @@ def test_a_rewritten_model_that_does_not_run_is_an_internal_error() -> None:
     assert (error.value.code, error.value.exit_code) == ("PL0921", 70)
 
 
-def test_onnxruntime_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_onnxruntime_is_optional(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else found(name))
     with pytest.raises(UsageError, match="needs ONNX Runtime") as error:
-        pathlift.opt(DIGITS, verify=True)
+        pathlift.opt(digits, verify=True)
     assert error.value.hint == "pip install 'pathlift[cpu]'"
-    assert pathlift.opt(DIGITS).exit_code == 0
+    assert pathlift.opt(digits).exit_code == 0
 
 
 # ---- arguments
@@ -308,14 +307,14 @@ def test_onnxruntime_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"shape": {"N": 2}}, "extents are for"),
     ],
 )
-def test_wrong_arguments_are_named(arguments: dict[str, Any], named: str) -> None:
+def test_wrong_arguments_are_named(digits: Path, arguments: dict[str, Any], named: str) -> None:
     with pytest.raises(PathliftError, match=named) as error:
-        pathlift.opt(DIGITS, **arguments)
+        pathlift.opt(digits, **arguments)
     assert error.value.exit_code == 2
 
 
 @pytest.mark.parametrize("read", [str, Path, Path.read_bytes, onnx.load, pathlift.load])
-def test_originals_in_any_form(read: Any) -> None:
-    found = pathlift.opt(read(DIGITS), "dead-code", verify=True, tolerance=0.0).verification
+def test_originals_in_any_form(digits: Path, read: Any) -> None:
+    found = pathlift.opt(read(digits), "dead-code", verify=True, tolerance=0.0).verification
     assert found is not None
     assert found.passed

@@ -17,7 +17,6 @@ from pathlift.ir.types import DTYPES
 from pathlift.runtime.executors.torch import TorchExecutor
 from pathlift.testing import execute, random_feeds, sample, samples, zoo
 
-DIGITS = Path(__file__).parents[2] / "examples" / "digits.onnx"
 NETWORKS = {"resnet18": (64, 0.125), "vit_s16": (64, 0.25), "unet": (32, 0.125), "gpt2_tiny": (None, 1.0)}
 
 
@@ -46,8 +45,8 @@ def test_executors_agree_on_every_op(name: str) -> None:
             np.testing.assert_allclose(y, expected[key], rtol=1e-4, atol=1e-4)
 
 
-def test_tensors_come_back_as_tensors_and_arrays_as_arrays() -> None:
-    session = pathlift.Session(DIGITS)
+def test_tensors_come_back_as_tensors_and_arrays_as_arrays(digits: Path) -> None:
+    session = pathlift.Session(digits)
     x = images()
     y, t = session(x), session(torch.from_numpy(x))
     assert isinstance(y, np.ndarray)
@@ -58,7 +57,7 @@ def test_tensors_come_back_as_tensors_and_arrays_as_arrays() -> None:
     assert session(torch.from_numpy(x).requires_grad_()).shape == (3, 10)
 
 
-def test_nothing_is_copied_on_the_way_in_and_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_copied_on_the_way_in_and_out(digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
     seen: list[int] = []
@@ -71,20 +70,20 @@ def test_nothing_is_copied_on_the_way_in_and_out(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(onnxruntime.OrtValue, "ortvalue_from_numpy", spy)
     x = torch.from_numpy(images())
-    y = pathlift.Session(DIGITS)(x)
+    y = pathlift.Session(digits)(x)
     assert seen == [x.data_ptr()]
     assert y.data_ptr() != 0
     y += 1  # memory of its own, which outlives the session
 
 
-def test_batches_may_change_and_be_empty() -> None:
+def test_batches_may_change_and_be_empty(digits: Path) -> None:
     for executor in ("onnxruntime", "torch"):
-        session = pathlift.Session(DIGITS, executor=executor)  # type: ignore[arg-type]
+        session = pathlift.Session(digits, executor=executor)  # type: ignore[arg-type]
         assert [session(images(n)).shape for n in (1, 5, 0, 2)] == [(1, 10), (5, 10), (0, 10), (2, 10)]
 
 
-def test_signature_and_threads() -> None:
-    session = pathlift.Session(DIGITS, threads=1)
+def test_signature_and_threads(digits: Path) -> None:
+    session = pathlift.Session(digits, threads=1)
     assert [str(port) for port in session.inputs] == ["float32[N, 1, 8, 8]"]
     assert [port.name for port in session.outputs] == ["logits"]
     options = session._executor._session.get_session_options()  # type: ignore[attr-defined]  # ONNX Runtime's
@@ -106,10 +105,10 @@ WRONG: dict[str, tuple[Any, str]] = {
 
 @pytest.mark.parametrize("executor", ["onnxruntime", "torch"])
 @pytest.mark.parametrize("case", WRONG)
-def test_wrong_inputs_are_refused_before_running(case: str, executor: Any) -> None:
+def test_wrong_inputs_are_refused_before_running(digits: Path, case: str, executor: Any) -> None:
     feeds, message = WRONG[case]
     with pytest.raises(UsageError, match=message):
-        pathlift.Session(DIGITS, executor=executor).run(feeds)
+        pathlift.Session(digits, executor=executor).run(feeds)
 
 
 def test_a_symbol_stands_for_one_number() -> None:
@@ -132,9 +131,9 @@ def test_a_symbol_stands_for_one_number() -> None:
         {"device": "nope", "executor": "torch"},
     ],
 )
-def test_wrong_options(options: Any) -> None:
+def test_wrong_options(digits: Path, options: Any) -> None:
     with pytest.raises(PathliftError) as refusal:
-        pathlift.Session(DIGITS, **options)
+        pathlift.Session(digits, **options)
     assert refusal.value.exit_code == 2
 
 
@@ -173,9 +172,9 @@ def test_outputs_have_memory_of_their_own(executor: Any) -> None:
     assert [float(y.max()) for y in session.run([fed]).values()] == [1, 1, 1]
 
 
-def test_threads_are_those_of_one_session() -> None:
+def test_threads_are_those_of_one_session(digits: Path) -> None:
     before = torch.get_num_threads()
-    session = pathlift.Session(DIGITS, executor="torch", threads=before + 1)
+    session = pathlift.Session(digits, executor="torch", threads=before + 1)
     assert session(images()).shape == (3, 10)
     assert torch.get_num_threads() == before
 

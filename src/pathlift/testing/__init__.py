@@ -17,6 +17,7 @@ from pathlift.testing.assertions import (
     assert_path_norm,
     assert_same_as_onnxruntime,
     execute,
+    op_names,
     random_feeds,
 )
 from pathlift.testing.rescaling import in_float64, random_rescale, rescaling_sites
@@ -31,6 +32,7 @@ __all__ = [
     "execute",
     "in_float64",
     "onnxruntime_session",
+    "op_names",
     "random_feeds",
     "random_rescale",
     "rescaling_sites",

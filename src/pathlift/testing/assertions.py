@@ -42,6 +42,11 @@ def random_feeds(graph: Graph, rng: np.random.Generator, *, extent: int = 2) -> 
     return feeds
 
 
+def op_names(graph: Graph) -> list[str]:
+    """Return the ops in topological order, without inputs and parameters."""
+    return [graph[key].op for key in graph.order if graph[key].op not in ("Input", "Param")]
+
+
 def execute(graph: Graph, feeds: Feeds) -> dict[str, Array]:
     """Run a graph in float64; returns the outputs by name."""
     import torch

@@ -17,10 +17,8 @@ from hypothesis import strategies as st
 
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
-from pathlift.testing import steps
-from pathlift.testing.growth import STEPS, Growth, Shape, Step, is_map
-
-__all__ = ["convnets", "steps"]
+from pathlift.testing.growth import Growth, Shape, Step, is_map
+from pathlift.testing.steps import all_steps
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 _LAST = 2**31 - 1
@@ -46,7 +44,7 @@ def convnets(draw: Draw, *, max_nodes: int = 8, capacity: int = 3000, octaves: i
     Graph
         One input, of a batch of 1 to 3 or ``"N"``; at most two outputs.
     """
-    general = [s for s in STEPS if s.exact]
+    general = [s for s in all_steps() if s.exact]
     choices = [*_STEPS, *general]
     g = Growth(draw, Builder(), np.random.default_rng(draw(st.integers(0, 2**16))), choices, False, capacity, octaves)
     batch: int | str = g.choice(_BATCHES)

@@ -28,7 +28,7 @@ _IMAGE: Shape = ("N", 4, 5, 6)
 _MATRIX: Shape = ("N", 6)
 
 _Row = tuple[list[Shape], list[tuple[int, ...] | Array], dict[str, Any]]
-_TABLE: dict[str, _Row] = {
+TABLE: dict[str, _Row] = {
     # name[/variant]: shapes of the activations, shapes or values of the parameters, attributes
     "Gemm": ([_MATRIX], [(6, 3), (3,)], {}),
     "Gemm/transposed": ([("N", 2, 4)], [(3, 4)], {"trans_w": True}),
@@ -103,6 +103,7 @@ _TABLE: dict[str, _Row] = {
     "Erf": ([_MATRIX], [], {}),
     "Gelu": ([_MATRIX], [], {}),
     "Gelu/tanh": ([_MATRIX], [], {"tanh": True}),
+    # Its scale is close to √2/10: no fraction lies on a rounding boundary.
     "FakeQuantize": (
         [_MATRIX],
         [],
@@ -142,13 +143,12 @@ _TABLE: dict[str, _Row] = {
 }
 
 
-@functools.cache
 def samples() -> dict[str, Graph]:
-    """Return all samples, by op, or by op and variant (``"Conv/grouped"``); treat the dict as read-only."""
-    built = {name: _build(name, *row) for name, row in _TABLE.items()}
-    return built | {"Opaque": _opaque()}
+    """Return all samples, by op, or by op and variant (``"Conv/grouped"``)."""
+    return {name: sample(name) for name in (*TABLE, "Opaque")}
 
 
+@functools.cache
 def sample(name: str) -> Graph:
     """Return one sample.
 
@@ -157,7 +157,7 @@ def sample(name: str) -> Graph:
     KeyError
         If there is none of this name.
     """
-    return samples()[name]
+    return _opaque() if name == "Opaque" else _build(name, *TABLE[name])
 
 
 def _build(name: str, inputs: list[Shape], params: list[tuple[int, ...] | Array], attrs: dict[str, Any]) -> Graph:

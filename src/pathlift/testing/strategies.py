@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array, TensorType, is_float
-from pathlift.testing import steps
-from pathlift.testing.growth import STEPS, Growth, anywhere
+from pathlift.testing.growth import Growth, anywhere
+from pathlift.testing.steps import all_steps
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 _BATCHES: list[int | str] = [1, "N"]
 
-__all__ = ["feeds", "graphs", "steps"]
+__all__ = ["feeds", "graphs"]
 
 
 @st.composite
@@ -64,7 +64,7 @@ def graphs(
     Graph
         At most two inputs and two outputs, all of float32.
     """
-    choices = [s for s in STEPS if (s.exact or not homogeneous) and (ops is None or s.ops <= frozenset(ops))]
+    choices = [s for s in all_steps() if (s.exact or not homogeneous) and (ops is None or s.ops <= frozenset(ops))]
     b = Builder()
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))
     g = Growth(draw, b, rng, choices, tied, capacity, octaves)

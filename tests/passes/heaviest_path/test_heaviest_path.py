@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,21 +16,11 @@ from pathlift.ir.text import parse_graph
 from pathlift.passes.heaviest_path.heaviest_path import HeaviestPath, HeaviestPathResult, PathStart, PathStep
 from pathlift.testing import samples
 
+Start = Callable[..., tuple[Builder, Value]]
+
 
 def heaviest(graph: Graph, **options: Any) -> HeaviestPathResult:
     return HeaviestPath(**options).run(graph)
-
-
-class Double(Builder):
-    """A builder whose parameters are float64."""
-
-    def param(self, value: object, name: str = "", **_: object) -> Value:
-        return super().param(np.asarray(value, np.float64), name)
-
-
-def start(*shape: int | str) -> tuple[Builder, Value]:
-    b = Double()
-    return b, b.input("x", shape, "f64")
 
 
 # ---- known by hand
@@ -69,7 +60,7 @@ def test_a_path_may_start_at_a_bias() -> None:
     assert from_inputs.log10 == pytest.approx(math.log10(12), abs=1e-12)
 
 
-def test_of_equal_paths_the_first_by_index() -> None:
+def test_of_equal_paths_the_first_by_index(start: Start) -> None:
     b, x = start("N", 2)
     w = b.param([[1.0, -1.0], [1.0, 1.0]], "w")
     result = heaviest(b.finish(b.op("Add", b.op("Gemm", x, w, name="a"), b.op("Gemm", x, w, name="b"), name="y")))
@@ -77,7 +68,7 @@ def test_of_equal_paths_the_first_by_index() -> None:
     assert result.steps == (PathStep("a", "Gemm", "w", (0, 0), 1.0, (0, 0)),)
 
 
-def test_windows_say_where_a_path_passes() -> None:
+def test_windows_say_where_a_path_passes(start: Start) -> None:
     b, x = start(1, 1, 5, 5)
     kernel = np.ones((1, 1, 3, 3), np.float32)
     kernel[0, 0, 0, 2] = 2.0  # above and to the right: out of the image in the first row and the last column
@@ -95,7 +86,7 @@ def test_windows_say_where_a_path_passes() -> None:
     )
 
 
-def test_a_batch_norm_is_a_scale_and_a_bias() -> None:
+def test_a_batch_norm_is_a_scale_and_a_bias(start: Start) -> None:
     b, x = start("N", 2)
     gamma, beta, mean, var = (b.param(v, n) for n, v in BATCH_NORM.items())
     graph = b.finish(b.op("BatchNormalization", x, gamma, beta, mean, var, epsilon=0.0, name="y"))
@@ -110,14 +101,14 @@ def test_a_batch_norm_is_a_scale_and_a_bias() -> None:
 BATCH_NORM = {"gamma": [-3.0, 1.0], "beta": [0.0, 1.0], "mean": [0.0, -2.0], "var": [4.0, 1.0]}
 
 
-def test_parameters_keep_their_names_through_views() -> None:
+def test_parameters_keep_their_names_through_views(start: Start) -> None:
     b, x = start("N", 2)
     w = b.op("Concat", b.param([[1.0, 2.0]], "first"), b.param([[3.0, -4.0]], "second"), axis=0)
     result = heaviest(b.finish(b.op("Gemm", x, b.op("Transpose", w, perm=(1, 0)), name="y")))
     assert result.steps == (PathStep("y", "Gemm", "second", (0, 1), -4.0, (0, 1)),)
 
 
-def test_letters_of_the_weights_alone_are_summed_over_too() -> None:
+def test_letters_of_the_weights_alone_are_summed_over_too(start: Start) -> None:
     b, x = start("N", 2, 3)
     graph = b.finish(
         b.op("Einsum", x, b.param([[1.0, 2.0, -9.0], [3.0, 4.0, 5.0]], "w"), equation="bij,ok->bo", name="y")
@@ -125,7 +116,7 @@ def test_letters_of_the_weights_alone_are_summed_over_too() -> None:
     assert heaviest(graph).steps == (PathStep("y", "Einsum", "w", (0, 2), -9.0, (0, 0)),)
 
 
-def test_computed_parameters_go_by_the_name_of_the_first() -> None:
+def test_computed_parameters_go_by_the_name_of_the_first(start: Start) -> None:
     b, x = start("N", 2)
     w = b.op("Mul", b.param([[1.0, 2.0]], "row"), b.param([[1.0, 1.0], [3.0, -5.0]], "matrix"))
     result = heaviest(b.finish(b.op("Gemm", x, w, name="y")))
@@ -140,7 +131,7 @@ def test_computed_parameters_go_by_the_name_of_the_first() -> None:
     ],
 )
 def test_constants_of_an_op_are_biases_without_a_tensor(
-    op: str, attrs: dict[str, Any], value: float, expected: tuple[int, ...]
+    start: Start, op: str, attrs: dict[str, Any], value: float, expected: tuple[int, ...]
 ) -> None:
     b, x = start("N", 2)
     graph = b.finish(b.op(op, x, name="y", **attrs))
@@ -160,21 +151,21 @@ def test_constants_of_an_op_are_biases_without_a_tensor(
     ],
 )
 def test_slopes_quotients_and_means_are_edges(
-    op: str, params: list[list[float]], attrs: dict[str, Any], step: PathStep
+    start: Start, op: str, params: list[list[float]], attrs: dict[str, Any], step: PathStep
 ) -> None:
     b, x = start("N", 2)
     result = heaviest(b.finish(b.op(op, x, *(b.param(p, "w") for p in params), name="y", **attrs)))
     assert result.steps == (step,)
 
 
-def test_an_output_may_be_a_parameter() -> None:
+def test_an_output_may_be_a_parameter(start: Start) -> None:
     b, x = start("N", 2)
     result = heaviest(b.finish(b.op("Relu", x, name="y"), b.param([1.0, -5.0], "c")))
     assert result.start == PathStart("c", "Param", "c", (1,), -5.0)
     assert (result.output, result.position, result.steps) == ("c", (1,), ())
 
 
-def test_the_heaviest_of_several_outputs() -> None:
+def test_the_heaviest_of_several_outputs(start: Start) -> None:
     b, x = start("N", 2)
     ends = [b.op("Gemm", x, b.param(w), name=n) for n, w in OUTPUTS.items()]
     result = heaviest(b.finish(*ends))
@@ -184,13 +175,13 @@ def test_the_heaviest_of_several_outputs() -> None:
 OUTPUTS = {"small": [[1.0], [2.0]], "large": [[1.0, 3.0], [2.0, 0.0]], "as_large": [[3.0], [1.0]]}
 
 
-def test_no_path_has_a_weight() -> None:
+def test_no_path_has_a_weight(start: Start) -> None:
     b, x = start("N", 2)
     result = heaviest(b.finish(b.op("Gemm", x, b.param([[0.0], [0.0]]))))
     assert result == HeaviestPathResult(None, None, (), "", ())
 
 
-def test_clip_is_said_to_be_read_as_a_bound_and_a_head_to_be_left_out() -> None:
+def test_clip_is_said_to_be_read_as_a_bound_and_a_head_to_be_left_out(start: Start) -> None:
     b, x = start("N", 2)
     clipped, head = heaviest(b.finish(b.op("Softmax", b.op("Clip", x, low=0.0, high=6.0)))).assumptions[::-1]
     assert "Clip" in clipped
@@ -202,7 +193,7 @@ def test_what_has_no_rule_is_refused_by_name() -> None:
         heaviest(samples()["Product"])
 
 
-def test_extents_come_from_the_option() -> None:
+def test_extents_come_from_the_option(start: Start) -> None:
     b, x = start("N", "L")
     graph = b.finish(b.op("ReduceMean", x, axes=(1,), name="y"))
     assert heaviest(graph, shape=(("L", 4),)).log10 == pytest.approx(math.log10(0.25))
@@ -213,7 +204,7 @@ def test_extents_come_from_the_option() -> None:
 # ---- magnitudes
 
 
-def diagonal_chain(*diagonals: tuple[float, float]) -> Graph:
+def diagonal_chain(start: Start, *diagonals: tuple[float, float]) -> Graph:
     b, x = start("N", 2)
     for i, d in enumerate(diagonals):
         x = b.op("Gemm", x, b.param(np.diag(d), f"w{i}"), name=f"h{i}")
@@ -221,19 +212,19 @@ def diagonal_chain(*diagonals: tuple[float, float]) -> Graph:
 
 
 @pytest.mark.parametrize("scale", [2.0**300, 2.0**-300])
-def test_products_beyond_any_float(scale: float) -> None:
-    result = heaviest(diagonal_chain(*[(scale, scale * 1.5)] * 9))
+def test_products_beyond_any_float(start: Start, scale: float) -> None:
+    result = heaviest(diagonal_chain(start, *[(scale, scale * 1.5)] * 9))
     assert result.log10 == pytest.approx(9 * math.log10(scale * 1.5), rel=1e-12)
     assert [step.index for step in result.steps] == [(1, 1)] * 9
 
 
-def test_a_path_may_pass_far_below_the_others() -> None:
-    result = heaviest(diagonal_chain(*[(1.0, 2.0**-120)] * 9, *[(1.0, 1.125 * 2.0**120)] * 9))
+def test_a_path_may_pass_far_below_the_others(start: Start) -> None:
+    result = heaviest(diagonal_chain(start, *[(1.0, 2.0**-120)] * 9, *[(1.0, 1.125 * 2.0**120)] * 9))
     assert result.log10 == pytest.approx(9 * math.log10(1.125), abs=1e-9)
     assert {step.index for step in result.steps} == {(1, 1)}
 
 
-def test_positions_of_one_channel_may_lie_far_apart() -> None:
+def test_positions_of_one_channel_may_lie_far_apart(start: Start) -> None:
     def graph(last: float) -> Graph:
         b, x = start("N", 1, 2)
         for factor in (2.0**-600, 2.0**-600):
@@ -247,7 +238,7 @@ def test_positions_of_one_channel_may_lie_far_apart() -> None:
     assert heaviest(graph(2.0**-600)).log10 == 0.0
 
 
-def test_a_very_deep_network() -> None:
+def test_a_very_deep_network(start: Start) -> None:
     b, x = start("N", 1)
     w = b.param([[2.0]], "w")
     for _ in range(3000):

@@ -23,7 +23,7 @@ from pathlift.ir.text import parse_graph
 from pathlift.ir.types import Array, TensorType
 from pathlift.passes.kronecker.detect import Found, KsDetect
 from pathlift.passes.kronecker.replace import KsReplace
-from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime, execute
+from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime, execute, op_names
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -49,10 +49,6 @@ def replaced(graph: Graph, **options: Any) -> Graph:
     rewritten.witness.check(graph, rewritten.graph)
     assert_equivalent(graph, rewritten.graph, rtol=1e-12)
     return rewritten.graph
-
-
-def ops(graph: Graph) -> list[str]:
-    return [graph[key].op for key in graph.order if graph[key].op not in ("Input", "Param")]
 
 
 # ---- what PyTorch exports
@@ -166,7 +162,7 @@ def test_exported_layers_are_found_with_their_matrices(exported: tuple[Side, Gra
 def test_exported_layers_are_replaced_by_one_node_each(exported: tuple[Side, Graph]) -> None:
     _, graph = exported
     after = replaced(graph)
-    assert ops(after) == ["KSLinear"] * len(LAYERS)
+    assert op_names(after) == ["KSLinear"] * len(LAYERS)
     assert_same_as_onnxruntime(after)
 
 
@@ -188,7 +184,7 @@ def test_a_monarch_layer_is_two_factors() -> None:
     first, second = found_in(graph)
     assert (first.pattern, second.pattern) == ((4, 5, 6, 1), (1, 3, 4, 5))
     after = replaced(graph)
-    assert ops(after) == ["KSLinear", "KSLinear"]
+    assert op_names(after) == ["KSLinear", "KSLinear"]
     assert_same_as_onnxruntime(after)
 
 
@@ -233,7 +229,7 @@ def test_any_order_of_axes(spelling: tuple[Graph, int]) -> None:
     layers = found_in(graph)
     assert len(layers) == (blocks > 1)
     after = replaced(graph)
-    assert ops(after).count("KSLinear") == len(layers)
+    assert op_names(after).count("KSLinear") == len(layers)
     for found in layers:
         assert found.pattern.a * found.pattern.d == blocks
         if found.product.x.value == Value("x") and found.product.y.value in graph.outputs:
@@ -308,7 +304,7 @@ def test_values_that_others_read_stay() -> None:
     graph = b.finish(b.op("Reshape", e, name="y", shape=(-1, 4)), b.op("Relu", h, name="z"))
     (found,) = found_in(graph)
     assert found.product.nodes == ("e", "y")
-    assert ops(replaced(graph)).count("Reshape") == 2
+    assert op_names(replaced(graph)).count("Reshape") == 2
     b = Builder()
     h, e = batched(b, b.input("x", ("N", 6)))
     graph = b.finish(b.op("Reshape", e, name="y", shape=(-1, 4)), b.op("Relu", e, name="z"))
@@ -338,4 +334,4 @@ def test_a_bias_follows_its_features() -> None:
     graph = b.finish(y)
     (found,) = found_in(graph)
     assert found.pattern == (4, 2, 3, 1)
-    assert "KSLinear" in ops(replaced(graph))
+    assert "KSLinear" in op_names(replaced(graph))

@@ -16,7 +16,7 @@ from pathlift.ir.text import parse_graph
 from pathlift.passes.kronecker.epilogue import FuseEpilogue
 from pathlift.passes.kronecker.layout import AssignLayout
 from pathlift.passes.pipeline import parse_pipeline, run_pipeline
-from pathlift.testing import assert_equivalent
+from pathlift.testing import assert_equivalent, op_names
 from pathlift.testing.samples import samples
 
 Golden = Callable[[str, str], None]
@@ -39,10 +39,6 @@ def block(b: Builder, x: Value) -> Value:
     return b.op("Relu", b.op("Add", bias(b, 1, 4), ks(b, h, (1, 2, 3, 2))))
 
 
-def ops(graph: Graph) -> list[str]:
-    return [graph[key].op for key in graph.order if graph[key].op not in ("Input", "Param")]
-
-
 def run(transform: Any, graph: Graph) -> Graph:
     rewritten = transform.run(graph)
     rewritten.witness.check(graph, rewritten.graph)
@@ -57,13 +53,13 @@ def test_golden(golden: Golden) -> None:
     graph = b.finish(b.op("Identity", block(b, b.input("x", ("N", 4))), name="y"))
     fused = run(FuseEpilogue(), graph)
     laid = run(AssignLayout(), fused)
-    golden("passes/ks_layout.txt", f"{graph}\n\nafter ks-epilogue\n\n{fused}\n\nafter ks-layout\n\n{laid}")
+    golden("passes/kronecker/ks_layout.txt", f"{graph}\n\nafter ks-epilogue\n\n{fused}\n\nafter ks-layout\n\n{laid}")
 
 
 def test_biases_and_activations_become_epilogues() -> None:
     b = Builder()
     graph = run(FuseEpilogue(), b.finish(block(b, b.input("x", ("N", 5, 4)))))
-    assert ops(graph) == ["KSLinear", "KSLinear", "KSLinear"]
+    assert op_names(graph) == ["KSLinear", "KSLinear", "KSLinear"]
     assert [graph[key].attrs.get("activation", "") for key in graph.order if graph[key].op == "KSLinear"] == [
         *("", "Gelu", "Relu")
     ]
@@ -94,8 +90,8 @@ def test_a_value_that_is_read_twice_stays() -> None:
 def test_layers_in_a_row_are_feature_major(shape: tuple[Any, ...], reshapes: int) -> None:
     b = Builder()
     graph = run(AssignLayout(), run(FuseEpilogue(), b.finish(block(b, b.input("x", shape)))))
-    assert ops(graph).count("Transpose") == 2
-    assert ops(graph).count("Reshape") == reshapes
+    assert op_names(graph).count("Transpose") == 2
+    assert op_names(graph).count("Reshape") == reshapes
     assert all(graph[key].attrs["feature_major"] for key in graph.order if graph[key].op == "KSLinear")
     assert run(AssignLayout(), graph) is graph
 
@@ -112,7 +108,7 @@ def test_activations_between_layers_move_along() -> None:
     b = Builder()
     h = b.op("Tanh", ks(b, b.input("x", ("N", 4)), (1, 2, 2, 2)))
     graph = run(AssignLayout(), b.finish(b.op("Relu", ks(b, b.op("LeakyRelu", h), (2, 2, 2, 1)))))
-    assert ops(graph) == ["Transpose", "KSLinear", "Tanh", "LeakyRelu", "KSLinear", "Transpose", "Relu"]
+    assert op_names(graph) == ["Transpose", "KSLinear", "Tanh", "LeakyRelu", "KSLinear", "Transpose", "Relu"]
 
 
 @pytest.mark.parametrize("name", [n for n, g in samples().items() if "y" in g.nx and traits(g, "y").elementwise])
@@ -121,17 +117,17 @@ def test_whatever_is_elementwise_moves_along(name: str) -> None:
     attrs = {n: "f32" if n == "to" else value for n, value in node.attrs.items()}  # as the layer behind it
     h = b.op(node.op, ks(b, b.input("x", ("N", 4)), (1, 2, 2, 2)), **attrs)
     graph = run(AssignLayout(), b.finish(ks(b, h, (2, 2, 2, 1))))
-    assert ops(graph) == ["Transpose", "KSLinear", node.op, "KSLinear", "Transpose"]
+    assert op_names(graph) == ["Transpose", "KSLinear", node.op, "KSLinear", "Transpose"]
 
 
 def test_one_layer_stays_unless_asked_for() -> None:
     b = Builder()
     graph = b.finish(ks(b, b.input("x", ("N", 4)), (1, 2, 2, 2)))
     assert run(AssignLayout(), graph) is graph
-    assert ops(run(AssignLayout(shortest=1), graph)) == ["Transpose", "KSLinear", "Transpose"]
+    assert op_names(run(AssignLayout(shortest=1), graph)) == ["Transpose", "KSLinear", "Transpose"]
 
 
 def test_in_a_pipeline() -> None:
     b = Builder()
     graph = b.finish(block(b, b.input("x", ("N", 4))))
-    assert "Transpose" in ops(run_pipeline(graph, parse_pipeline("ks-epilogue,ks-layout{shortest=2}"))[0])
+    assert "Transpose" in op_names(run_pipeline(graph, parse_pipeline("ks-epilogue,ks-layout{shortest=2}"))[0])

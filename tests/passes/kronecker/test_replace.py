@@ -21,7 +21,7 @@ from pathlift.ir.types import Array
 from pathlift.passes.kronecker.replace import KsReplace
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.pipeline import parse_pipeline, run_pipeline
-from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime, onnxruntime_session, zoo
+from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime, onnxruntime_session, op_names, zoo
 from pathlift.testing.strategies import graphs
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -65,15 +65,11 @@ def params(graph: Graph) -> dict[str, Any]:
     return {graph[key].names[0]: graph[key].value for key in graph.params}
 
 
-def ops(graph: Graph) -> list[str]:
-    return [graph[key].op for key in graph.order if graph[key].op not in ("Input", "Param")]
-
-
 def test_golden(golden: Callable[[str, str], None]) -> None:
     before = parse_graph(LAYERS)
     rewritten = KsReplace(always=True).run(before)
     rewritten.witness.check(before, rewritten.graph)
-    golden("passes/ks_replace.txt", f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
+    golden("passes/kronecker/ks_replace.txt", f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
 
 
 @st.composite
@@ -131,9 +127,9 @@ def two_layers(wide: int, blocks: int) -> Graph:
 def test_only_where_it_pays() -> None:
     graph = two_layers(512, 8)
     rewritten = KsReplace().run(graph)
-    assert ops(rewritten.graph) == ["KSLinear", "Gemm"]
+    assert op_names(rewritten.graph) == ["KSLinear", "Gemm"]
     assert "'slow' stays: as (512,1,1,1) it is predicted to be 0." in rewritten.witness.describe()
-    assert ops(run(graph, always=True)) == ["KSLinear", "KSLinear"]
+    assert op_names(run(graph, always=True)) == ["KSLinear", "KSLinear"]
     assert run(graph, gain=1e6) is graph
     assert KsReplace(samples=1).run(two_layers(64, 2)).graph is not None
     assert_same_as_onnxruntime(rewritten.graph)
@@ -172,17 +168,17 @@ def test_a_value_that_others_read_keeps_its_shape() -> None:
     e = b.op("Einsum", h, b.param(factor(Pattern(2, 2, 3, 1))[:, 0]), equation="ngi,goi->ngo")
     k = b.op("Einsum", e, b.param(factor(Pattern(2, 3, 2, 1))[:, 0]), equation="ngi,goi->ngo")
     graph = b.finish(b.op("Reshape", k, shape=(0, 6)))
-    assert ops(run(graph, always=True)) == ["KSLinear", "KSLinear"]
+    assert op_names(run(graph, always=True)) == ["KSLinear", "KSLinear"]
     builder = graph.edit()
     after = run(builder.finish(builder.op("Relu", e, name="z")), always=True)
-    assert ops(after).count("KSLinear") == 2
-    assert "Reshape" in ops(after)
+    assert op_names(after).count("KSLinear") == 2
+    assert "Reshape" in op_names(after)
 
 
 def test_in_a_pipeline() -> None:
     graph = two_layers(512, 8)
     after, _ = run_pipeline(graph, parse_pipeline("ks-replace{always=true, samples=8},ks-layout"))
-    assert ops(after).count("Transpose") == 2
+    assert op_names(after).count("Transpose") == 2
 
 
 @pytest.mark.parametrize(

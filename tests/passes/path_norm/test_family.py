@@ -1,6 +1,7 @@
 """The other members of the family, on networks whose figures are known by hand: ‖Φ‖_0, ‖Φ‖_∞ and mixed norms."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.text import parse_graph
 from pathlift.passes.path_norm.path_norm import Norm, PathNorm
+
+Start = Callable[..., tuple[Builder, Value]]
 
 DIAMOND = parse_graph(
     """
@@ -37,18 +40,6 @@ def value(graph: Graph, q: float, **options: Any) -> float:
     return result.value
 
 
-class Double(Builder):
-    """A builder whose parameters are float64."""
-
-    def param(self, value: object, name: str = "", **_: object) -> Value:
-        return super().param(np.asarray(value, np.float64), name)
-
-
-def start(*shape: int | str) -> tuple[Builder, Value]:
-    b = Double()
-    return b, b.input("x", shape, "f64")
-
-
 # ---- q = 0
 
 
@@ -58,7 +49,7 @@ def test_zero_weights_and_zero_biases_are_no_paths() -> None:
     assert np.allclose(10 ** norm(DIAMOND, 0.0).outputs["y"].numpy(), [[4.0, 4.0]])
 
 
-def test_a_network_without_paths_counts_none() -> None:
+def test_a_network_without_paths_counts_none(start: Start) -> None:
     b, x = start("N", 2)
     none = norm(b.finish(b.op("Gemm", x, b.param([[0.0], [-0.0]]))), 0.0)
     assert none.zero
@@ -67,7 +58,7 @@ def test_a_network_without_paths_counts_none() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_magnitudes_have_no_say_in_a_count(dtype: str) -> None:
+def test_magnitudes_have_no_say_in_a_count(start: Start, dtype: str) -> None:
     b, x = start("N", 2)
     for scale in (1e-300, 1e300, 1e-300, 5e-324, 1e308):
         x = b.op("Gemm", x, b.param([[scale, 0.0], [-scale, scale]]))
@@ -76,7 +67,7 @@ def test_magnitudes_have_no_say_in_a_count(dtype: str) -> None:
     assert value(graph, 0.0, dtype=dtype) == 1.0 + 1.0 + 5.0
 
 
-def test_counts_beyond_any_float() -> None:
+def test_counts_beyond_any_float(start: Start) -> None:
     b, x = start("N", 10)
     w = b.param(np.full((10, 10), -0.5))
     for _ in range(400):
@@ -88,7 +79,7 @@ def test_counts_beyond_any_float() -> None:
     assert 401 <= count.upper_log10 < 401 + 1e-9
 
 
-def test_fixed_coefficients_are_edges_where_they_are_not_zero() -> None:
+def test_fixed_coefficients_are_edges_where_they_are_not_zero(start: Start) -> None:
     pool = {"kernel": (3,), "strides": (1,), "pads": (1, 1), "dilations": (1,)}
     for op in ("AveragePool", "MaxPool"):
         b, x = start("N", 1, 4)
@@ -99,13 +90,13 @@ def test_fixed_coefficients_are_edges_where_they_are_not_zero() -> None:
     assert value(b.finish(resized), 0.0) == 1 + 2 + 1 + 2 + 1
 
 
-def test_a_resize_that_hits_whole_positions_only_by_exact_arithmetic() -> None:
+def test_a_resize_that_hits_whole_positions_only_by_exact_arithmetic(start: Start) -> None:
     """7 to 3 values: (2i + 1)·7/6 − 1/2 is 3 for i = 1, and 2/3 and 16/3 beside it."""
     b, x = start("N", 1, 7)
     assert value(b.finish(b.op("Resize", x, axes=(2,), sizes=(3,), mode="linear")), 0.0) == 2 + 1 + 2
 
 
-def test_flat_gates_and_factors() -> None:
+def test_flat_gates_and_factors(start: Start) -> None:
     b, x = start("N", 2)
     gated = b.op("PRelu", b.op("LeakyRelu", x, alpha=0.0), b.param([0.0, -3.0]))
     assert value(b.finish(gated), 0.0) == 2.0  # open gates
@@ -113,20 +104,20 @@ def test_flat_gates_and_factors() -> None:
     assert value(b.finish(b.op("Mul", x, b.param([0.0, -3.0]))), 0.0) == 1.0
 
 
-def test_tied_weights_count_per_use() -> None:
+def test_tied_weights_count_per_use(start: Start) -> None:
     b, x = start("N", 1)
     w = b.param([[3.0, 0.0, 3.0]])
     assert value(b.finish(b.op("Add", b.op("Gemm", x, w), b.op("Gemm", x, w))), 0.0) == 4.0
 
 
-def test_a_batch_norm_whose_shift_is_zero_starts_no_path() -> None:
+def test_a_batch_norm_whose_shift_is_zero_starts_no_path(start: Start) -> None:
     for beta, paths in ((6.0, 1.0), (6.5, 2.0)):
         b, x = start("N", 1)
         constants = (b.param([v]) for v in (4.0, beta, 3.0, 3.75))
         assert value(b.finish(b.op("BatchNormalization", x, *constants, epsilon=0.25)), 0.0) == paths
 
 
-def test_pools_as_maxima_count_one_antecedent() -> None:
+def test_pools_as_maxima_count_one_antecedent(start: Start) -> None:
     b, x = start("N", 3)
     h = b.op("Gemm", x, b.param([[1.0, 1.0], [1.0, 0.0], [1.0, 0.0]]))
     graph = b.finish(b.op("ReduceMax", h, axes=(1,)))
@@ -147,13 +138,13 @@ def test_the_largest_path() -> None:
     assert math.log10(4) <= largest.upper_log10 < math.log10(4) + 1e-12
 
 
-def test_the_largest_path_is_not_the_greedy_one() -> None:
+def test_the_largest_path_is_not_the_greedy_one(start: Start) -> None:
     b, x = start("N", 1)
     h = b.op("Gemm", x, b.param([[10.0, 2.0]]))
     assert value(b.finish(b.op("Gemm", h, b.param([[1.0], [7.0]]))), math.inf) == 14.0
 
 
-def test_an_average_divides_the_largest_path() -> None:
+def test_an_average_divides_the_largest_path(start: Start) -> None:
     b, x = start("N", 1, 4)
     h = b.op("Mul", x, b.param([1.0, 8.0, -16.0, 2.0]))
     pooled = b.op("AveragePool", h, kernel=(2,), strides=(2,), pads=(1, 1), dilations=(1,))
@@ -161,7 +152,7 @@ def test_an_average_divides_the_largest_path() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_the_largest_path_beyond_any_float(dtype: str) -> None:
+def test_the_largest_path_beyond_any_float(start: Start, dtype: str) -> None:
     b, x = start("N", 2)
     for _ in range(10):
         x = b.op("Gemm", x, b.param([[1e300, 0.0], [1.0, 1e-300]]))
@@ -192,7 +183,7 @@ def test_mixed_norms_of_counts_and_of_largest_paths() -> None:
     assert value(graph, math.inf, mixed=1.0) == pytest.approx(1.0 + 3.0, rel=1e-12)
 
 
-def test_mixed_norms_range_over_all_outputs() -> None:
+def test_mixed_norms_range_over_all_outputs(start: Start) -> None:
     b, x = start("N", 1)
     y, z = (b.op("Gemm", x, b.param([[w, w]])) for w in (3.0, -4.0))
     graph = b.finish(y, b.op("Add", z, z))
@@ -201,7 +192,7 @@ def test_mixed_norms_range_over_all_outputs() -> None:
 
 
 @pytest.mark.parametrize("mixed", [0.5, 1.0, 3.0, math.inf])
-def test_the_upper_bound_of_a_mixed_norm(mixed: float) -> None:
+def test_the_upper_bound_of_a_mixed_norm(start: Start, mixed: float) -> None:
     b, x = start("N", 3)
     w = np.array([[1.0, 3.0, 7.0], [1 / 3, 0.1, 1e-9], [1e9, 0.7, 0.3]])
     mixture = norm(b.finish(b.op("Gemm", x, b.param(w))), 1.0, mixed=mixed)

@@ -1,6 +1,7 @@
 """Path-norms on small graphs whose norm is known by hand; each known silent error of other tools has its test here."""
 
 import math
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
@@ -11,6 +12,8 @@ from pathlift.ir.errors import InvalidModelError, UnsafeModelError, UnsupportedE
 from pathlift.ir.graph import Graph, Value
 from pathlift.passes.path_norm.path_norm import PathNorm
 
+Start = Callable[..., tuple[Builder, Value]]
+
 ONE = {"strides": (1, 1), "dilations": (1, 1)}
 
 
@@ -19,23 +22,11 @@ def norm(graph: Graph, q: float = 1.0, **options: object) -> float:
     return 0.0 if result.value is None and result.zero else result.value  # type: ignore[return-value]
 
 
-class Double(Builder):
-    """A builder whose inputs and parameters are float64: test values are then exact."""
-
-    def param(self, value: object, name: str = "", **_: object) -> Value:
-        return super().param(np.asarray(value, np.float64), name)
-
-
-def start(*shape: int | str | None) -> tuple[Builder, Value]:
-    b = Double()
-    return b, b.input("x", shape, "f64")
-
-
 # ---- what the published code computes silently wrong
 
 
 @pytest.mark.parametrize("q", [0.5, 1.0, 2.0])
-def test_relu6_does_not_clip_the_norm(q: float) -> None:
+def test_relu6_does_not_clip_the_norm(start: Start, q: float) -> None:
     b, x = start("N", 1)
     h = b.op("Clip", b.op("Gemm", x, b.param([[100.0]])), low=0.0, high=6.0)
     result = PathNorm((q,)).run(b.finish(b.op("Gemm", h, b.param([[3.0]]))))
@@ -44,14 +35,14 @@ def test_relu6_does_not_clip_the_norm(q: float) -> None:
     assert "Clip" in result.assumptions[0]
 
 
-def test_clip_that_excludes_zero_adds_its_value_there() -> None:
+def test_clip_that_excludes_zero_adds_its_value_there(start: Start) -> None:
     b, x = start("N", 1)
     g = b.finish(b.op("Clip", x, low=2.0, high=6.0))
     assert norm(g) == 3.0
     assert norm(g, inputs_only=True) == 1.0
 
 
-def test_ceil_mode_is_not_dropped() -> None:
+def test_ceil_mode_is_not_dropped(start: Start) -> None:
     b, x = start("N", 1, 5, 5)
     pool = {"kernel": (2, 2), "strides": (2, 2), "pads": (0,) * 4, "dilations": (1, 1)}
     g = b.finish(b.op("MaxPool", x, ceil_mode=True, **pool))
@@ -62,14 +53,14 @@ def test_ceil_mode_is_not_dropped() -> None:
     assert norm(g, 2.0) == pytest.approx(math.sqrt(4 * 4 / 16 + 4 * 2 / 4 + 1))
 
 
-def test_count_include_pad_weighs_the_border() -> None:
+def test_count_include_pad_weighs_the_border(start: Start) -> None:
     pool = {"kernel": (3,), "strides": (1,), "pads": (1, 1), "dilations": (1,)}
     for include, expected in ((True, 2 / 3 + 1 + 2 / 3), (False, 3.0)):
         b, x = start("N", 1, 3)
         assert norm(b.finish(b.op("AveragePool", x, count_include_pad=include, **pool))) == pytest.approx(expected)
 
 
-def test_subtraction_and_negative_factors_give_no_negative_norm() -> None:
+def test_subtraction_and_negative_factors_give_no_negative_norm(start: Start) -> None:
     b, x = start("N", 2)
     h = b.op("Sub", x, b.op("Gemm", x, b.param([[1.0, 0.0], [0.0, 1.0]])))
     assert norm(b.finish(b.op("Mul", h, b.param([-3.0])))) == 12.0
@@ -80,13 +71,13 @@ def test_subtraction_and_negative_factors_give_no_negative_norm() -> None:
 
 
 @pytest.mark.parametrize("k", [1, 2, 4])
-def test_sort_is_a_pool_over_its_whole_group(k: int) -> None:
+def test_sort_is_a_pool_over_its_whole_group(start: Start, k: int) -> None:
     b, x = start("N", 4)
     h = b.op("Gemm", x, b.param(np.diag([1.0, 2.0, 3.0, 4.0])))
     assert norm(b.finish(b.op("TopK", h, k=k))) == 10.0 * k
 
 
-def test_maxmin_and_functional_maxima_are_pools() -> None:
+def test_maxmin_and_functional_maxima_are_pools(start: Start) -> None:
     b, x = start("N", 4)
     u, v = b.node("Split", x, names=("u", "v"), axis=1, parts=(2, 2))
     g = b.finish(b.op("Concat", b.op("Max", u, v), b.op("Min", u, v), axis=1))
@@ -97,7 +88,7 @@ def test_maxmin_and_functional_maxima_are_pools() -> None:
     assert norm(b.finish(b.op("Max", x, b.param([5.0])))) == 18.0  # a constant in a pool is a bias
 
 
-def test_tied_weights_are_edges_of_their_own() -> None:
+def test_tied_weights_are_edges_of_their_own(start: Start) -> None:
     b, x = start("N", 2)
     w = b.param([[1.0, -2.0], [0.5, 3.0]])
     g = b.finish(b.op("Gemm", b.op("Relu", b.op("Gemm", x, w)), w))
@@ -106,7 +97,7 @@ def test_tied_weights_are_edges_of_their_own() -> None:
         assert norm(g, q) == pytest.approx((np.ones(2) @ matrix**q @ matrix**q).sum() ** (1 / q))
 
 
-def test_adaptive_pooling_with_a_ratio_that_is_no_integer() -> None:
+def test_adaptive_pooling_with_a_ratio_that_is_no_integer(start: Start) -> None:
     """5 -> 3 values: windows [0, 2), [1, 4), [3, 5), as fixed linear map."""
     b, x = start("N", 1, 5)
     parts = [
@@ -118,7 +109,7 @@ def test_adaptive_pooling_with_a_ratio_that_is_no_integer() -> None:
     assert norm(g, 2.0) == pytest.approx(math.sqrt(2 / 4 + 3 / 9 + 2 / 4))
 
 
-def test_conv_bias_stays_a_path_beside_the_batch_norm() -> None:
+def test_conv_bias_stays_a_path_beside_the_batch_norm(start: Start) -> None:
     b, x = start("N", 1, 1, 1)
     h = b.op("Conv", x, b.param([[[[2.0]]]]), b.param([3.0]), pads=(0,) * 4, **ONE)
     h = b.op("BatchNormalization", h, b.param([4.0]), b.param([1.0]), b.param([5.0]), b.param([3.75]), epsilon=0.25)
@@ -131,7 +122,7 @@ def test_conv_bias_stays_a_path_beside_the_batch_norm() -> None:
 
 
 @pytest.mark.parametrize("q", [1.0, 2.0, 3.3])
-def test_borders_drop_the_paths_that_padding_cuts(q: float) -> None:
+def test_borders_drop_the_paths_that_padding_cuts(start: Start, q: float) -> None:
     rng = np.random.default_rng(0)
     w1, w2 = rng.normal(size=(2, 1, 3)), rng.normal(size=(1, 2, 3))
     b, x = start("N", 1, 4)
@@ -146,7 +137,7 @@ def test_borders_drop_the_paths_that_padding_cuts(q: float) -> None:
     assert norm(g, q) == pytest.approx(total ** (1 / q), rel=1e-12)
 
 
-def test_max_pool_padding_is_in_no_pool() -> None:
+def test_max_pool_padding_is_in_no_pool(start: Start) -> None:
     b, x = start("N", 1, 3)
     h = b.op("Add", x, b.param([1.0]))
     g = b.finish(b.op("MaxPool", h, kernel=(3,), strides=(1,), pads=(1, 1), dilations=(1,)))
@@ -154,7 +145,7 @@ def test_max_pool_padding_is_in_no_pool() -> None:
     assert norm(g, pooling="max") == 2 * 3
 
 
-def test_padding_with_a_constant_starts_paths() -> None:
+def test_padding_with_a_constant_starts_paths(start: Start) -> None:
     b, x = start("N", 2)
     g = b.finish(b.op("Pad", x, pads=(0, 1, 0, 2), value=-2.0))
     assert norm(g) == 2.0 + 3 * 2.0
@@ -162,7 +153,7 @@ def test_padding_with_a_constant_starts_paths() -> None:
 
 
 @pytest.mark.parametrize("alpha", [0.1, -2.0, 3.0])
-def test_leaky_slopes_count_with_at_least_one(alpha: float) -> None:
+def test_leaky_slopes_count_with_at_least_one(start: Start, alpha: float) -> None:
     b, x = start("N", 2)
     assert norm(b.finish(b.op("LeakyRelu", x, alpha=alpha)), 2.0) == pytest.approx(max(1, abs(alpha)) * math.sqrt(2))
     b, x = start("N", 2)
@@ -174,7 +165,7 @@ def test_leaky_slopes_count_with_at_least_one(alpha: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_channel_that_passes_through_two_to_the_minus_1080_is_not_lost(dtype: str) -> None:
+def test_a_channel_that_passes_through_two_to_the_minus_1080_is_not_lost(start: Start, dtype: str) -> None:
     b, x = start("N", 2)
     for exponent in (-120,) * 9 + (120,) * 9:
         x = b.op("Relu", b.op("Gemm", x, b.param(np.diag([1.0, 2.0**exponent]))))
@@ -182,7 +173,7 @@ def test_a_channel_that_passes_through_two_to_the_minus_1080_is_not_lost(dtype: 
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 1e-3)])
-def test_two_thousand_residual_blocks_do_not_overflow(dtype: str, tolerance: float) -> None:
+def test_two_thousand_residual_blocks_do_not_overflow(start: Start, dtype: str, tolerance: float) -> None:
     b, x = start("N", 4)
     w = b.param(np.full((4, 4), 4.0))
     for _ in range(2000):
@@ -195,7 +186,7 @@ def test_two_thousand_residual_blocks_do_not_overflow(dtype: str, tolerance: flo
     assert expected <= result.upper_log10 < expected + max(1e-6, 10 * tolerance)
 
 
-def test_the_upper_bound_is_above_exact_arithmetic_and_close() -> None:
+def test_the_upper_bound_is_above_exact_arithmetic_and_close(start: Start) -> None:
     from fractions import Fraction
 
     rng = np.random.default_rng(1)
@@ -214,7 +205,7 @@ def test_the_upper_bound_is_above_exact_arithmetic_and_close() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_what_is_tiny_at_a_border_is_not_lost(dtype: str) -> None:
+def test_what_is_tiny_at_a_border_is_not_lost(start: Start, dtype: str) -> None:
     """A position whose value is 2⁻¹⁰⁰⁰ times its channel's, and the only one that is read afterwards."""
     b, x = start("N", 1, 2)
     h = b.op("Conv", x, b.param(np.array([[[2.0**-1000, 1.0]]])), strides=(1,), pads=(0, 1), dilations=(1,))
@@ -227,7 +218,7 @@ def test_what_is_tiny_at_a_border_is_not_lost(dtype: str) -> None:
     assert both.upper_log10 == pytest.approx(math.log10(2), abs=1e-5)
 
 
-def test_zero_weights_give_a_zero_norm_that_is_said() -> None:
+def test_zero_weights_give_a_zero_norm_that_is_said(start: Start) -> None:
     b, x = start("N", 2)
     result = PathNorm().run(b.finish(b.op("Gemm", x, b.param([[0.0], [0.0]])))).norms[0]
     assert result.zero
@@ -238,14 +229,14 @@ def test_zero_weights_give_a_zero_norm_that_is_said() -> None:
 # ---- batches, heads, several outputs
 
 
-def test_a_static_batch_is_one_sample() -> None:
+def test_a_static_batch_is_one_sample(start: Start) -> None:
     for batch in ("N", 1, 8):
         b, x = start(batch, 3)
         result = PathNorm().run(b.finish(b.op("Gemm", x, b.param(np.ones((3, 2), np.float32)))))
         assert result.norms[0].value == 6.0
 
 
-def test_outputs_add_up() -> None:
+def test_outputs_add_up(start: Start) -> None:
     b, x = start("N", 2)
     g = b.finish(
         b.op("Gemm", x, b.param([[1.0], [2.0]]), name="a"), b.op("Gemm", x, b.param([[4.0], [-8.0]]), name="b")
@@ -256,7 +247,7 @@ def test_outputs_add_up() -> None:
 
 
 @pytest.mark.parametrize("head", ["Softmax", "LogSoftmax", "Sigmoid"])
-def test_a_final_head_is_stripped_and_said(head: str) -> None:
+def test_a_final_head_is_stripped_and_said(start: Start, head: str) -> None:
     b, x = start("N", 2)
     h = b.op(head, b.op("Gemm", x, b.param([[1.0, 2.0], [3.0, 4.0]])), name="prob")
     result = PathNorm().run(b.finish(b.op("Reshape", h, shape=(-1, 2, 1))))
@@ -265,7 +256,7 @@ def test_a_final_head_is_stripped_and_said(head: str) -> None:
 
 
 @pytest.mark.parametrize("op", ["Softmax", "Sigmoid", "Gelu", "Softplus", "HardSwish", "Erf"])
-def test_the_same_inside_the_network_is_refused_by_name(op: str) -> None:
+def test_the_same_inside_the_network_is_refused_by_name(start: Start, op: str) -> None:
     b, x = start("N", 2)
     g = b.finish(b.op("Gemm", b.op(op, x, name="inner"), b.param([[1.0], [2.0]])))
     with pytest.raises(UnsupportedError, match=rf"node 'inner' \({op}\)") as refusal:
@@ -273,7 +264,7 @@ def test_the_same_inside_the_network_is_refused_by_name(op: str) -> None:
     assert refusal.value.exit_code == 4
 
 
-def test_products_of_activations_are_refused() -> None:
+def test_products_of_activations_are_refused(start: Start) -> None:
     b, x = start("N", 2)
     with pytest.raises(UnsupportedError, match="product of two activations"):
         PathNorm().run(b.finish(b.op("Product", x, b.op("Relu", x))))
@@ -282,7 +273,7 @@ def test_products_of_activations_are_refused() -> None:
 # ---- attribution
 
 
-def test_gains_add_up_along_a_chain_and_shares_are_one() -> None:
+def test_gains_add_up_along_a_chain_and_shares_are_one(start: Start) -> None:
     rng = np.random.default_rng(2)
     b, x = start("N", 4)
     for _ in range(3):
@@ -292,7 +283,7 @@ def test_gains_add_up_along_a_chain_and_shares_are_one() -> None:
     assert [layer.share for layer in result.layers] == pytest.approx([1.0, 1.0, 1.0])
 
 
-def test_the_share_of_a_branch_is_its_part_of_the_norm() -> None:
+def test_the_share_of_a_branch_is_its_part_of_the_norm(start: Start) -> None:
     b, x = start("N", 1)
     g = b.finish(b.op("Add", x, b.op("Gemm", x, b.param([[3.0]]), name="branch")))
     (layer,) = PathNorm(per_layer=True).run(g).layers
@@ -304,7 +295,7 @@ def test_the_share_of_a_branch_is_its_part_of_the_norm() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_weights_that_are_not_finite_are_refused_by_name(bad: float) -> None:
+def test_weights_that_are_not_finite_are_refused_by_name(start: Start, bad: float) -> None:
     b, x = start("N", 2)
     g = b.finish(b.op("Gemm", x, b.param([[1.0], [bad]], "fc.weight")))
     with pytest.raises(InvalidModelError, match=r"tensor 'fc.weight': 1 of 2 values") as refusal:
@@ -312,7 +303,7 @@ def test_weights_that_are_not_finite_are_refused_by_name(bad: float) -> None:
     assert refusal.value.exit_code == 3
 
 
-def test_missing_extents_are_named_and_can_be_given() -> None:
+def test_missing_extents_are_named_and_can_be_given(start: Start) -> None:
     b, x = start("N", 1, "H", None)
     g = b.finish(b.op("ReduceMax", x, axes=(2, 3)))
     with pytest.raises(UsageError, match=r"H, x\.3"):
@@ -322,14 +313,14 @@ def test_missing_extents_are_named_and_can_be_given() -> None:
         PathNorm(shape=(("H", 4), ("x.3", 5), ("W", 1))).run(g)
 
 
-def test_absurd_extents_are_refused() -> None:
+def test_absurd_extents_are_refused(start: Start) -> None:
     b, x = start("N", 1, "H")
     g = b.finish(b.op("Relu", x))
     with pytest.raises(UnsafeModelError):
         PathNorm(shape=(("H", 2**40),)).run(g)
 
 
-def test_extents_that_do_not_fit_are_refused_before_anything_runs() -> None:
+def test_extents_that_do_not_fit_are_refused_before_anything_runs(start: Start) -> None:
     b, x = start("N", 1, "H")
     g = b.finish(b.op("Conv", x, b.param(np.ones((1, 1, 5))), strides=(1,), pads=(0, 0), dilations=(1,)))
     with pytest.raises(UsageError, match=r"x \[1, 1, 3\]"):
@@ -337,13 +328,13 @@ def test_extents_that_do_not_fit_are_refused_before_anything_runs() -> None:
 
 
 @pytest.mark.parametrize("q", [1e-7, -1.0, -math.inf, math.nan])
-def test_exponents_out_of_range_are_refused(q: float) -> None:
+def test_exponents_out_of_range_are_refused(start: Start, q: float) -> None:
     b, x = start("N", 1)
     with pytest.raises(UsageError):
         PathNorm((q,)).run(b.finish(b.op("Relu", x)))
 
 
-def test_dead_code_has_no_say() -> None:
+def test_dead_code_has_no_say(start: Start) -> None:
     b, x = start("N", 2)
     b.op("Softmax", b.op("Softmax", x))
     assert norm(b.finish(b.op("Relu", x))) == 2.0

@@ -106,7 +106,7 @@ def objective(graph: Graph) -> float:
 
 def test_balanced_by_hand(golden: Callable[[str, str], None]) -> None:
     after = Canonicalize(norm="balanced").run(parse_graph(CHAIN)).graph
-    golden("passes/canonicalize_balanced.txt", f"{parse_graph(CHAIN)}\n\nbecomes\n\n{after}")
+    golden("passes/rescaling/canonicalize_balanced.txt", f"{parse_graph(CHAIN)}\n\nbecomes\n\n{after}")
     w, b, v = weights(after).values()
     np.testing.assert_allclose((w**2).sum(0) + b**2, (v**2).sum(1), rtol=1e-6)
     np.testing.assert_allclose((v**2).sum(1), [np.sqrt(26) * 0.5, np.sqrt(9) * 1.0], rtol=1e-6)  # √(in·out)

@@ -66,7 +66,7 @@ def weights(graph: Graph) -> dict[str, object]:
 def test_every_neuron_has_norm_one(golden: Callable[[str, str], None]) -> None:
     graph = parse_graph(CHAIN)
     after = Canonicalize().run(graph).graph
-    golden("passes/canonicalize.txt", f"{graph}\n\nbecomes\n\n{after}")
+    golden("passes/rescaling/canonicalize.txt", f"{graph}\n\nbecomes\n\n{after}")
     assert weights(after) == {"w": [0.125, 0.5, 0.375, -0.5], "b": [-0.5, 0.0], "v": [4.0, -4.0]}
 
 

@@ -48,12 +48,12 @@ def test_golden(golden: Callable[[str, str], None]) -> None:
     before = parse_graph(BLOCK)
     rewritten = MergeParallel().run(before)
     rewritten.witness.check(before, rewritten.graph)
-    golden("rewrites/merge_parallel.txt", f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
+    golden("passes/rewrites/merge_parallel.txt", f"{before}\n\n{rewritten.graph}\n\n{rewritten.witness.describe()}")
 
 
 def test_laws(check_rewrite: Callable[..., None]) -> None:
-    check_rewrite(MergeParallel(), sums(), examples=150, rewritten=0.4)
-    check_rewrite(MergeParallel(), graphs(), examples=40, rewritten=-1)
+    check_rewrite(MergeParallel(), sums(), examples=80, rewritten=True)
+    check_rewrite(MergeParallel(), graphs(), examples=40)
 
 
 def test_signs_and_copies_are_looked_through() -> None:

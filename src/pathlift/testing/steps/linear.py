@@ -99,11 +99,6 @@ def _sum(g: Growth, x: Value) -> Value:
     return g.op("Sum", x, *(g.choice(partners) for _ in range(g.integer(0, 2))))
 
 
-@step("Neg")
-def _neg(g: Growth, x: Value) -> Value:
-    return g.op("Neg", x)
-
-
 @step("Mul")
 def _mul(g: Growth, x: Value) -> Value:
     return g.op("Mul", x, g.weights(*g.constant_shape(x)))

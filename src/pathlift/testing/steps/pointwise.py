@@ -26,11 +26,6 @@ def _prelu(g: Growth, x: Value) -> Value:
     return g.op("PRelu", x, g.param(g.rng.integers(-8, 9, slopes) / 4))
 
 
-@step("Abs")
-def _abs(g: Growth, x: Value) -> Value:
-    return g.op("Abs", x)
-
-
 @step("Clip")
 def _clip_at_zero(g: Growth, x: Value) -> Value:
     return g.op("Clip", x, **g.choice([{"low": 0.0, "high": inf}, {"low": -inf, "high": 0.0}]))
@@ -50,22 +45,3 @@ def _hard_sigmoid(g: Growth, x: Value) -> Value:
 @step("Elu", exact=False)
 def _elu(g: Growth, x: Value) -> Value:
     return g.op("Elu", x, alpha=g.choice([1.0, 2.0]))
-
-
-@step("Gelu", exact=False)
-def _gelu(g: Growth, x: Value) -> Value:
-    return g.op("Gelu", x, tanh=g.flag())
-
-
-def _smooth(name: str) -> None:
-    step(name, exact=False)(lambda g, x: g.op(name, x))
-
-
-for _name in ("Tanh", "Sigmoid", "Softsign", "Softplus", "Erf", "HardSwish"):
-    _smooth(_name)
-
-
-@step("FakeQuantize", exact=False)
-def _fake_quantize(g: Growth, x: Value) -> Value:
-    # Close to √2/10: no fraction lies on a rounding boundary.
-    return g.op("FakeQuantize", x, scale=0.1414213627576828, zero_point=3, dtype="u8", low=0, high=255)

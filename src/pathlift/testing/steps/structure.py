@@ -8,11 +8,6 @@ from pathlift.ir.graph import Value
 from pathlift.testing.growth import Growth, can_double, step
 
 
-@step("Identity")
-def _identity(g: Growth, x: Value) -> Value:
-    return g.op("Identity", x)
-
-
 @step("Cast")
 def _cast(g: Growth, x: Value) -> Value:
     return g.op("Cast", g.op("Cast", x, to="f64"), to="f32")

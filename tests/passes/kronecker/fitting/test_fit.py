@@ -113,12 +113,12 @@ def test_a_single_block_is_fitted_exactly_as_theory_says() -> None:
     assert found.weighted_error == pytest.approx(best, rel=1e-9)
 
 
-def test_trained_network_on_images_it_has_not_seen() -> None:
+def test_trained_network_on_images_it_has_not_seen(digits: Path) -> None:
     ort = pytest.importorskip("onnxruntime")
     datasets = pytest.importorskip("sklearn.datasets")
     import onnx
 
-    model = onnx.load(Path(__file__).parents[4] / "examples" / "digits.onnx")
+    model = onnx.load(digits)
     (node,) = [n for n in model.graph.node if n.op_type == "Gemm" and n.input[1] == "hidden.weight"]
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(node.input[0]))
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])

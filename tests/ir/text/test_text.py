@@ -92,7 +92,7 @@ SAMPLES = [mlp, residual_cnn, group_sort, multi_output, opaque]
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda f: f.__name__)
 def test_golden_text(sample, golden):
-    golden(f"text/{sample.__name__}.txt", str(sample()))
+    golden(f"ir/text/{sample.__name__}.txt", str(sample()))
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda f: f.__name__)

@@ -13,20 +13,10 @@ from pathlift.frontend.load import load, load_with_report
 from pathlift.ir.algebras.interpret import run
 from pathlift.ir.algebras.shape import Shape
 from pathlift.ir.errors import InvalidModelError, UnsupportedError
+from pathlift.testing import op_names
+from pathlift.testing.onnx_models import f32, node
 
 Rng = np.random.Generator
-
-
-def f32(rng: Rng, *shape: int) -> np.ndarray:
-    return rng.standard_normal(shape).astype(np.float32)
-
-
-def node(op_type: str, inputs: str, outputs: str, **attrs: Any) -> Any:
-    return helper.make_node(op_type, inputs.split(" ") if inputs else [], outputs.split(" "), **attrs)
-
-
-def ops(graph: Any) -> list[str]:
-    return [graph[key].op for key in graph.order if graph[key].op not in ("Input", "Param")]
 
 
 def branch(nodes: list[Any], output: str, constants: Any = ()) -> onnx.GraphProto:
@@ -52,7 +42,7 @@ def test_if_with_a_constant_condition_is_its_branch(compare: Any, rng: Rng, cond
     kept = (
         ["Add", "Identity", "Neg", "Identity", "Relu"] if condition else ["Relu", "Identity", "Abs", "Identity", "Relu"]
     )
-    assert ops(graph) == kept
+    assert op_names(graph) == kept
 
 
 def test_if_on_data_is_opaque(compare: Any, rng: Rng) -> None:
@@ -74,10 +64,10 @@ def test_loop_is_opaque(compare: Any, rng: Rng) -> None:
         [info("i", TensorProto.INT64, []), info("go", TensorProto.BOOL, []), info("acc", TensorProto.FLOAT, [2, 3])],
         [info("go2", TensorProto.BOOL, []), info("acc2", TensorProto.FLOAT, [2, 3])],
     )
-    nodes = [node("Loop", "n  x", "l", body=body), node("Relu", "l", "y")]
+    nodes = [node("Loop", "n _ x", "l", body=body), node("Relu", "l", "y")]
     graph = compare(nodes, {"x": f32(rng, 2, 3)}, {"n": np.array(3), "w": f32(rng, 3)}, ["y"])
     assert graph["l"].attrs["captures"] == ("w",)
-    assert ops(graph) == ["Opaque", "Opaque"], "what a loop returns has a type only where the file declares it"
+    assert op_names(graph) == ["Opaque", "Opaque"], "what a loop returns has a type only where the file declares it"
 
 
 def test_opaque_is_refused_by_name(compare: Any, rng: Rng) -> None:
@@ -165,7 +155,7 @@ def test_training_mode(check: Any, dyn: Any, rng: Rng, opset: int) -> None:
     graph = check(
         "BatchNormalization", dyn(f32(rng, 2, 3, 4)), *operands, opset=opset, run=False, outputs=outputs, **attrs
     )
-    assert ops(graph) == ["Opaque" if opset >= 14 else "BatchNormalization"]
+    assert op_names(graph) == ["Opaque" if opset >= 14 else "BatchNormalization"]
     if opset >= 14:
         assert graph["y"].attrs["hint"] == "pass --assume-eval to read it as in inference"
 
@@ -177,14 +167,14 @@ def test_assume_eval(model_of: Any, rng: Rng) -> None:
     ]
     constants = {name: f32(rng, 3) for name in "gbmv"} | {"ratio": np.float32(0.5).reshape(()), "mode": np.array(True)}
     model = model_of(nodes, {"x": f32(rng, 2, 3)}, constants, ["y"]).SerializeToString()
-    assert ops(load(model)) == ["Opaque", "Opaque"]
-    assert ops(load(model, assume_eval=True)) == ["BatchNormalization", "Identity"]
+    assert op_names(load(model)) == ["Opaque", "Opaque"]
+    assert op_names(load(model, assume_eval=True)) == ["BatchNormalization", "Identity"]
 
 
 def test_sequences_are_carried(model_of: Any) -> None:
     nodes = [node("SplitToSequence", "x", "s", axis=0), node("ConcatFromSequence", "s", "y", axis=0)]
     graph = load(model_of(nodes, {"x": np.ones((2, 3), np.float32)}, {}, ["y"]).SerializeToString())
-    assert ops(graph) == ["Opaque", "Opaque"]
+    assert op_names(graph) == ["Opaque", "Opaque"]
 
 
 def test_contradicting_shapes_are_named(model_of: Any, rng: Rng) -> None:
@@ -209,7 +199,7 @@ def test_declared_shapes_are_checked(model_of: Any, rng: Rng) -> None:
 def test_names_that_fresh_ones_could_take(compare: Any, rng: Rng) -> None:
     nodes = [node("Sub", "c x", "y"), node("Relu", "y", "y_neg"), node("Mean", "y_neg y", "z")]
     graph = compare(nodes, {"x": f32(rng, 2, 3)}, {"c": f32(rng, 3)}, ["z"])
-    assert ops(graph) == ["Neg", "Add", "Relu", "Sum", "Div"]
+    assert op_names(graph) == ["Neg", "Add", "Relu", "Sum", "Div"]
 
 
 def test_declared_sizes_do_not_close_what_the_input_leaves_open(model_of: Any, dyn: Any, rng: Rng) -> None:

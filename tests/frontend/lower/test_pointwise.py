@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pathlift.testing.onnx_models import f32
+
 Rng = np.random.Generator
-
-
-def f32(rng: Rng, *shape: int) -> np.ndarray:
-    return rng.standard_normal(shape).astype(np.float32)
 
 
 SHAPES = [

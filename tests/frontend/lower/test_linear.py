@@ -8,11 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pathlift.testing.onnx_models import f32
+
 Rng = np.random.Generator
-
-
-def f32(rng: Rng, *shape: int) -> np.ndarray:
-    return rng.standard_normal(shape).astype(np.float32)
 
 
 @pytest.mark.parametrize("trans_a,trans_b", list(product((0, 1), repeat=2)))

@@ -1,6 +1,7 @@
 """Path-norms where a careless computation overflows, underflows, miscounts its roundings, or misreads a batch."""
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -18,20 +19,13 @@ from pathlift.passes.path_norm.algebra import PathNormAlgebra
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.rewrites.strip_head import StripHead
 
+Start = Callable[..., tuple[Builder, Value]]
+
 U = Fraction(1, 2**53)
 
 
-def start(*shape: int | str) -> tuple[Builder, Value]:
-    b = Builder()
-    return b, b.input("x", shape, "f64")
-
-
-def const(b: Builder, value: object) -> Value:
-    return b.param(np.asarray(value, np.float64))
-
-
 @pytest.mark.parametrize(("dtype", "doublings"), [("float64", 1100), ("float32", 200)])
-def test_doublings_without_any_weight_do_not_overflow(dtype: str, doublings: int) -> None:
+def test_doublings_without_any_weight_do_not_overflow(start: Start, dtype: str, doublings: int) -> None:
     b, x = start("N", 2)
     for _ in range(doublings):
         x = b.op("Add", x, x)
@@ -41,19 +35,19 @@ def test_doublings_without_any_weight_do_not_overflow(dtype: str, doublings: int
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_mean_over_many_values_to_a_high_power_is_not_zero(dtype: str) -> None:
+def test_a_mean_over_many_values_to_a_high_power_is_not_zero(start: Start, dtype: str) -> None:
     b, x = start("N", 1, 512, 512)
     result = PathNorm((8.0,), dtype=dtype).run(b.finish(b.op("ReduceMean", x, axes=(2, 3)))).norms[0]  # type: ignore[arg-type]
     assert result.log10 == pytest.approx(-15.75 * math.log10(2), rel=1e-6)
 
 
-def test_what_an_addition_leaves_tiny_is_not_lost() -> None:
+def test_what_an_addition_leaves_tiny_is_not_lost(start: Start) -> None:
     """In float32, 2⁻⁶⁰ beside 1 in one channel, times weights down to 2⁻⁴⁰, then read alone."""
     conv = {"strides": (1,), "pads": (0, 0), "dilations": (1,)}
     b, x = start("N", 1, 2)
-    h = b.op("Add", b.op("Mul", x, const(b, [1.0, 0.0])), b.op("Mul", x, const(b, 2.0**-58)))
+    h = b.op("Add", b.op("Mul", x, b.param([1.0, 0.0])), b.op("Mul", x, b.param(2.0**-58)))
     for _ in range(2):
-        h = b.op("Conv", h, const(b, [[[2.0**-39]]]), **conv)
+        h = b.op("Conv", h, b.param([[[2.0**-39]]]), **conv)
     h = b.op("Slice", h, axes=(2,), starts=(1,), ends=(2,), steps=(1,))
     result = PathNorm(dtype="float32").run(b.finish(h)).norms[0]
     assert result.log10 == pytest.approx((-58 - 78) * math.log10(2), rel=1e-12)
@@ -72,7 +66,7 @@ def test_powers_of_wide_weights_keep_to_their_roundings(q: float) -> None:
         assert relative <= scaled.roundings * float(U) + 2 * float(U)
 
 
-def test_windows_that_overlap_meet_a_rounding_per_value() -> None:
+def test_windows_that_overlap_meet_a_rounding_per_value(start: Start) -> None:
     window = {"kernel": (63,), "strides": (1,), "pads": (31, 31), "dilations": (1,)}
     for op in ("AveragePool", "MaxPool"):
         algebra = PathNormAlgebra(1.0, "sum", inputs_only=False)
@@ -92,38 +86,38 @@ def test_resizing_has_no_edges_that_rounding_made(mode: str, coordinates: str) -
         assert not ((coefficients != 0) & (np.abs(coefficients) < 1e-9)).any(), (n, m)
 
 
-def test_rows_that_mix_are_no_batch() -> None:
+def test_rows_that_mix_are_no_batch(start: Start) -> None:
     b, x = start(2, 3)
-    g = b.finish(b.op("Einsum", x, const(b, [[1.0, 2.0], [3.0, 4.0]]), equation="...kn,mk->...mn"))
+    g = b.finish(b.op("Einsum", x, b.param([[1.0, 2.0], [3.0, 4.0]]), equation="...kn,mk->...mn"))
     result = PathNorm().run(g)
     assert result.norms[0].value == 30.0
     assert "axis 0 of 'x' (2)" in result.assumptions[0]
     assert "no batch" in result.assumptions[0]
 
 
-def test_rows_with_constants_of_their_own_are_no_batch() -> None:
+def test_rows_with_constants_of_their_own_are_no_batch(start: Start) -> None:
     b, x = start(2, 3)
-    assert PathNorm().run(b.finish(b.op("Mul", x, const(b, [[1.0], [5.0]])))).norms[0].value == 18.0
+    assert PathNorm().run(b.finish(b.op("Mul", x, b.param([[1.0], [5.0]])))).norms[0].value == 18.0
 
 
-def test_a_batch_that_is_merged_is_said_to_count() -> None:
+def test_a_batch_that_is_merged_is_said_to_count(start: Start) -> None:
     b, x = start(2, 2, 3)
     h = b.op("Reshape", x, shape=(4, 3))
-    result = PathNorm().run(b.finish(b.op("Gemm", h, const(b, np.ones((3, 1))))))
+    result = PathNorm().run(b.finish(b.op("Gemm", h, b.param(np.ones((3, 1))))))
     assert result.norms[0].value == 12.0
     assert "no batch" in result.assumptions[0]
 
 
-def test_layers_of_constants_and_computed_biases_have_shares() -> None:
+def test_layers_of_constants_and_computed_biases_have_shares(start: Start) -> None:
     b, x = start("N", 2)
-    y = b.op("Gemm", const(b, [[1.0, 2.0]]), const(b, np.eye(2)), name="constant")
-    z = b.op("Gemm", b.op("Add", x, y), const(b, np.eye(2)), x, name="dynamic")
+    y = b.op("Gemm", b.param([[1.0, 2.0]]), b.param(np.eye(2)), name="constant")
+    z = b.op("Gemm", b.op("Add", x, y), b.param(np.eye(2)), x, name="dynamic")
     layers = PathNorm(per_layer=True).run(b.finish(z)).layers
     # ‖Φ‖₁ = 2 (x, by the layer) + 3 (the constant) + 2 (x, past it)
     assert {layer.node: layer.share for layer in layers} == pytest.approx({"constant": 3 / 7, "dynamic": 5 / 7})
 
 
-def test_a_given_extent_does_not_silently_lose_against_the_file() -> None:
+def test_a_given_extent_does_not_silently_lose_against_the_file(start: Start) -> None:
     b, x = start("N", 3)
     g = b.finish(b.op("Relu", x))
     assert PathNorm(shape=(("x.1", 3),)).run(g).norms[0].value == 3.0
@@ -131,7 +125,7 @@ def test_a_given_extent_does_not_silently_lose_against_the_file() -> None:
         PathNorm(shape=(("x.1", 5),)).run(g)
 
 
-def test_dead_code_hides_no_head_and_is_none() -> None:
+def test_dead_code_hides_no_head_and_is_none(start: Start) -> None:
     b, x = start("N", 2)
     head = b.op("Softmax", x, name="prob")
     b.op("Relu", head)
@@ -140,12 +134,12 @@ def test_dead_code_hides_no_head_and_is_none() -> None:
     assert rewritten.witness.describe() == "the final Softmax 'prob' is left out"
 
 
-def test_weights_of_single_values_have_an_upper_bound_for_any_exponent() -> None:
+def test_weights_of_single_values_have_an_upper_bound_for_any_exponent(start: Start) -> None:
     for q in (0.01, 0.37, 64.0, 300.7):
         for k in (-900, -31, 7, 1000):
             b, x = start("N", 1)
             w = 0.75 * 2.0**k
-            result = PathNorm((q,)).run(b.finish(b.op("Mul", x, const(b, [w])))).norms[0]
+            result = PathNorm((q,)).run(b.finish(b.op("Mul", x, b.param([w])))).norms[0]
             log = math.log10(0.75) + k * math.log10(2)
             assert result.upper_log10 is not None
             assert result.upper_log10 >= log - 1e-15 * (1 + abs(log))

@@ -6,24 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import helper
 
 from pathlift.frontend.load import load
 from pathlift.ir.errors import InvalidModelError, UnsafeModelError
+from pathlift.testing import op_names
+from pathlift.testing.onnx_models import f32, node
 
 Rng = np.random.Generator
-
-
-def f32(rng: Rng, *shape: int) -> np.ndarray:
-    return rng.standard_normal(shape).astype(np.float32)
-
-
-def node(op_type: str, inputs: str, outputs: str, **attrs: Any) -> Any:
-    return helper.make_node(op_type, inputs.split(" "), outputs.split(" "), **attrs)
-
-
-def ops(graph: Any) -> list[str]:
-    return [graph[key].op for key in graph.order if graph[key].op not in ("Input", "Param")]
 
 
 def places(rng: Rng, extents: tuple[int, ...], *shape: int) -> np.ndarray:
@@ -54,7 +43,7 @@ def test_gather_nd_leaves_the_batch_open(check: Any, dyn: Any, rng: Rng) -> None
 def test_gather_nd_of_a_weight_is_a_weight(compare: Any, rng: Rng) -> None:
     constants = {"w": f32(rng, 6, 4), "p": np.array([[5], [0], [2]])}
     graph = compare([node("GatherND", "w p", "v"), node("MatMul", "x v", "y")], {"x": f32(rng, 2, 3)}, constants, ["y"])
-    assert ops(graph) == ["Gemm"]
+    assert op_names(graph) == ["Gemm"]
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])
@@ -66,7 +55,7 @@ def test_scatter_nd(check: Any, dyn: Any, rng: Rng, depth: int, constant: int) -
     updates = f32(rng, 2, *x.shape[depth:])
     operands = [x if constant else dyn(x), every, dyn(updates)]
     graph = check("ScatterND", *operands)
-    assert ops(graph)[-3:] == ["Concat", "Gather", "Reshape"]
+    assert op_names(graph)[-3:] == ["Concat", "Gather", "Reshape"]
     check("ScatterND", dyn(x), every, updates, reduction="none")
     check("ScatterND", dyn(x), every, updates, reduction="add", expect="Opaque")
     check("ScatterND", dyn(x), np.concatenate([every, every]), np.concatenate([updates] * 2), expect="Opaque")
@@ -78,7 +67,7 @@ def test_scatter_nd_into_a_weight_is_a_weight(compare: Any, rng: Rng) -> None:
     constants = {"w": f32(rng, 6, 4), "p": np.array([[5], [0]]), "u": f32(rng, 2, 4)}
     nodes = [node("ScatterND", "w p u", "v"), node("MatMul", "x v", "y")]
     graph = compare(nodes, {"x": f32(rng, 2, 6)}, constants, ["y"])
-    assert ops(graph) == ["Gemm"]
+    assert op_names(graph) == ["Gemm"]
 
 
 SAMPLES = [node("Shape", "x", "s"), node("Gather", "s zero", "n"), node("Range", "zero n one", "r")]
@@ -88,7 +77,7 @@ NUMBERS = {"zero": np.int64(0).reshape(()), "one": np.int64(1).reshape(()), "las
 def test_assignment_to_all_samples(compare: Any, dyn: Any, rng: Rng) -> None:
     nodes = [*SAMPLES, node("Unsqueeze", "r last", "p"), node("Neg", "x", "u"), node("ScatterND", "x p u", "y")]
     graph = compare(nodes, {"x": dyn(f32(rng, 3, 4), ("N", 4))}, NUMBERS, ["y"])
-    assert ops(graph) == ["Neg", "Identity"]
+    assert op_names(graph) == ["Neg", "Identity"]
 
 
 @pytest.mark.parametrize("first,step", [("one", "one"), ("zero", "two")])
@@ -122,7 +111,7 @@ def test_strided_view_of_each_sample(compare: Any, dyn: Any, rng: Rng) -> None:
         constants = {name: a for name, a in STRIDES.items() if not name.startswith("columns")}
         constants[f"columns{offset}"] = STRIDES[f"columns{offset}"]
         graph = compare(strided(offset), {"x": dyn(f32(rng, 4, 2, 3), ("N", 2, 3))}, constants, ["y"])
-        assert ops(graph) == ["Flatten", "Gather", "Reshape"]
+        assert op_names(graph) == ["Flatten", "Gather", "Reshape"]
         assert graph["y"].types[0].shape == ("N", 2, 2)
 
 

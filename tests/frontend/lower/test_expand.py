@@ -10,20 +10,10 @@ from onnx import helper
 
 import pathlift
 from pathlift.frontend.load import load
+from pathlift.testing import op_names
+from pathlift.testing.onnx_models import f32, node
 
 Rng = np.random.Generator
-
-
-def f32(rng: Rng, *shape: int) -> np.ndarray:
-    return rng.standard_normal(shape).astype(np.float32)
-
-
-def node(op_type: str, inputs: str, outputs: str, **attrs: Any) -> Any:
-    return helper.make_node(op_type, inputs.split(" "), outputs.split(" "), **attrs)
-
-
-def ops(graph: Any) -> list[str]:
-    return [graph[key].op for key in graph.order if graph[key].op not in ("Input", "Param")]
 
 
 def number(value: float, dtype: int = 1) -> Any:
@@ -38,7 +28,7 @@ def test_class_token(compare: Any, dyn: Any, rng: Rng) -> None:
     nodes = [*TARGET, node("Expand", "token t", "e"), node("Concat", "e x", "y", axis=1)]
     constants = {"rest": np.array([1, 4]), "token": f32(rng, 1, 1, 4)}
     graph = compare(nodes, {"x": dyn(f32(rng, 3, 5, 4), ("N", 5, 4))}, constants, ["y"])
-    assert ops(graph) == [*ZEROS, "Add", "Concat"]
+    assert op_names(graph) == [*ZEROS, "Add", "Concat"]
     assert graph["e"].types[0].shape == ("N", 1, 4)
     assert graph["y"].types[0].shape == ("N", 6, 4)
 
@@ -54,7 +44,7 @@ def test_class_token_of_the_older_exporter(compare: Any, dyn: Any, rng: Rng) -> 
         "rest": np.array([1, -1]), "token": f32(rng, 1, 1, 4), "rank": np.array([3]), "minus": np.int64(-1).reshape(()),
     }  # fmt: skip
     graph = compare(nodes, {"x": dyn(f32(rng, 3, 5, 4), ("N", 5, 4))}, constants, ["y"])
-    assert ops(graph) == [*ZEROS, "Add", "Concat"]
+    assert op_names(graph) == [*ZEROS, "Add", "Concat"]
 
 
 @pytest.mark.parametrize("shape", [(), (4,), (1, 1), (5, 1), (1, 5, 4)])
@@ -62,13 +52,13 @@ def test_expand_of_fewer_axes(compare: Any, dyn: Any, rng: Rng, shape: Any) -> N
     nodes = [*TARGET, node("Expand", "c t", "e"), node("Max", "e x", "y")]
     constants = {"rest": np.array([5, 4]), "c": f32(rng, *shape)}
     graph = compare(nodes, {"x": dyn(f32(rng, 3, 5, 4), ("N", 5, 4))}, constants, ["y"])
-    assert "Opaque" not in ops(graph)
+    assert "Opaque" not in op_names(graph)
 
 
 def test_expand_keeps_its_own_symbol(compare: Any, dyn: Any, rng: Rng) -> None:
     nodes = [*TARGET, node("Expand", "x t", "y")]
     graph = compare(nodes, {"x": dyn(f32(rng, 3, 1, 4), ("N", 1, 4))}, {"rest": np.array([5, 4])}, ["y"])
-    assert ops(graph) == ["Expand"]
+    assert op_names(graph) == ["Expand"]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -77,7 +67,7 @@ def test_zeros_to_join(compare: Any, dyn: Any, rng: Rng, dtype: Any) -> None:
     nodes = [*TARGET, node("ConstantOfShape", "t", "z", **value), node("Cast", "z", "c", to=1)]
     nodes.append(node("Concat", "x c", "y", axis=1))
     graph = compare(nodes, {"x": dyn(f32(rng, 3, 5, 4), ("N", 5, 4))}, {"rest": np.array([2, 4])}, ["y"])
-    assert "Opaque" not in ops(graph)
+    assert "Opaque" not in op_names(graph)
     assert graph["z"].types[0].dtype == dtype
     assert graph["y"].types[0].shape == ("N", 7, 4)
 
@@ -86,7 +76,7 @@ def test_batch_of_a_vector(compare: Any, dyn: Any, rng: Rng) -> None:
     nodes = [*TARGET, node("Expand", "c t", "e"), node("Unsqueeze", "x axis", "column"), node("Add", "e column", "y")]
     constants = {"rest": np.array([4]), "c": f32(rng, 4), "axis": np.array([1])}
     graph = compare(nodes, {"x": dyn(f32(rng, 3), ("N",))}, constants, ["y"])
-    assert sorted(ops(graph)) == ["Add", "Add", "Expand", "Mul", "Reshape", "Unsqueeze"]
+    assert sorted(op_names(graph)) == ["Add", "Add", "Expand", "Mul", "Reshape", "Unsqueeze"]
 
 
 def test_what_stays_opaque(compare: Any, dyn: Any, rng: Rng) -> None:

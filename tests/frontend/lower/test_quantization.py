@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from pathlift.testing.onnx_models import f32
+
 Rng = np.random.Generator
-
-
-def f32(rng: Rng, *shape: int) -> np.ndarray:
-    return rng.standard_normal(shape).astype(np.float32)
 
 
 def pair(scale: Any, zero: Any, second: Any = None, axis: int = 1) -> tuple[list[Any], dict[str, np.ndarray]]:

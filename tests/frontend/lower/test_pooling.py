@@ -8,15 +8,10 @@ import numpy as np
 import pytest
 from onnx import helper
 
+from pathlift.testing import op_names
+from pathlift.testing.onnx_models import f32
+
 Rng = np.random.Generator
-
-
-def f32(rng: Rng, *shape: int) -> np.ndarray:
-    return rng.standard_normal(shape).astype(np.float32)
-
-
-def ops(graph: Any) -> list[str]:
-    return [graph[key].op for key in graph.order if graph[key].op not in ("Input", "Param")]
 
 
 @pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool"])
@@ -70,7 +65,7 @@ def test_padding_that_a_pool_never_selects(compare: Any, dyn: Any, rng: Rng, val
     ]
     constants = {"pads": np.array([0, 0, 1, 1, 0, 0, 2, 1]), "value": np.float32(value)}
     graph = compare(nodes, {"x": dyn(f32(rng, 2, 3, 7, 6), shape)}, constants, ["y"])
-    assert ops(graph) == ["MaxPool"]
+    assert op_names(graph) == ["MaxPool"]
     assert graph["y"].attrs["pads"] == (1, 2, 2, 1)
 
 
@@ -92,7 +87,7 @@ def test_padding_that_stays(compare: Any, rng: Rng, pads: list[int], value: floa
     ]
     feed = f32(rng, 2, 3, 8, 6)
     model = compare(nodes, {"x": feed}, {"pads": np.array(pads), "value": np.float32(value)}, ["y"])
-    assert ops(model) == ["Pad", "MaxPool"]
+    assert op_names(model) == ["Pad", "MaxPool"]
 
 
 def test_average_pools_select_their_padding(compare: Any, rng: Rng) -> None:
@@ -101,7 +96,7 @@ def test_average_pools_select_their_padding(compare: Any, rng: Rng) -> None:
         helper.make_node("AveragePool", ["p"], ["y"], kernel_shape=[1, 2]),
     ]
     constants = {"pads": np.array([0, 0, 0, 1, 0, 0, 0, 0]), "value": np.float32(LOWEST)}
-    assert ops(compare(nodes, {"x": f32(rng, 2, 3, 8, 6)}, constants, ["y"])) == ["Pad", "AveragePool"]
+    assert op_names(compare(nodes, {"x": f32(rng, 2, 3, 8, 6)}, constants, ["y"])) == ["Pad", "AveragePool"]
 
 
 def test_indices_are_opaque(check: Any, dyn: Any, rng: Rng) -> None:
