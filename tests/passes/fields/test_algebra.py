@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from pathlift.ir.algebras.interpret import run
-from pathlift.ir.builder import Builder
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.primitives.base import Activation
@@ -44,14 +43,10 @@ def algebra_ones(graph: Graph, algebra: FieldAlgebra, name: str) -> Field:
 
 
 def test_a_signal_along_an_axis_keeps_its_classes() -> None:
-    """The shift of a batch norm that is computed from the input, along an axis as long as the last one."""
-    b = Builder()
-    x, beta = b.input("x", (1, 4, 2, 4)), b.input("beta", (4,))
-    one, zero = b.param(np.ones(4, np.float32)), b.param(np.zeros(4, np.float32))
-    graph = b.finish(b.op("BatchNormalization", x, one, beta, zero, one, epsilon=0.0))
-    y = result(graph, Linear(Sums(1.0)), beta=classed([0, 0, 1, 1], [1.0, 2.0]))
+    algebra, ones = Linear(Sums(1.0)), Field.ones((1, 4, 2, 4), torch.float64, torch.device("cpu"))
+    y = algebra.add(ones, classed([0, 0, 1, 1], [1.0, 2.0]), axis=1)
     expected = 1 + np.array([1.0, 1.0, 2.0, 2.0]).reshape(1, 4, 1, 1) * np.ones((1, 4, 2, 4))
-    np.testing.assert_allclose(y, expected, rtol=1e-12)
+    np.testing.assert_allclose(torch.exp2(algebra.signal(y).log2()).numpy(), expected, rtol=1e-12)
 
 
 DIAMOND = """
@@ -77,6 +72,13 @@ def test_what_meets_in_sums_and_in_pools(semiring: Sums, pools: Sums, expected: 
     algebra = Linear(semiring)
     algebra.pools = pools
     np.testing.assert_allclose(result(parse_graph(DIAMOND), algebra), [expected], rtol=1e-12)
+
+
+def test_what_is_averaged_is_no_pool() -> None:
+    algebra = Linear(Sums(1.0))
+    algebra.pools = Maxima()
+    averaged = parse_graph(DIAMOND.replace("ReduceMax", "ReduceMean"))
+    np.testing.assert_allclose(result(averaged, algebra), [(4 + 7.5) / 2], rtol=1e-12)
 
 
 @pytest.mark.parametrize("factor", [-1.0, 1.0, 3.0])

@@ -73,6 +73,7 @@ def test_nodes_with_weights() -> None:
         b.op("Gemm", x, b.param([[1.0], [2.0]])),
         b.op("Mul", x, vector),
         b.op("Div", x, vector),
+        b.op("Mul", x, b.op("Mul", vector, number)),
     ]
     others = [b.op("Div", x, number), b.op("Mul", vector, vector), b.op("Neg", x), b.op("Add", x, vector)]
     assert support(b.finish(*layers, *others)).weighted == {v.node for v in layers}
