@@ -17,7 +17,7 @@ from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array, Param, is_float
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.testing import in_float64, oracle
-from pathlift.testing.growth import STEPS
+from pathlift.testing.steps import all_steps
 from pathlift.testing.strategies import graphs
 
 QS = (0.0, 0.5, 1.0, 2.0, 3.3, math.inf)
@@ -94,7 +94,7 @@ def _reweighed(graph: Graph, change: Callable[[Array], Array]) -> Graph:
     return b.finish()
 
 
-EVERYTHING = {op for s in STEPS if s.exact for op in s.ops} - {"Resize"}  # the oracle resizes in single precision
+EVERYTHING = {op for s in all_steps() if s.exact for op in s.ops} - {"Resize"}  # the oracle resizes in single precision
 NORMALIZED = {"Gemm", "Conv", "BatchNormalization", "Relu", "Add", "Mul"}
 
 
