@@ -27,7 +27,7 @@ AGAIN = "bind the module again"
 
 
 @dataclass(frozen=True)
-class Source:
+class ParamSource:
     """Where the values of a parameter of the graph come from.
 
     Parameters
@@ -52,7 +52,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Held:
+class TensorGuard:
     """What was true of a tensor of the module when it was bound, and must stay true.
 
     Parameters
@@ -71,7 +71,7 @@ class Held:
     values: Tensor | None
 
     @classmethod
-    def of(cls, name: str, own: Mapping[str, Tensor], *, fixed: bool) -> Held:
+    def of(cls, name: str, own: Mapping[str, Tensor], *, fixed: bool) -> TensorGuard:
         """Describe a tensor; what is not a float may shape the graph, and is `fixed` then."""
         tensor = own[name]
         floats = tensor.is_floating_point()
@@ -115,8 +115,8 @@ class Bound:
     graph: Graph
     module: nn.Module
     parts: Split
-    sources: Mapping[str, Source]
-    held: Mapping[str, Held]
+    sources: Mapping[str, ParamSource]
+    held: Mapping[str, TensorGuard]
 
     def released(self) -> Bound:
         """Return the same, but keep the module no longer alive."""
@@ -173,7 +173,7 @@ def bind(module: nn.Module, example: Example) -> Bound:
     values = _disturb(read, names)
     sources = _sources(graph, lower(read), names, values)
     own = _own(module, parts)
-    held = {name: Held.of(name, own, fixed=name in parts.tensors) for name in parts.reads}
+    held = {name: TensorGuard.of(name, own, fixed=name in parts.tensors) for name in parts.reads}
     return Bound(graph, module, parts, sources, held)
 
 
@@ -209,7 +209,7 @@ def _disturb(model: onnx_ir.Model, names: Mapping[str, str]) -> dict[str, Array]
 
 def _sources(
     graph: Graph, disturbed: Graph, names: Mapping[str, str], values: Mapping[str, Array]
-) -> dict[str, Source]:
+) -> dict[str, ParamSource]:
     """Return where the parameters of a graph come from, given what became of it when tensors took other values."""
     sources = {}
     for key in graph.order:
@@ -225,7 +225,7 @@ def _sources(
             continue
         name = node.names[0]
         if names.get(name) in values:
-            sources[name] = Source(names[name], param.shape)
+            sources[name] = ParamSource(names[name], param.shape)
         elif param.numpy().tobytes() != other.numpy().tobytes():
             sources[name] = _source(name, other.numpy(), values)
     return sources
@@ -237,10 +237,10 @@ def _reading(graph: Graph, key: str) -> tuple[object, ...]:
     return node.op, dict(node.attrs), node.names, node.types, graph.inputs_of(key)
 
 
-def _source(name: str, found: Array, values: Mapping[str, Array]) -> Source:
+def _source(name: str, found: Array, values: Mapping[str, Array]) -> ParamSource:
     """Recognize the values of a parameter among those of the tensors, which are random and so tell them apart."""
     matches = [
-        Source(tensor, found.shape, negated)
+        ParamSource(tensor, found.shape, negated)
         for tensor, array in values.items()
         if array.size == found.size and array.dtype == found.dtype
         for negated in (False, True)

@@ -17,7 +17,7 @@ from onnx import FunctionProto, GraphProto, NodeProto, helper
 DOMAIN, VERSION = "pathlift", 1
 ROWS, FEATURES = "KSLinear", "KSLinearFeatureMajor"
 """Names of the functions: features are the last axis, or the first one of a matrix."""
-NAMES = (ROWS, FEATURES)
+FUNCTION_NAMES = (ROWS, FEATURES)
 
 _ROWS = """
 <domain: "pathlift", opset_import: ["": 13]>
@@ -137,7 +137,7 @@ def ks_function(name: str, opset: int) -> FunctionProto:
 
 def define_functions(model: onnx_ir.Model) -> None:
     """Add the functions that a model calls, in place."""
-    for name in sorted({n.op_type for n in model.graph if n.domain == DOMAIN and n.op_type in NAMES}):
+    for name in sorted({n.op_type for n in model.graph if n.domain == DOMAIN and n.op_type in FUNCTION_NAMES}):
         model.opset_imports[DOMAIN] = VERSION
         function = ks_function(name, model.opset_imports[""])
         model.functions[(DOMAIN, name, "")] = onnx_ir.serde.deserialize_function(function)

@@ -13,14 +13,14 @@ from onnx import NodeProto, helper
 
 from pathlift.ir.graph import Origin
 
-NAMES = "pathlift.nodes"
+NODES_KEY = "pathlift.nodes"
 """Key of a JSON list: all names that the node stands for."""
 
 
 def origin(name: str | None, doc: str | None, metadata: Mapping[str, str]) -> Origin:
     """Return what a node or value of a file says about where it came from."""
-    names = _names(metadata.get(NAMES, ""))
-    rest = metadata if names is None else {k: v for k, v in metadata.items() if k != NAMES}
+    names = _names(metadata.get(NODES_KEY, ""))
+    rest = metadata if names is None else {k: v for k, v in metadata.items() if k != NODES_KEY}
     return Origin(((name,) if name else ()) if names is None else names, doc or "", tuple(rest.items()))
 
 
@@ -48,7 +48,7 @@ def annotate(nodes: Sequence[NodeProto], source: Origin) -> None:
 
 def metadata(source: Origin, *, named: int = 0) -> dict[str, str]:
     """Return metadata that tell an origin, whose first `named` nodes are told otherwise."""
-    names = {NAMES: json.dumps(source.nodes)} if len(source.nodes) > named else {}
+    names = {NODES_KEY: json.dumps(source.nodes)} if len(source.nodes) > named else {}
     return dict(source.metadata) | names
 
 
@@ -58,8 +58,8 @@ def separate(nodes: Sequence[NodeProto]) -> None:
     seen: set[str] = set()
     for node in reversed(nodes):
         if node.name in seen:
-            if all(entry.key != NAMES for entry in node.metadata_props):
-                node.metadata_props.add(key=NAMES, value=json.dumps([node.name]))
+            if all(entry.key != NODES_KEY for entry in node.metadata_props):
+                node.metadata_props.add(key=NODES_KEY, value=json.dumps([node.name]))
             stem, suffix = f"{node.name}_{node.op_type}", 1
             node.name = stem
             while node.name in taken:

@@ -18,7 +18,7 @@ from pathlift.frontend.emit.tensors import external, nbytes, streamed, whole
 from pathlift.frontend.emit.values import value_info
 from pathlift.frontend.files import replacing
 from pathlift.frontend.ks_function import DOMAIN, VERSION, ks_function
-from pathlift.frontend.wire import Part, field, join, part
+from pathlift.frontend.wire import MessagePart, field, join, part
 from pathlift.ir.errors import OutputError, UsageError
 from pathlift.ir.graph import Graph, ModelInfo, Origin, Value
 from pathlift.ir.types import Param, TensorType
@@ -94,7 +94,7 @@ def save(graph: Graph, path: str | os.PathLike[str], *, force: bool = False, ext
             file.writelines(message.chunks())
 
 
-def _message(model: ModelProto, initializers: Iterable[Part]) -> Part:
+def _message(model: ModelProto, initializers: Iterable[MessagePart]) -> MessagePart:
     """Return the bytes of a model with initializers; `model` has none."""
     tensors = [field(GraphProto.INITIALIZER_FIELD_NUMBER, each) for each in initializers]
     rest = ModelProto()

@@ -21,7 +21,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from pathlift.frontend.export import BATCH, Example, example_tensors, export, one_line, quietly
 from pathlift.ir.errors import UnsupportedError
 
-STEPS = frozenset(["round", "sign", "sgn", "floor", "ceil", "trunc", "heaviside"])
+STEP_FUNCTIONS = frozenset(["round", "sign", "sgn", "floor", "ceil", "trunc", "heaviside"])
 """Operations whose derivative is zero wherever there is one."""
 
 
@@ -230,7 +230,7 @@ def _check(part: fx.Graph, trainable: Sequence[bool]) -> None:
             raise UnsupportedError("0386", f"{_where(node)} is random")
         if operation == "detach" or _holds(node, floats=False) or moving.isdisjoint(sources):
             continue  # no gradient passes here
-        step = operation if operation in STEPS else next((steps[x] for x in sources if x in steps), "")
+        step = operation if operation in STEP_FUNCTIONS else next((steps[x] for x in sources if x in steps), "")
         if step and node.op == "output":
             raise UnsupportedError(
                 "0387",

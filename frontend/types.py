@@ -69,7 +69,7 @@ def _text(type_: Any) -> str:
     return f"{kind}({type_.dtype.name.lower()})"
 
 
-def agreement(inferred: ValueType, declared: ValueType, symbols: Collection[str]) -> ValueType | None:
+def unified_type(inferred: ValueType, declared: ValueType, symbols: Collection[str]) -> ValueType | None:
     """Return what an inferred and a declared type say together; ``None`` if they contradict each other.
 
     Parameters

@@ -18,7 +18,7 @@ Chunk = bytes | memoryview
 
 
 @dataclass(frozen=True)
-class Part:
+class MessagePart:
     """Bytes that do not exist before they are written.
 
     Parameters
@@ -34,22 +34,22 @@ class Part:
     chunks: Callable[[], Iterable[Chunk]]
 
 
-def part(data: Chunk) -> Part:
+def part(data: Chunk) -> MessagePart:
     """Return bytes that exist already as a part."""
-    return Part(len(data), lambda: (data,))
+    return MessagePart(len(data), lambda: (data,))
 
 
-def join(*parts: Part) -> Part:
+def join(*parts: MessagePart) -> MessagePart:
     """Return parts one after the other."""
 
     def chunks() -> Iterator[Chunk]:
         for each in parts:
             yield from each.chunks()
 
-    return Part(sum(each.length for each in parts), chunks)
+    return MessagePart(sum(each.length for each in parts), chunks)
 
 
-def field(number: int, *content: Part) -> Part:
+def field(number: int, *content: MessagePart) -> MessagePart:
     """Return a field of type bytes, string or message."""
     body = join(*content)
     return join(part(varint(number << 3 | DELIMITED) + varint(body.length)), body)
@@ -65,7 +65,7 @@ def varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-class Field(NamedTuple):
+class WireField(NamedTuple):
     """Where in a message a field is: from `start`, its content from `content`, up to `end`."""
 
     number: int
@@ -75,7 +75,7 @@ class Field(NamedTuple):
     end: int
 
 
-def fields(data: bytes | memoryview, start: int, end: int) -> Iterator[Field]:
+def fields(data: bytes | memoryview, start: int, end: int) -> Iterator[WireField]:
     """Yield the fields of the message that some bytes are.
 
     Raises
@@ -97,7 +97,7 @@ def fields(data: bytes | memoryview, start: int, end: int) -> Iterator[Field]:
             raise ValueError("a field of unknown kind")
         if after > end:
             raise ValueError("a field beyond the end of its message")
-        yield Field(number, kind, start, content, after)
+        yield WireField(number, kind, start, content, after)
         start = after
 
 

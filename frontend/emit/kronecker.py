@@ -6,7 +6,7 @@ from typing import Any
 
 from onnx import FunctionProto
 
-from pathlift.frontend.emit.writer import Site, emits
+from pathlift.frontend.emit.writer import EmissionSite, emits
 from pathlift.frontend.ks_function import DOMAIN, FEATURES, ROWS
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.ops.registry import Ints
@@ -19,7 +19,9 @@ _EPILOGUES: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @emits("KSLinear")
-def ks_linear(at: Site, x: str, w: str, b: str = "", *, pattern: Ints, feature_major: bool, activation: str) -> None:
+def ks_linear(
+    at: EmissionSite, x: str, w: str, b: str = "", *, pattern: Ints, feature_major: bool, activation: str
+) -> None:
     """A function cannot leave an input out in every runtime, so that bias and activation are nodes of their own."""
     name = FEATURES if feature_major else ROWS
     if any((f.domain, f.name) == (DOMAIN, name) for f in map(FunctionProto.FromString, at.writer.graph.info.functions)):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from pathlift.frontend.emit.pooling import ceil_mode_at
-from pathlift.frontend.emit.writer import Site, emits
+from pathlift.frontend.emit.writer import EmissionSite, emits
 from pathlift.ir.ops.registry import Floats, Ints
 from pathlift.ir.primitives.maps import Contract
 from pathlift.ir.types import Dims
 
 
 @emits("Gemm")
-def gemm(at: Site, x: str, w: str, b: str = "", *, trans_w: bool) -> None:
+def gemm(at: EmissionSite, x: str, w: str, b: str = "", *, trans_w: bool) -> None:
     """Gemm for matrices, MatMul and Add for any other rank: ONNX's Gemm has no batches."""
     rank = len(at.type(0).shape or ())
     if rank == 2 and (trans_w or b) and (not b or _fits_gemm(at.type(2).shape, at.type(1).shape, trans_w)):
@@ -33,7 +33,7 @@ def _fits_gemm(bias: Dims | None, w: Dims | None, trans_w: bool) -> bool:
 
 
 @emits("Einsum")
-def einsum(at: Site, x: str, w: str, *, equation: str) -> None:
+def einsum(at: EmissionSite, x: str, w: str, *, equation: str) -> None:
     """MatMul where the equation is one, whatever side the weights are on."""
     xs, ws, out = Contract(equation).terms
     # MatMul aligns the axes in front of the matrices at the right.
@@ -48,7 +48,9 @@ def einsum(at: Site, x: str, w: str, *, equation: str) -> None:
 
 
 @emits("Conv")
-def conv(at: Site, x: str, w: str, b: str = "", *, strides: Ints, pads: Ints, dilations: Ints, groups: int) -> None:
+def conv(
+    at: EmissionSite, x: str, w: str, b: str = "", *, strides: Ints, pads: Ints, dilations: Ints, groups: int
+) -> None:
     """With the kernel's extents, which the IR reads off the weights."""
     kernel = _kernel(at)
     at.emit("Conv", x, w, b, kernel_shape=kernel, strides=strides, pads=pads, dilations=dilations, group=groups)
@@ -56,7 +58,7 @@ def conv(at: Site, x: str, w: str, b: str = "", *, strides: Ints, pads: Ints, di
 
 @emits("ConvTranspose")
 def conv_transpose(
-    at: Site,
+    at: EmissionSite,
     x: str,
     w: str,
     b: str = "",
@@ -82,7 +84,7 @@ def conv_transpose(
     )
 
 
-def _kernel(at: Site) -> tuple[int, ...] | None:
+def _kernel(at: EmissionSite) -> tuple[int, ...] | None:
     spatial = (at.type(1).shape or ())[2:]
     known = tuple(d for d in spatial if isinstance(d, int))
     return known if len(known) == len(spatial) else None
@@ -90,7 +92,7 @@ def _kernel(at: Site) -> tuple[int, ...] | None:
 
 @emits("AveragePool")
 def average_pool(
-    at: Site,
+    at: EmissionSite,
     x: str,
     *,
     kernel: Ints,
@@ -117,7 +119,7 @@ def average_pool(
 
 
 @emits("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")
-def reduce(at: Site, x: str, *, axes: Ints, keepdims: bool) -> None:
+def reduce(at: EmissionSite, x: str, *, axes: Ints, keepdims: bool) -> None:
     """The axes became an input in opset 18; those of ReduceSum in 13."""
     if at.opset >= 18 or at.node.op == "ReduceSum":
         at.emit(at.node.op, x, at.ints(axes, "axes") if axes else "", keepdims=keepdims)
@@ -127,7 +129,7 @@ def reduce(at: Site, x: str, *, axes: Ints, keepdims: bool) -> None:
 
 @emits("Resize")
 def resize(
-    at: Site,
+    at: EmissionSite,
     x: str,
     *,
     axes: Ints,

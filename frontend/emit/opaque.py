@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from onnx import NodeProto
 
 from pathlift.frontend.emit.versions import carried
-from pathlift.frontend.emit.writer import Site, emits, mentioned, without_trailing
-from pathlift.frontend.ks_function import DOMAIN, NAMES
+from pathlift.frontend.emit.writer import EmissionSite, emits, mentioned, without_trailing
+from pathlift.frontend.ks_function import DOMAIN, FUNCTION_NAMES
 from pathlift.frontend.protos import nested, subgraphs
 
 
 @emits("Opaque")
 def opaque(
-    at: Site, *inputs: str, domain: str, version: int, proto: bytes, captures: tuple[str, ...], **_: object
+    at: EmissionSite, *inputs: str, domain: str, version: int, proto: bytes, captures: tuple[str, ...], **_: object
 ) -> None:
     """The node itself, under the names of today."""
     node = NodeProto.FromString(proto)
@@ -30,7 +30,9 @@ def opaque(
     own = at.writer.graph.info.opsets.get("", at.opset)
     written = carried(node, version or own if not domain else own, at.opset, at.writer.fresh)
     at.writer.emitted.nodes.extend(written)
-    at.writer.emitted.functions.update(n.op_type for n in nested(written) if n.domain == DOMAIN and n.op_type in NAMES)
+    at.writer.emitted.functions.update(
+        n.op_type for n in nested(written) if n.domain == DOMAIN and n.op_type in FUNCTION_NAMES
+    )
 
 
 def _rename(node: NodeProto, names: Mapping[str, str]) -> None:

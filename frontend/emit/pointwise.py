@@ -9,7 +9,7 @@ import numpy as np
 from onnx import TensorProto
 
 from pathlift.frontend.emit.values import onnx_dtype
-from pathlift.frontend.emit.writer import Site, emits
+from pathlift.frontend.emit.writer import EmissionSite, emits
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.types import DTYPES
 
@@ -19,19 +19,19 @@ _QUANTIZED_SINCE = {"i8": 10, "u8": 10, "i16": 21, "u16": 21, "i4": 21, "u4": 21
 @emits("Add", "Sub", "Sum", "Neg", "Mul", "Div", "Max", "Min", "Identity", "BatchNormalization")
 @emits("Relu", "LeakyRelu", "PRelu", "Abs", "Tanh", "Softsign", "Elu", "Sigmoid", "HardSigmoid", "Softplus", "Erf")
 @emits("Softmax", "LogSoftmax", "Flatten", "Transpose", "Concat")
-def same(at: Site, *inputs: str, **attributes: Any) -> None:
+def same(at: EmissionSite, *inputs: str, **attributes: Any) -> None:
     """An op that ONNX spells alike, with the same defaults."""
     at.emit(at.node.op, *inputs, **{k: v for k, v in attributes.items() if k in at.node.attrs})
 
 
 @emits("Product")
-def product(at: Site, x: str, y: str) -> None:
+def product(at: EmissionSite, x: str, y: str) -> None:
     """ONNX has one Mul."""
     at.emit("Mul", x, y)
 
 
 @emits("Clip")
-def clip(at: Site, x: str, *, low: float, high: float) -> None:
+def clip(at: EmissionSite, x: str, *, low: float, high: float) -> None:
     """Infinite bounds are left out."""
     at.emit(
         "Clip", x, at.scalar(low, "min") if low > -inf else "", at.scalar(high, "max") if high < inf else ""
@@ -39,21 +39,21 @@ def clip(at: Site, x: str, *, low: float, high: float) -> None:
 
 
 @emits("HardSwish")
-def hard_swish(at: Site, x: str) -> None:
+def hard_swish(at: EmissionSite, x: str) -> None:
     """Younger than the oldest opset."""
     at.require(14)
     at.emit("HardSwish", x)
 
 
 @emits("Gelu")
-def gelu(at: Site, x: str, *, tanh: bool) -> None:
+def gelu(at: EmissionSite, x: str, *, tanh: bool) -> None:
     """Younger than the oldest opset; spelled out, it would not be read as one op again."""
     at.require(20)
     at.emit("Gelu", x, approximate="tanh" if tanh else None)
 
 
 @emits("FakeQuantize")
-def fake_quantize(at: Site, x: str, *, scale: float, zero_point: int, dtype: str, low: int, high: int) -> None:
+def fake_quantize(at: EmissionSite, x: str, *, scale: float, zero_point: int, dtype: str, low: int, high: int) -> None:
     """QuantizeLinear, then DequantizeLinear."""
     if dtype not in _QUANTIZED_SINCE:
         raise UnsupportedError("0374", f"ONNX cannot quantize to {dtype}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlift.frontend.emit.writer import Site, emits
+from pathlift.frontend.emit.writer import EmissionSite, emits
 from pathlift.ir import dims as D
 from pathlift.ir.ops.registry import Ints
 
 
-def ceil_mode_at(at: Site, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints) -> bool | None:
+def ceil_mode_at(at: EmissionSite, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints) -> bool | None:
     """Return how to write ``ceil_mode``, so that ONNX Runtime believes the shape that its own kernels compute.
 
     Before opset 22, ONNX's shape inference counts a last window that would start in the end padding, and that every
@@ -31,7 +31,7 @@ def ceil_mode_at(at: Site, kernel: Ints, strides: Ints, pads: Ints, dilations: I
 
 @emits("MaxPool")
 def max_pool(
-    at: Site, x: str, *, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil_mode: bool
+    at: EmissionSite, x: str, *, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil_mode: bool
 ) -> None:  # fmt: skip
     """ONNX pads with −∞ too."""
     ceil = ceil_mode_at(at, kernel, strides, pads, dilations) if ceil_mode else None
@@ -39,7 +39,7 @@ def max_pool(
 
 
 @emits("TopK")
-def top_k(at: Site, x: str, *, axis: int, k: int, largest: bool) -> None:
+def top_k(at: EmissionSite, x: str, *, axis: int, k: int, largest: bool) -> None:
     """The indices, which ONNX computes too, are nobody's."""
     indices = at.writer.fresh(f"{at.outputs[0]}_indices")
     at.emit("TopK", x, at.ints((k,), "k"), outputs=(at.outputs[0], indices), axis=axis, largest=largest)

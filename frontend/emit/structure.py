@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 from pathlift.frontend.emit.values import onnx_dtype
-from pathlift.frontend.emit.writer import Site, emits
+from pathlift.frontend.emit.writer import EmissionSite, emits
 from pathlift.ir.ops.registry import Ints
 from pathlift.ir.types import DTYPES
 
 
 @emits("Cast")
-def cast(at: Site, x: str, *, to: str) -> None:
+def cast(at: EmissionSite, x: str, *, to: str) -> None:
     """ONNX numbers its types."""
     at.emit("Cast", x, to=onnx_dtype(DTYPES[to]))
 
 
 @emits("Reshape", "Expand")
-def to_shape(at: Site, x: str, *, shape: Ints) -> None:
+def to_shape(at: EmissionSite, x: str, *, shape: Ints) -> None:
     """The shape is an input."""
     at.emit(at.node.op, x, at.ints(shape, "shape"))
 
 
 @emits("Squeeze", "Unsqueeze")
-def change_rank(at: Site, x: str, *, axes: Ints) -> None:
+def change_rank(at: EmissionSite, x: str, *, axes: Ints) -> None:
     """The axes are an input; left out, those of a Squeeze would be all of extent 1."""
     at.emit(at.node.op, x, at.ints(axes, "axes"))
 
 
 @emits("Slice")
-def slice_(at: Site, x: str, *, axes: Ints, starts: Ints, ends: Ints, steps: Ints) -> None:
+def slice_(at: EmissionSite, x: str, *, axes: Ints, starts: Ints, ends: Ints, steps: Ints) -> None:
     """Four inputs; steps of one are left out."""
     unit = all(s == 1 for s in steps)
     at.emit(
@@ -41,24 +41,24 @@ def slice_(at: Site, x: str, *, axes: Ints, starts: Ints, ends: Ints, steps: Int
 
 
 @emits("Gather")
-def gather(at: Site, x: str, *, axis: int, indices: Ints) -> None:
+def gather(at: EmissionSite, x: str, *, axis: int, indices: Ints) -> None:
     """The indices are an input."""
     at.emit("Gather", x, at.ints(indices, "indices"), axis=axis)
 
 
 @emits("Split")
-def split(at: Site, x: str, *, axis: int, parts: Ints) -> None:
+def split(at: EmissionSite, x: str, *, axis: int, parts: Ints) -> None:
     """The extents are an input."""
     at.emit("Split", x, at.ints(parts, "parts"), axis=axis)
 
 
 @emits("Pad")
-def pad(at: Site, x: str, *, pads: Ints, value: float) -> None:
+def pad(at: EmissionSite, x: str, *, pads: Ints, value: float) -> None:
     """A constant of zero is left out."""
     at.emit("Pad", x, at.ints(pads, "pads"), at.scalar(value, "value") if value else "")
 
 
 @emits("Tile")
-def tile(at: Site, x: str, *, repeats: Ints) -> None:
+def tile(at: EmissionSite, x: str, *, repeats: Ints) -> None:
     """The repeats are an input."""
     at.emit("Tile", x, at.ints(repeats, "repeats"))

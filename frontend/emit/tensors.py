@@ -15,7 +15,7 @@ from onnx import TensorProto, numpy_helper
 from onnx_ir import DataType
 
 from pathlift.frontend.emit.values import onnx_dtype
-from pathlift.frontend.wire import Chunk, Part, field, join, part
+from pathlift.frontend.wire import Chunk, MessagePart, field, join, part
 from pathlift.ir.errors import GraphError
 from pathlift.ir.types import Array, Param
 
@@ -31,15 +31,15 @@ def whole(name: str, param: Param) -> TensorProto:
     return numpy_helper.from_array(array.astype(object) if array.dtype.kind == "S" else array, name)
 
 
-def streamed(name: str, param: Param) -> Part:
+def streamed(name: str, param: Param) -> MessagePart:
     """Return the bytes of `whole`, which are made when they are written."""
     if _is_text(param):
         return part(whole(name, param).SerializeToString())
-    raw_data = Part(nbytes(param), lambda: _raw_data(name, param))
+    raw_data = MessagePart(nbytes(param), lambda: _raw_data(name, param))
     return join(part(_head(name, param).SerializeToString()), field(TensorProto.RAW_DATA_FIELD_NUMBER, raw_data))
 
 
-def external(params: Mapping[str, Param], path: Path) -> Iterator[Part]:
+def external(params: Mapping[str, Param], path: Path) -> Iterator[MessagePart]:
     """Write parameters to a new file, and return the messages that refer to it; small ones hold their values."""
     with open(path, "xb") as file:
         for name, param in params.items():

@@ -11,7 +11,7 @@ from pathlift.frontend.protos import subgraphs
 from pathlift.ir.errors import UnsupportedError
 
 Option = onnx.defs.OpSchema.FormalParameterOption
-Attribute = onnx.defs.OpSchema.Attribute
+SchemaAttribute = onnx.defs.OpSchema.Attribute
 
 OLDEST, UNSET = 13, 18
 """The oldest opset that is written, and that of a model that came from no file."""
@@ -85,7 +85,7 @@ def _keeps_meaning(node: NodeProto, old: int, new: int) -> bool:
     )
 
 
-def _same_default(before: Attribute | None, after: Attribute) -> bool:
+def _same_default(before: SchemaAttribute | None, after: SchemaAttribute) -> bool:
     return not after.required if before is None else before.default_value == after.default_value
 
 

@@ -125,7 +125,7 @@ class Writer:
             for value in (node.attrs.get(name, attribute.default),)
         }
         try:
-            EMISSIONS[node.op](Site(self, key, node, outputs), *inputs, **attributes)
+            EMISSIONS[node.op](EmissionSite(self, key, node, outputs), *inputs, **attributes)
         except UnsupportedError as refusal:
             raise refusal.at(node.label, str(node.attrs.get("op_type", node.op))) from None
         annotate(self.emitted.nodes[start:], node.origin)
@@ -157,7 +157,7 @@ class Writer:
 
 
 @dataclass(frozen=True)
-class Site:
+class EmissionSite:
     """Where one IR node is written: its outputs, types, and the means to add ONNX nodes and constants."""
 
     writer: Writer

@@ -10,7 +10,7 @@ from pathlift.frontend.lower.registry import Refusal, lowering
 from pathlift.ir.types import Dim
 
 
-def extent(kernel: int, dilation: int) -> int:
+def window_span(kernel: int, dilation: int) -> int:
     """How many values a dilated window spans."""
     return dilation * (kernel - 1) + 1
 
@@ -37,9 +37,9 @@ def padding(node: OnnxNode, dims: Sequence[Dim], kernel: Ints, strides: Ints, di
     totals = []
     for size, k, s, d in zip(dims[2:], kernel, strides, dilations, strict=True):
         if s == 1:
-            totals.append(extent(k, d) - 1)
+            totals.append(window_span(k, d) - 1)
         elif isinstance(size, int):
-            totals.append(max((-(-size // s) - 1) * s + extent(k, d) - size, 0))
+            totals.append(max((-(-size // s) - 1) * s + window_span(k, d) - size, 0))
         else:
             raise Refusal(f"auto_pad={mode} with an unknown size", "give the input's shape")
     return split_pads(totals, upper=mode == "SAME_UPPER")
@@ -106,9 +106,9 @@ def _transposed_padding(
     totals = []
     for i, (size, k, s, d) in enumerate(zip(sizes, kernel, strides, dilations, strict=True)):
         if not wanted:  # SAME: the output is `stride` times as large as the input
-            totals.append(extent(k, d) + extra[i] - s)
+            totals.append(window_span(k, d) + extra[i] - s)
         elif isinstance(size, int):
-            totals.append(s * (size - 1) + extra[i] + extent(k, d) - wanted[i])
+            totals.append(s * (size - 1) + extra[i] + window_span(k, d) - wanted[i])
         else:
             raise Refusal("output_shape with an unknown size", "give the input's shape")
     if min(totals) < 0:

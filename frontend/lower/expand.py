@@ -17,7 +17,7 @@ from pathlift.ir.graph import Value
 from pathlift.ir.types import DTYPE_NAMES, Dims, is_float
 
 COMPUTED = "its shape is computed from data"
-UNKNOWN = "its shape depends on an unknown extent", "give the input's shape"
+UNKNOWN_EXTENT = "its shape depends on an unknown extent", "give the input's shape"
 
 
 @lowering("Expand", takes="movable")
@@ -31,7 +31,7 @@ def expand(node: OnnxNode) -> Operand:
     dims = node.dims(x)
     own = ((1,) * len(target) + dims)[len(dims) :]
     if any(d is None or (isinstance(d, str) and o not in (d, 1)) for d, o in zip(target, own, strict=True)):
-        raise Refusal(*UNKNOWN)
+        raise Refusal(*UNKNOWN_EXTENT)
     wanted = (1 if isinstance(d, str) and d == o else d for d, o in zip(target, own, strict=True))
     return _broadcast(node, x, tuple(wanted))
 
@@ -55,7 +55,7 @@ def _broadcast(node: OnnxNode, x: Operand, target: Dims) -> Operand:
     if not open_axes:
         return node.result("Expand", x, shape=known)
     if len(open_axes) > 1:
-        raise Refusal(*UNKNOWN)
+        raise Refusal(*UNKNOWN_EXTENT)
     zeros = _zeros(node, str(target[open_axes[0]]), node.type(x).dtype)
     shape = tuple(-1 if axis in open_axes else 1 for axis in range(len(target)))
     column = node.emit("Reshape", zeros, shape=shape)
@@ -67,7 +67,7 @@ def _zeros(node: OnnxNode, symbol: str, dtype: np.dtype[Any] | None) -> Value:
     """Return as many zeros as a symbol says, in some shape: elements of an input that has this extent, times zero."""
     source, axis = node.lowerer.symbols.get(symbol, (None, 0))
     if source is None or dtype is None or not is_float(dtype) or not is_float(node.type(source).dtype):
-        raise Refusal(*UNKNOWN)
+        raise Refusal(*UNKNOWN_EXTENT)
     others = tuple(i for i in range(len(node.dims(source))) if i != axis)
     if others:
         zeros, ones = (0,) * len(others), (1,) * len(others)

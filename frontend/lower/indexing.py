@@ -14,7 +14,7 @@ from pathlift.ir.graph import Value
 
 MAX_INDICES = 1_000_000
 """Longer lists of constant indices stay with ONNX: as attributes they would be slow to handle."""
-INDICES = "data-dependent indices"
+DYNAMIC_INDICES = "data-dependent indices"
 END = 2**63 - 1
 
 # Where the value at a position outside 0 … n−1 comes from.
@@ -24,7 +24,7 @@ _SOURCES: dict[str, Callable[[int, int], int]] = {
     "wrap": lambda i, n: i % n,
 }
 
-opaque(INDICES, "GatherElements", "ScatterElements", "Scatter", "Compress")
+opaque(DYNAMIC_INDICES, "GatherElements", "ScatterElements", "Scatter", "Compress")
 
 
 @lowering("Slice", takes="movable")
@@ -90,7 +90,7 @@ def gather(node: OnnxNode) -> Operand:
         return _strided(node, rows)
     if not isinstance(indices, Constant):
         embedding = "embedding lookup: " if isinstance(x, Constant) else ""
-        raise Refusal(f"{embedding}{INDICES}")
+        raise Refusal(f"{embedding}{DYNAMIC_INDICES}")
     dims, shape = node.dims(x), indices.param.shape
     if prod(shape) > MAX_INDICES:
         raise Refusal(f"more than {MAX_INDICES} indices")
@@ -113,13 +113,13 @@ def _strided(node: OnnxNode, rows: Rows) -> Operand:
     """Constant places within each sample, where the whole batch is flat: how PyTorch spells strided views."""
     flat = node.producer(0)
     if flat is None or flat.node.domain or flat.op_type != "Reshape" or len(node.dims(node.input(0))) != 1:
-        raise Refusal(INDICES)
+        raise Refusal(DYNAMIC_INDICES)
     x = flat.input(0)
     batch, *rest = node.dims(x)
     size = prod(d if isinstance(d, int) else 0 for d in rest)
     inside = 0 < rows.first.size <= MAX_INDICES and rows.first.min() >= 0 and rows.first.max() < size
     if (batch, size) != (rows.count, rows.step) or not inside:
-        raise Refusal(INDICES)
+        raise Refusal(DYNAMIC_INDICES)
     samples = node.emit("Flatten", x, axis=1)
     picked = node.emit("Gather", samples, axis=1, indices=tuple(rows.first.reshape(-1).tolist()))
     return node.result("Reshape", picked, shape=(0, *rows.first.shape))

@@ -15,10 +15,10 @@ from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.opaque import inputs_of, opaque_attributes, output_types
 from pathlift.frontend.lower.registry import LOWERINGS, REASONS, Refusal
 from pathlift.frontend.lower.rows import Rows, counted
-from pathlift.frontend.lower.shapes import Extents, propagate
+from pathlift.frontend.lower.shapes import SymbolicInts, propagate
 from pathlift.frontend.lower.source import info_of, node_origin, param_of, value_origin
 from pathlift.frontend.read.functions import KEPT_DOMAIN
-from pathlift.frontend.types import agreement, value_type
+from pathlift.frontend.types import unified_type, value_type
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import GraphError, InvalidModelError, UnsupportedError
 from pathlift.ir.graph import Graph, Origin, Value
@@ -88,7 +88,7 @@ class Lowerer:
         self.model, self.memory_limit, self.assume_eval, self.warnings = model, memory_limit, assume_eval, warnings
         self.builder = Builder(info_of(model))
         self.operands: dict[onnx_ir.Value, Operand] = {}
-        self.extents: dict[Value, Extents] = {}
+        self.extents: dict[Value, SymbolicInts] = {}
         self.rows: dict[Value, Rows] = {}
         self.derived: dict[Hashable, Constant] = {}
         self._folded: dict[Hashable, list[Constant] | None] = {}
@@ -284,7 +284,7 @@ class Lowerer:
         refined = list(types)
         for i, (inferred, value) in enumerate(zip(types, declared, strict=False)):
             claim = value_type(value)
-            agreed = agreement(inferred, claim, self.symbols)
+            agreed = unified_type(inferred, claim, self.symbols)
             if agreed is None:
                 self.warnings.append(f"value {value.name!r} is declared as {claim}, but is {inferred}")
             else:

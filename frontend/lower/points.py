@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 
 from pathlift.frontend.fold import Constant
-from pathlift.frontend.lower.indexing import INDICES, MAX_INDICES
+from pathlift.frontend.lower.indexing import DYNAMIC_INDICES, MAX_INDICES
 from pathlift.frontend.lower.node import Ints, OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
 from pathlift.frontend.lower.structure import reshape_target
@@ -23,7 +23,7 @@ def gather_nd(node: OnnxNode) -> Operand:
     """Elements, or whole sub-tensors, at constant places."""
     if node.integer("batch_dims"):
         raise Refusal("places within a batch")
-    x, places = node.input(0), node.constant(1, INDICES)
+    x, places = node.input(0), node.constant(1, DYNAMIC_INDICES)
     dims, shape = node.dims(x), places.param.shape
     named, rest = dims[: shape[-1]], dims[shape[-1] :]
     return _pick(node, _rows(node, x, named, rest), _flat(places, named), (*shape[:-1], *rest))
@@ -38,7 +38,7 @@ def scatter_nd(node: OnnxNode) -> Operand:
     dims = node.dims(x)
     if _is_whole_axis(node, dims) and node.dims(updates) == dims:
         return updates
-    places = node.constant(1, INDICES)
+    places = node.constant(1, DYNAMIC_INDICES)
     shape = places.param.shape
     if not places.param.size:
         return x

@@ -6,24 +6,24 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pathlift.frontend.lower.convolution import extent, padding, spatial, window
+from pathlift.frontend.lower.convolution import padding, spatial, window, window_span
 from pathlift.frontend.lower.indexing import amounts
 from pathlift.frontend.lower.node import Ints, OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
 from pathlift.ir.types import Dim
 
-INDICES = "its indices are used"
+INDICES_USED = "its indices are used"
 LOWEST = float(np.finfo(np.float32).min)
 
 
 @lowering("MaxPool", "AveragePool")
 def pool(node: OnnxNode) -> Operand:
     """A pool with windows; `auto_pad` is resolved."""
-    node.first_output_only(INDICES)
+    node.first_output_only(INDICES_USED)
     x, kernel = node.input(0), node.integers("kernel_shape")
     dims = spatial(node, x, kernel)
     strides, dilations = window(node, kernel)
-    reach = [extent(k, d) for k, d in zip(kernel, dilations, strict=True)]
+    reach = [window_span(k, d) for k, d in zip(kernel, dilations, strict=True)]
     # SAME says itself how many windows there are.
     ceil_mode = bool(node.integer("ceil_mode")) and not node.text("auto_pad", "NOTSET").startswith("SAME")
     if _ends_only(node, dims, reach, strides):
@@ -90,7 +90,7 @@ def reduce(node: OnnxNode) -> Operand:
 @lowering("TopK")
 def top_k(node: OnnxNode) -> tuple[Operand, ...]:
     """The values of the k largest or smallest; where the order is left open, they come sorted."""
-    node.first_output_only(INDICES)
+    node.first_output_only(INDICES_USED)
     x = node.input(0)
     (k,) = (node.integer("k"),) if node.version < 10 else _one(node.settled(1, "k is computed from data"))
     axis = node.integer("axis", -1) % max(len(node.dims(x)), 1)

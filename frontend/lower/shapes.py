@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Extents:
+class SymbolicInts:
     """An integer tensor whose elements are known extents, symbols, or unknown.
 
     Parameters
@@ -52,7 +52,7 @@ class Extents:
         return Param.of(self.array.astype(self.dtype))
 
 
-def propagate(node: OnnxNode) -> Extents | None:
+def propagate(node: OnnxNode) -> SymbolicInts | None:
     """Return what is known of the result of integer arithmetic on shapes; ``None`` if the node is none."""
     if node.node.domain:
         return None
@@ -71,10 +71,10 @@ def propagate(node: OnnxNode) -> Extents | None:
         array = _RULES[node.op_type](node, *(x.array for x in known))
     except (IndexError, ValueError, TypeError, OverflowError):
         return None
-    return None if array is None else Extents(np.asarray(array, dtype=object), _dtype(node, known))
+    return None if array is None else SymbolicInts(np.asarray(array, dtype=object), _dtype(node, known))
 
 
-def _dtype(node: OnnxNode, operands: Sequence[Extents]) -> np.dtype[Any]:
+def _dtype(node: OnnxNode, operands: Sequence[SymbolicInts]) -> np.dtype[Any]:
     match node.op_type:
         case "Cast":
             return onnx_ir.DataType(node.integer("to")).numpy()
@@ -85,16 +85,16 @@ def _dtype(node: OnnxNode, operands: Sequence[Extents]) -> np.dtype[Any]:
     return operands[0].dtype
 
 
-def _extents(node: OnnxNode, operand: Value | Constant) -> Extents | None:
+def _extents(node: OnnxNode, operand: Value | Constant) -> SymbolicInts | None:
     if isinstance(operand, Value):
         return node.lowerer.extents.get(operand)
     if operand.param.dtype not in (np.int64, np.int32, np.bool_) or not operand.small:
         return None
     array = operand.numpy()
-    return Extents(np.array(array.tolist(), dtype=object).reshape(array.shape), array.dtype)
+    return SymbolicInts(np.array(array.tolist(), dtype=object).reshape(array.shape), array.dtype)
 
 
-def _shape(node: OnnxNode) -> Extents | None:
+def _shape(node: OnnxNode) -> SymbolicInts | None:
     operand = node.optional(0)
     type_ = None if operand is None else node.lowerer.type_of(operand)
     if not isinstance(type_, TensorType) or type_.shape is None:
@@ -102,10 +102,10 @@ def _shape(node: OnnxNode) -> Extents | None:
     if node.op_type == "Size":
         known = all(isinstance(d, int) for d in type_.shape)
         size = prod(d for d in type_.shape if isinstance(d, int)) if known else None
-        return Extents(np.array(size, dtype=object), np.dtype(np.int64))
+        return SymbolicInts(np.array(size, dtype=object), np.dtype(np.int64))
     end = node.integer("end") if node.has("end") else None
     picked = type_.shape[node.integer("start") : end]
-    return Extents(np.array([*picked, None], dtype=object)[:-1], np.dtype(np.int64))
+    return SymbolicInts(np.array([*picked, None], dtype=object)[:-1], np.dtype(np.int64))
 
 
 def _slice(node: OnnxNode, x: Array, *operands: Array) -> Array | None:

@@ -13,7 +13,7 @@ import onnx_ir
 from onnx import GraphProto, ModelProto, TensorProto
 from onnx_ir.serde import TensorProtoTensor
 
-from pathlift.frontend.wire import DELIMITED, Field, Part, field, fields, join, part
+from pathlift.frontend.wire import DELIMITED, MessagePart, WireField, field, fields, join, part
 
 LARGE = 1 << 16
 """Bytes: what is smaller may as well be copied."""
@@ -75,13 +75,13 @@ class _Cut:
     def __init__(self, data: bytes, location: str) -> None:
         self.data, self.location, self.seen = memoryview(data), location, 0
 
-    def model(self) -> Part:
+    def model(self) -> MessagePart:
         return self._rebuilt(0, len(self.data), ModelProto.GRAPH_FIELD_NUMBER, self._graph)
 
-    def _graph(self, graph: Field) -> Part:
+    def _graph(self, graph: WireField) -> MessagePart:
         return self._rebuilt(graph.content, graph.end, GraphProto.INITIALIZER_FIELD_NUMBER, self._initializer)
 
-    def _rebuilt(self, start: int, end: int, number: int, rebuild: Callable[[Field], Part]) -> Part:
+    def _rebuilt(self, start: int, end: int, number: int, rebuild: Callable[[WireField], MessagePart]) -> MessagePart:
         """Return a message whose large fields of one number are rebuilt."""
         parts = []
         for each in self._fields(start, end):
@@ -90,7 +90,7 @@ class _Cut:
                 start = each.end
         return join(*parts, part(self.data[start:end]))
 
-    def _initializer(self, tensor: Field) -> Part:
+    def _initializer(self, tensor: WireField) -> MessagePart:
         raw = self._raw_data(tensor)
         if raw is None:
             return part(self.data[tensor.content : tensor.end])
@@ -101,7 +101,7 @@ class _Cut:
         before, after = self.data[tensor.content : raw.start], self.data[raw.end : tensor.end]
         return join(part(before), part(after), part(reference.SerializeToString()))
 
-    def _raw_data(self, tensor: Field) -> Field | None:
+    def _raw_data(self, tensor: WireField) -> WireField | None:
         """Return where the values are, if they are in one place, and nothing else says where they are."""
         found = None
         for each in self._fields(tensor.content, tensor.end):
@@ -112,7 +112,7 @@ class _Cut:
                 return None
         return found
 
-    def _fields(self, start: int, end: int) -> Iterator[Field]:
+    def _fields(self, start: int, end: int) -> Iterator[WireField]:
         for each in fields(self.data, start, end):
             self.seen += 1
             if self.seen > MAX_FIELDS:

@@ -247,7 +247,7 @@ class Cast(View):
 
 
 @dataclass(frozen=True)
-class Part(Slice):
+class SplitSlice(Slice):
     """One of the slices that a Split consists of; all of them make up the axis, of extent `whole`."""
 
     whole: int
@@ -260,7 +260,7 @@ class Part(Slice):
         return super().shape((*x[:axis], self.whole, *x[axis + 1 :]))
 
 
-def split_slices(axis: int, parts: Sequence[int]) -> list[Part]:
+def split_slices(axis: int, parts: Sequence[int]) -> list[SplitSlice]:
     """Return the slices that a Split into `parts` along `axis` consists of.
 
     Raises
@@ -271,4 +271,4 @@ def split_slices(axis: int, parts: Sequence[int]) -> list[Part]:
     if min(parts, default=0) < 0:
         raise GraphError("0542", f"cannot split into parts {list(parts)}")
     starts = [0, *accumulate(parts)]
-    return [Part((axis,), (s,), (s + n,), (1,), starts[-1]) for s, n in zip(starts, parts, strict=False)]
+    return [SplitSlice((axis,), (s,), (s + n,), (1,), starts[-1]) for s, n in zip(starts, parts, strict=False)]

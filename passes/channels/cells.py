@@ -14,7 +14,7 @@ from pathlift.ir.types import Array
 PINNED = 0
 
 
-class Cells:
+class DisjointSets:
     """Disjoint sets of cells; the least cell of a set stands for it."""
 
     def __init__(self) -> None:

@@ -16,14 +16,14 @@ from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.primitives.base import LinearMap
 from pathlift.ir.primitives.maps import Contract, Conv, ConvTranspose
 from pathlift.ir.types import Array
-from pathlift.passes.channels.cells import Cells
+from pathlift.passes.channels.cells import DisjointSets
 from pathlift.passes.channels.maps import CellMap
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Product:
+class ChannelProduct:
     """What a linear map does to channels.
 
     Parameters
@@ -60,7 +60,7 @@ class Product:
 
 
 @functools.singledispatch
-def product(f: LinearMap, x: CellMap, w: Shape, cells: Cells) -> Product:
+def channel_product(f: LinearMap, x: CellMap, w: Shape, cells: DisjointSets) -> ChannelProduct:
     """Read a linear map as a product; ties the cells that share weights.
 
     Raises
@@ -71,7 +71,7 @@ def product(f: LinearMap, x: CellMap, w: Shape, cells: Cells) -> Product:
     raise UnsupportedError("0331", f"there is no rule for a {type(f).__name__}")
 
 
-def _channels(x: CellMap, count: int, cells: Cells) -> Array:
+def _channels(x: CellMap, count: int, cells: DisjointSets) -> Array:
     """The cells along axis 1, all positions of a channel tied."""
     kept = x.cells
     for axis in range(kept.ndim):
@@ -84,20 +84,20 @@ def _channelwise(rank: int) -> Callable[[Array], Array]:
     return lambda y: y.reshape(1, -1, *[1] * (rank - 2))
 
 
-@product.register
-def _(f: Conv, x: CellMap, w: Shape, cells: Cells) -> Product:
+@channel_product.register
+def _(f: Conv, x: CellMap, w: Shape, cells: DisjointSets) -> ChannelProduct:
     g, taps = f.groups, [1] * (len(w) - 2)
     out, inside = w[0] // g, w[1]
     read = _channels(x, g * inside, cells).reshape(g, inside)
     over = read.reshape(1, inside, *taps) if g == 1 else read.repeat(out, 0).reshape(w[0], inside, *taps)
-    return Product(
+    return ChannelProduct(
         "gi,goi->go", (g, out, inside), len(taps), read, over, lambda y: y.reshape(-1, 1, *taps), _channelwise(len(w)),
         (g, out), (1, 1),
     )  # fmt: skip
 
 
-@product.register
-def _(f: ConvTranspose, x: CellMap, w: Shape, cells: Cells) -> Product:
+@channel_product.register
+def _(f: ConvTranspose, x: CellMap, w: Shape, cells: DisjointSets) -> ChannelProduct:
     g, taps = f.groups, [1] * (len(w) - 2)
     inside, out = w[0] // g, w[1]
     read = _channels(x, w[0], cells).reshape(g, inside)
@@ -105,14 +105,14 @@ def _(f: ConvTranspose, x: CellMap, w: Shape, cells: Cells) -> Product:
     def into(y: Array) -> Array:
         return y.reshape(1, out, *taps) if g == 1 else y.repeat(inside, 0).reshape(w[0], out, *taps)
 
-    return Product(
+    return ChannelProduct(
         "gi,gio->go", (g, inside, out), len(taps), read, read.reshape(-1, 1, *taps), into, _channelwise(len(w)),
         (g, out), (2, 1),
     )  # fmt: skip
 
 
-@product.register
-def _(f: Contract, x: CellMap, w: Shape, cells: Cells) -> Product:
+@channel_product.register
+def _(f: Contract, x: CellMap, w: Shape, cells: DisjointSets) -> ChannelProduct:
     xs, ws, out = f.letters(len(x.dims))
     if len(set(xs)) < len(xs) or len(set(ws)) < len(ws):
         raise UnsupportedError("0331", "there is no rule for a diagonal")
@@ -134,7 +134,7 @@ def _(f: Contract, x: CellMap, w: Shape, cells: Cells) -> Product:
         sizes = {letters[i]: y.shape[i] for i in order}
         return y.transpose(order).reshape([sizes.get(letter, 1) for letter in axes])
 
-    return Product(
+    return ChannelProduct(
         f"{''.join(shared)},{ws}->{''.join(rows)}",
         w,
         0,

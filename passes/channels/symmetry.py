@@ -14,8 +14,8 @@ from pathlift.ir.errors import GraphError, UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array, TensorType
 from pathlift.passes.channels.cells import PINNED
-from pathlift.passes.channels.demands import Scale, Use
-from pathlift.passes.channels.magnitudes import Magnitudes
+from pathlift.passes.channels.constraints import Scale, Use
+from pathlift.passes.channels.observer import MagnitudeObserver
 from pathlift.passes.channels.ties import Operand, Pin, Ties, uniform
 
 
@@ -74,7 +74,7 @@ class Symmetry:
         }
 
 
-def symmetry(graph: Graph, magnitudes: Magnitudes | None = None) -> Symmetry:
+def symmetry(graph: Graph, magnitudes: MagnitudeObserver | None = None) -> Symmetry:
     """Find the rescaling symmetries of a graph.
 
     Parameters
@@ -116,7 +116,7 @@ def _outputs(graph: Graph, key: str, ties: Ties, inputs: tuple[Operand | None, .
 def _tie_parameters(ties: Ties) -> dict[str, int]:
     """Make the uses of each parameter agree; returns by name how many classes that cost."""
     by_param: dict[int, list[Use]] = defaultdict(list)
-    for use in ties.demands.uses:
+    for use in ties.constraints.uses:
         by_param[id(use.param)].append(use)
     cost: dict[str, int] = {}
     for first, *rest in by_param.values():
@@ -143,7 +143,7 @@ def _numbered(ties: Ties, tied: Mapping[str, int]) -> Symmetry:
     numbers = np.full(len(roots), -1)
     numbers[PINNED] = 0
     count = 0
-    for root in _met(ties.demands.uses, roots):
+    for root in _met(ties.constraints.uses, roots):
         if numbers[root] < 0:
             count += 1
             numbers[root] = count
@@ -152,8 +152,8 @@ def _numbered(ties: Ties, tied: Mapping[str, int]) -> Symmetry:
     def classes(s: Scale) -> Scale:
         return Scale(class_of[s.times], class_of[s.over], s.divides)
 
-    uses = tuple(Use(u.param, u.name, u.node, classes(u.scale)) for u in ties.demands.uses)
-    read = np.unique(np.concatenate([u.scale.over.reshape(-1) for u in ties.demands.uses] or [class_of[:0]]))
+    uses = tuple(Use(u.param, u.name, u.node, classes(u.scale)) for u in ties.constraints.uses)
+    read = np.unique(np.concatenate([u.scale.over.reshape(-1) for u in ties.constraints.uses] or [class_of[:0]]))
     return Symmetry(count, uses, tuple(ties.pins), tied, class_of, read)
 
 

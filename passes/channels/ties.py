@@ -26,14 +26,14 @@ from pathlift.ir.primitives.selections import WindowMax
 from pathlift.ir.primitives.views import Pad
 from pathlift.ir.types import Array, Dims, Param, TensorType, ValueType
 from pathlift.passes.channels import maps
-from pathlift.passes.channels.cells import PINNED, Cells
-from pathlift.passes.channels.constants import ZERO, Constant, derived, moved
-from pathlift.passes.channels.demands import Demands, Scale
-from pathlift.passes.channels.magnitudes import Magnitudes
+from pathlift.passes.channels.cells import PINNED, DisjointSets
+from pathlift.passes.channels.constraints import Scale, ScaleConstraints
 from pathlift.passes.channels.maps import CellMap
-from pathlift.passes.channels.products import product
+from pathlift.passes.channels.observer import MagnitudeObserver
+from pathlift.passes.channels.parameters import ZERO, ParamExpr, derived, moved
+from pathlift.passes.channels.products import channel_product
 
-Operand = CellMap | Constant
+Operand = CellMap | ParamExpr
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Pin:
     count: int
 
 
-class Ties(TwoSorted[Constant, CellMap]):
+class Ties(TwoSorted[ParamExpr, CellMap]):
     """Merges the cells that must share a factor, and collects what parameters must be multiplied by.
 
     Parameters
@@ -68,12 +68,12 @@ class Ties(TwoSorted[Constant, CellMap]):
     """
 
     name: ClassVar[str] = "rescaling"
-    parameter_type: ClassVar[type] = Constant
+    parameter_type: ClassVar[type] = ParamExpr
 
-    def __init__(self, magnitudes: Magnitudes | None = None, replaceable: frozenset[str] = frozenset()) -> None:
-        self.cells = Cells()
-        self.demands = Demands(self.cells)
-        self.magnitudes = magnitudes or Magnitudes()
+    def __init__(self, magnitudes: MagnitudeObserver | None = None, replaceable: frozenset[str] = frozenset()) -> None:
+        self.cells = DisjointSets()
+        self.constraints = ScaleConstraints(self.cells)
+        self.magnitudes = magnitudes or MagnitudeObserver()
         self.magnitudes.fixed(np.full(1, PINNED))
         self.replaceable = replaceable
         self.pins: list[Pin] = []
@@ -94,55 +94,55 @@ class Ties(TwoSorted[Constant, CellMap]):
         self.cells.tie(y, cells)
         return y
 
-    def _demand(self, c: Constant, s: Scale) -> None:
+    def _require(self, c: ParamExpr, s: Scale) -> None:
         assert self.node is not None
         if c.param is not None and c.name in self.replaceable:
             self.pin(s.times, f"a caller may replace {c.name!r}")
             self.pin(s.over, f"a caller may replace {c.name!r}")
-        self.demands.demand(c, s, self.node.label)
+        self.constraints.require(c, s, self.node.label)
 
     def keep(self, operand: Operand, reason: str) -> None:
         """Fix the scale of an operand, be it neurons or a parameter."""
         if self.is_parameter(operand):
-            self._demand(operand, Scale())
+            self._require(operand, Scale())
         else:
             self.pin(operand.cells, reason)
 
     # ---- parameters
 
-    def param(self, p: Param) -> Constant:
+    def param(self, p: Param) -> ParamExpr:
         assert self.node is not None
-        return Constant.of(p, self.node.names[0])
+        return ParamExpr.of(p, self.node.names[0])
 
-    def derive_parameter(self, f: Callable[..., Any], params: Sequence[Constant]) -> Constant:
+    def derive_parameter(self, f: Callable[..., Any], params: Sequence[ParamExpr]) -> ParamExpr:
         return derived(f, params)
 
-    def add_parameters(self, x: Constant, y: Constant, axis: int | None) -> Constant:
-        return x.plus(y.laid(axis, len(x.shape)))
+    def add_parameters(self, x: ParamExpr, y: ParamExpr, axis: int | None) -> ParamExpr:
+        return x.plus(y.broadcast_along(axis, len(x.shape)))
 
-    def scale_parameter(self, x: Constant, c: Constant, axis: int | None, *, reciprocal: bool) -> Constant:
-        return x.times(c.laid(axis, len(x.shape)), reciprocal=reciprocal)
+    def scale_parameter(self, x: ParamExpr, c: ParamExpr, axis: int | None, *, reciprocal: bool) -> ParamExpr:
+        return x.times(c.broadcast_along(axis, len(x.shape)), reciprocal=reciprocal)
 
-    def multiply_parameter(self, x: Constant, c: float) -> Constant:
+    def multiply_parameter(self, x: ParamExpr, c: float) -> ParamExpr:
         return x.by(c)
 
-    def move_parameters(self, xs: Sequence[Constant], v: View) -> Constant:
+    def move_parameters(self, xs: Sequence[ParamExpr], v: View) -> ParamExpr:
         return moved(xs, v)
 
-    def lift(self, p: Constant) -> CellMap:
+    def lift(self, p: ParamExpr) -> CellMap:
         """Read a parameter as neurons: a bias, whose elements may all be scaled."""
         y = self.cells.fresh(*p.shape)
         self.magnitudes.constant(y, p)
-        self._demand(p, Scale(y))
+        self._require(p, Scale(y))
         return CellMap(y, p.shape)
 
     # ---- signals
 
-    def apply_weights(self, f: LinearMap, x: CellMap, w: Constant) -> CellMap:
-        p = product(f, x, w.shape, _Positions(self))
+    def apply_weights(self, f: LinearMap, x: CellMap, w: ParamExpr) -> CellMap:
+        p = channel_product(f, x, w.shape, _Positions(self))
         y = self.cells.fresh(*p.out)
         self.magnitudes.linear(y, p, w)
-        self._demand(w, Scale(p.into(y), p.over))
+        self._require(w, Scale(p.into(y), p.over))
         return CellMap(p.result(y), f.shape(x.dims, w.shape))
 
     def combine(self, f: SeparableMap, x: CellMap) -> CellMap:
@@ -171,20 +171,20 @@ class Ties(TwoSorted[Constant, CellMap]):
         self.magnitudes.sum(result, x.cells, y.cells)
         return CellMap(result, dims)
 
-    def shift(self, x: CellMap, c: Constant, axis: int | None) -> CellMap:
-        c = c.laid(axis, len(x.dims))
+    def shift(self, x: CellMap, c: ParamExpr, axis: int | None) -> CellMap:
+        c = c.broadcast_along(axis, len(x.dims))
         dims = D.broadcast(x.dims, c.shape)
         cells = x.cells.reshape((1,) * (len(dims) - x.cells.ndim) + x.cells.shape)
         result = self._like(cells)
-        self._demand(c, Scale(result))
+        self._require(c, Scale(result))
         self.magnitudes.sum(result, cells, c)
         return CellMap(result, dims)
 
-    def add_to_parameter(self, c: Constant, x: CellMap, axis: int | None) -> CellMap:
+    def add_to_parameter(self, c: ParamExpr, x: CellMap, axis: int | None) -> CellMap:
         return self.shift(x, c, None) if axis is None else super().add_to_parameter(c, x, axis)
 
-    def scale_signal(self, x: CellMap, c: Constant, axis: int | None, *, reciprocal: bool) -> CellMap:
-        c = c.laid(axis, len(x.dims))
+    def scale_signal(self, x: CellMap, c: ParamExpr, axis: int | None, *, reciprocal: bool) -> CellMap:
+        c = c.broadcast_along(axis, len(x.dims))
         dims = D.broadcast(x.dims, c.shape)
         rank = len(dims)
         cells = x.cells.reshape((1,) * (rank - x.cells.ndim) + x.cells.shape)
@@ -193,7 +193,7 @@ class Ties(TwoSorted[Constant, CellMap]):
         covered = not number and all(m == 1 or m == n for m, n in zip(cells.shape, aligned, strict=True))
         y = self.cells.fresh(*aligned) if covered else self._like(cells)
         scale = Scale(y, cells) if covered else Scale()
-        self._demand(c, scale.inverse if reciprocal else scale)
+        self._require(c, scale.inverse if reciprocal else scale)
         self.magnitudes.scaled(y, cells, c, reciprocal=reciprocal)
         return CellMap(y, dims)
 
@@ -204,9 +204,9 @@ class Ties(TwoSorted[Constant, CellMap]):
         self.magnitudes.scaled(y, x.cells, c)
         return CellMap(y, x.dims)
 
-    def activate(self, x: CellMap, f: Activation, *slopes: Constant) -> CellMap:
+    def activate(self, x: CellMap, f: Activation, *slopes: ParamExpr) -> CellMap:
         for slope in slopes:
-            self._demand(slope, Scale())
+            self._require(slope, Scale())
         if not f.homogeneous:
             self.pin(x.cells, f"{f.name} is not positively homogeneous")
             return CellMap.uniform(PINNED, x.dims)
@@ -243,8 +243,8 @@ class Ties(TwoSorted[Constant, CellMap]):
         return CellMap(cells, dims)
 
 
-class _Positions(Cells):
-    """Lets `product` tie the positions that share weights: one cell stands for all, as large as the largest."""
+class _Positions(DisjointSets):
+    """Lets `channel_product` tie the positions that share weights: one cell stands for all, as large as the largest."""
 
     def __init__(self, ties: Ties) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pathlift.ir.types import Array
-from pathlift.passes.equivalence.side import Side
+from pathlift.passes.equivalence.matched_graph import MatchedGraph
 
 _AT_ONCE = 2**20
 """Elements that are compared at once."""
@@ -30,7 +30,7 @@ class Agreement:
     first: tuple[str, tuple[int, ...]] | None
 
 
-def agreement(a: Side, b: Side, tolerance: float) -> Agreement:
+def agreement(a: MatchedGraph, b: MatchedGraph, tolerance: float) -> Agreement:
     """Compare the parameters of two networks, in the order of their use.
 
     Parameters
@@ -56,7 +56,7 @@ def agreement(a: Side, b: Side, tolerance: float) -> Agreement:
     return Agreement(largest, first)
 
 
-def _worst(a: Side, b: Side, key: str) -> tuple[float, int]:
+def _worst(a: MatchedGraph, b: MatchedGraph, key: str) -> tuple[float, int]:
     """The largest relative difference of two elements, and where it is."""
     arrays = [x.reshape(-1) for x in (a.values(key), b.values(key), a.size(key), b.size(key))]
     worst, where = 0.0, 0

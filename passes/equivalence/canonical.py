@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from pathlift.passes.equivalence.factors import Rescaling, scales_of
-from pathlift.passes.equivalence.side import Side
+from pathlift.passes.equivalence.matched_graph import MatchedGraph
 from pathlift.passes.rescaling.normal_form import prefix_norms
 
 
-def canonical(side: Side) -> Side:
+def canonical(side: MatchedGraph) -> MatchedGraph:
     """Rescale a network so that the prefix L2-norm of every class of neurons is 1.
 
     Of all norms the quadratic one is closest to the size of activations: factors stay moderate in deep networks.

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pathlift.ir.types import Array
+from pathlift.passes.equivalence.matched_graph import MatchedGraph
 from pathlift.passes.equivalence.network import Flow, Network, Weights
-from pathlift.passes.equivalence.side import Side
 
 COLOURS_SUMMED = (None, 64, 16, 16, 4, 4)
 """How many colours of other neurons each sum is over: many weights' rounding errors hide what tells sums apart."""
@@ -53,7 +53,7 @@ class Refinement:
         How well they are known, relative to their sizes.
     """
 
-    def __init__(self, network: Network, a: Side, b: Side, tolerance: float) -> None:
+    def __init__(self, network: Network, a: MatchedGraph, b: MatchedGraph, tolerance: float) -> None:
         self.network = network
         self.steps = [
             step if isinstance(step, Flow) else _prepared(step, (a, b), SLACK * tolerance) for step in network.steps
@@ -155,7 +155,7 @@ class _Palette:
         self.colours[:, neurons] = colours.reshape(2, -1)
 
 
-def _prepared(w: Weights, sides: tuple[Side, Side], tolerance: float) -> _Sums:
+def _prepared(w: Weights, sides: tuple[MatchedGraph, MatchedGraph], tolerance: float) -> _Sums:
     rank = len(sides[0].values(w.key).shape)
     times, over = (None if x is None else x.reshape((1,) * (rank - x.ndim) + x.shape) for x in (w.times, w.over))
     assert times is not None

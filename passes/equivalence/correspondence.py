@@ -9,8 +9,8 @@ import numpy as np
 
 from pathlift.ir.types import Array
 from pathlift.passes.equivalence.colours import Refinement
+from pathlift.passes.equivalence.matched_graph import Change, MatchedGraph
 from pathlift.passes.equivalence.network import Flow, Network, Weights
-from pathlift.passes.equivalence.side import Change, Side
 
 TRIES = 64
 """How often colours are refined in search of a map."""
@@ -115,7 +115,7 @@ def _image(colours: Array) -> Array:
     return image
 
 
-def permuted(side: Side, network: Network, image: Array) -> Side | None:
+def permuted(side: MatchedGraph, network: Network, image: Array) -> MatchedGraph | None:
     """Return a network with its neurons where their counterparts are.
 
     Parameters

@@ -20,10 +20,10 @@ from pathlift.passes.equivalence.correspondence import (
     within,
 )
 from pathlift.passes.equivalence.factors import fitted
-from pathlift.passes.equivalence.matching import Matched
+from pathlift.passes.equivalence.matched_graph import MatchedGraph, untied
+from pathlift.passes.equivalence.matching import MatchedPair
 from pathlift.passes.equivalence.outcome import Difference, Element, Equivalence, Permutation
 from pathlift.passes.equivalence.relevance import keeping, without_irrelevant
-from pathlift.passes.equivalence.side import Side, untied
 from pathlift.passes.equivalence.walk import neurons_of
 
 _OF_BATCH_NORM = {1: "scale γ/√(var+ε), γ being", 2: "shift β − mean·γ/√(var+ε), β being"}
@@ -43,12 +43,12 @@ class Decision:
     """
 
     def __init__(
-        self, pair: Matched, sizes_a: Mapping[str, Param], sizes_b: Mapping[str, Param], tolerance: float
+        self, pair: MatchedPair, sizes_a: Mapping[str, Param], sizes_b: Mapping[str, Param], tolerance: float
     ) -> None:
         self.tolerance = tolerance
         # Weights that only one of the files ties are compared use by use, and no tie limits how either is rescaled.
-        self.first = Side(untied(pair.first), {key: sizes_a[x] for key, (x, _) in pair.sources.items()})
-        self.second = Side(untied(pair.second), {key: sizes_b[y] for key, (_, y) in pair.sources.items()})
+        self.first = MatchedGraph(untied(pair.first), {key: sizes_a[x] for key, (x, _) in pair.sources.items()})
+        self.second = MatchedGraph(untied(pair.second), {key: sizes_b[y] for key, (_, y) in pair.sources.items()})
         self.network = neurons_of(pair.first)
         self.a, self.b = (without_irrelevant(side, self.network) for side in (self.first, self.second))
 
@@ -89,7 +89,7 @@ class Decision:
         kept = {w.key: keeping(within(w, found.forced), w.neutral) for w in self.network.weights}
         return self._verified(self.a.changed(kept), b.changed(kept), second, rescaling)
 
-    def _verified(self, a: Side, b: Side, second: Side, rescaling: bool) -> Equivalence:
+    def _verified(self, a: MatchedGraph, b: MatchedGraph, second: MatchedGraph, rescaling: bool) -> Equivalence:
         """Compare all weights, after the rescaling that fits best; `second` has those of the second file."""
         fit = fitted(a, b) if rescaling else None
         scaled = a if fit is None else fit.applied(a)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from pathlift.ir.types import Array
-from pathlift.passes.channels.demands import Scale
+from pathlift.passes.channels.constraints import Scale
 from pathlift.passes.channels.symmetry import Symmetry, symmetry
-from pathlift.passes.equivalence.side import Change, Side
+from pathlift.passes.equivalence.matched_graph import Change, MatchedGraph
 
 _CLAIMS = 2**16
 """About how many weights of a parameter are asked at most."""
@@ -42,14 +42,14 @@ class Rescaling:
     scales: Mapping[str, Scale]
     log2: Array
 
-    def applied(self, side: Side) -> Side:
+    def applied(self, side: MatchedGraph) -> MatchedGraph:
         """Return a network of these classes after the rescaling."""
         logs = np.nan_to_num(self.log2)
         changes = {key: _scaling(logs, scale) for key, scale in self.scales.items() if _changes(logs, scale)}
         return side.changed(changes) if changes else side
 
 
-def fitted(a: Side, b: Side) -> Rescaling:
+def fitted(a: MatchedGraph, b: MatchedGraph) -> Rescaling:
     """Find the rescaling of one network that comes closest to another one on the same graph.
 
     Parameters
@@ -88,7 +88,7 @@ def _spread(log2: Array, claims: Sequence[tuple[Array, Array, Array]]) -> None:
             log2[unknown] = 0.0  # tied to nothing that is fixed: any factor will do
 
 
-def scales_of(side: Side, symmetry: Symmetry) -> dict[str, Scale]:
+def scales_of(side: MatchedGraph, symmetry: Symmetry) -> dict[str, Scale]:
     """Return which classes multiply and divide the elements of each parameter of a network, by key."""
     uses = symmetry.scales()
     return {key: uses[id(p)].scale for key in side.real if id(p := side.graph[key].value) in uses}

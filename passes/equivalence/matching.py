@@ -16,8 +16,8 @@ from pathlift.ir.algebras.traits import traits
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, ModelInfo, Origin, Value
 from pathlift.ir.types import TensorType, ValueType
-from pathlift.passes.equivalence.expressions import Expressions, attributes, content_of, kind_of
 from pathlift.passes.equivalence.outcome import Difference
+from pathlift.passes.equivalence.value_numbering import ValueNumbering, attributes, content_of, kind_of
 from pathlift.passes.witness.correspondence import overridable
 
 Pair = tuple[Value, Value]
@@ -28,7 +28,7 @@ Orders = Mapping[tuple[str, str], tuple[int, ...]]
 
 
 @dataclass(frozen=True, eq=False)
-class Matched:
+class MatchedPair:
     """Two graphs that differ in nothing but parameters.
 
     Parameters
@@ -79,7 +79,7 @@ def _unified(s: ValueType, t: ValueType) -> ValueType | None:
     return TensorType(s.dtype, tuple(d for _, d in pairs))
 
 
-def structural_difference(a: Expressions, b: Expressions) -> Difference | None:
+def structural_difference(a: ValueNumbering, b: ValueNumbering) -> Difference | None:
     """Find where two graphs compute different expressions: the node next to the inputs, on one way back to them."""
     ends = zip(a.outputs, b.outputs, strict=True)
     pair = next(((x, y) for x, y in ends if a.number(x) != b.number(y)), None)
@@ -97,7 +97,7 @@ def structural_difference(a: Expressions, b: Expressions) -> Difference | None:
 
 
 def _differing(
-    a: Expressions, b: Expressions, key: str, ours: Sequence[Value | None], theirs: Sequence[Value | None]
+    a: ValueNumbering, b: ValueNumbering, key: str, ours: Sequence[Value | None], theirs: Sequence[Value | None]
 ) -> Pair | None:
     """The first operands of two nodes that are different expressions."""
     if len(ours) != len(theirs):
@@ -109,7 +109,7 @@ def _differing(
     return next(((x, y) for x, y in pairs if x is not None and y is not None), None)
 
 
-def _without(e: Expressions, values: Sequence[Value | None], common: Counter[int]) -> list[Value | None]:
+def _without(e: ValueNumbering, values: Sequence[Value | None], common: Counter[int]) -> list[Value | None]:
     rest = []
     for value in values:
         if common[e.number(value)]:
@@ -138,7 +138,7 @@ def _told(a: Graph, b: Graph, x: Value, y: Value) -> Difference:
     return Difference("structure", f"{one} and {other} {detail}", node=left.label)
 
 
-def orders(a: Expressions, b: Expressions) -> Iterator[Orders]:
+def orders(a: ValueNumbering, b: ValueNumbering) -> Iterator[Orders]:
     """Yield the ways in which the operands of sums and maxima can be matched; first in the order of the files."""
     choices: dict[tuple[str, str], list[tuple[int, ...]]] = {}
     for x, y in _reached(a, b, {}):
@@ -148,7 +148,7 @@ def orders(a: Expressions, b: Expressions) -> Iterator[Orders]:
         yield dict(zip(choices, chosen, strict=True))
 
 
-def _alignments(a: Expressions, b: Expressions, x: str, y: str) -> Iterator[tuple[int, ...]]:
+def _alignments(a: ValueNumbering, b: ValueNumbering, x: str, y: str) -> Iterator[tuple[int, ...]]:
     """The permutations of one node's operands that make them the other's expressions; alike operands once."""
     ours, theirs = a.operands(x), b.operands(y)
     groups: dict[int, list[int]] = {}
@@ -165,7 +165,7 @@ def _alignments(a: Expressions, b: Expressions, x: str, y: str) -> Iterator[tupl
             yield tuple(order[i] for i in range(len(ours)))
 
 
-def _operand_pairs(a: Expressions, b: Expressions, x: str, y: str, orders: Orders) -> list[Pair | None]:
+def _operand_pairs(a: ValueNumbering, b: ValueNumbering, x: str, y: str, orders: Orders) -> list[Pair | None]:
     ours, theirs = a.operands(x), b.operands(y)
     if traits(a.graph, x).commutative:
         order = orders.get((x, y)) or next(_alignments(a, b, x, y))
@@ -173,7 +173,7 @@ def _operand_pairs(a: Expressions, b: Expressions, x: str, y: str, orders: Order
     return [None if s is None or t is None else (s, t) for s, t in zip(ours, theirs, strict=True)]
 
 
-def _reached(a: Expressions, b: Expressions, orders: Orders) -> list[tuple[str, str]]:
+def _reached(a: ValueNumbering, b: ValueNumbering, orders: Orders) -> list[tuple[str, str]]:
     """The pairs of nodes that outputs depend on, producers first."""
     frontier = [(x.node, y.node) for x, y in zip(a.outputs, b.outputs, strict=True)]
     reached = set(frontier)
@@ -186,7 +186,7 @@ def _reached(a: Expressions, b: Expressions, orders: Orders) -> list[tuple[str, 
     return sorted(reached, key=lambda pair: (first[pair[0]], second[pair[1]]))
 
 
-def matched(a: Expressions, b: Expressions, orders: Orders) -> Matched:
+def matched(a: ValueNumbering, b: ValueNumbering, orders: Orders) -> MatchedPair:
     """Build the skeleton of two graphs that compute the same expressions.
 
     Parameters
@@ -202,13 +202,13 @@ def matched(a: Expressions, b: Expressions, orders: Orders) -> Matched:
 class _Skeleton:
     """A skeleton in the making."""
 
-    def __init__(self, a: Expressions, b: Expressions) -> None:
+    def __init__(self, a: ValueNumbering, b: ValueNumbering) -> None:
         self.a, self.b, self.builder = a, b, Builder()
         self.values: dict[tuple[str, str], tuple[Value, ...]] = {}
         self.sources: dict[str, tuple[str, str]] = {}
         self.replaceable = overridable(a.graph), overridable(b.graph)
 
-    def build(self, orders: Orders) -> Matched:
+    def build(self, orders: Orders) -> MatchedPair:
         builder, a, b = self.builder, self.a, self.b
         for x, y in zip(a.graph.inputs, b.graph.inputs, strict=True):
             type_ = _unified(a.graph[x].types[0], b.graph[y].types[0])
@@ -231,7 +231,7 @@ class _Skeleton:
             value = b.graph[y].value
             assert value is not None
             builder.replace_node(Value(key), value=value, types=(value.type,))
-        return Matched(first, builder.finish(), self.sources)
+        return MatchedPair(first, builder.finish(), self.sources)
 
     def _value(self, pair: Pair) -> Value:
         x, y = pair

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlift.ir.graph import Graph
 from pathlift.passes.base import Transform
 from pathlift.passes.equivalence.decision import Decision
-from pathlift.passes.equivalence.expressions import expressions
 from pathlift.passes.equivalence.matching import interface_difference, matched, orders, structural_difference
 from pathlift.passes.equivalence.outcome import Equivalence
-from pathlift.passes.layers.standard import Standard, standard
+from pathlift.passes.equivalence.value_numbering import value_numbering
+from pathlift.passes.layers.comparison_form import ComparisonForm, comparison_form
 from pathlift.passes.rewrites.constant_folding import ConstantFolding
 from pathlift.passes.rewrites.fold_batchnorm import FoldBatchnorm
 
@@ -56,7 +56,7 @@ class Modulo:
             return Equivalence("different", difference)
         first: Equivalence | None = None
         for rewrites in REWRITES:
-            found = self._standard(standard(a, rewrites), standard(b, rewrites))
+            found = self._standard(comparison_form(a, rewrites), comparison_form(b, rewrites))
             if found.verdict == "equivalent":
                 return found
             if first is None or first.is_structural:
@@ -64,9 +64,9 @@ class Modulo:
         assert first is not None
         return first
 
-    def _standard(self, a: Standard, b: Standard) -> Equivalence:
+    def _standard(self, a: ComparisonForm, b: ComparisonForm) -> Equivalence:
         known: dict[tuple[object, ...], int] = {}
-        ours, theirs = expressions(a.graph, known), expressions(b.graph, known)
+        ours, theirs = value_numbering(a.graph, known), value_numbering(b.graph, known)
         difference = structural_difference(ours, theirs)
         if difference is not None:
             return Equivalence("different", difference)

@@ -54,7 +54,7 @@ class Weights:
     neutral: float = 0.0
 
 
-Step = Flow | Weights
+Dependency = Flow | Weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class Network:
         Keys of parameters whose values are not known: a caller may replace them.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[Dependency, ...]
     origin: Array
     labels: tuple[str, ...]
     nonzero: Array

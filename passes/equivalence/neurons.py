@@ -19,26 +19,26 @@ from pathlift.ir.primitives.resample import Resample
 from pathlift.ir.primitives.selections import WindowMax
 from pathlift.ir.types import Array, Dims, ValueType
 from pathlift.passes.channels import maps
-from pathlift.passes.channels.cells import Cells
+from pathlift.passes.channels.cells import DisjointSets
 from pathlift.passes.channels.maps import CellMap
-from pathlift.passes.channels.products import product
-from pathlift.passes.equivalence.network import Flow, Step, Weights
+from pathlift.passes.channels.products import channel_product
+from pathlift.passes.equivalence.network import Dependency, Flow, Weights
 
 Zero = Literal["all", "any", "free"]
 
 
 @dataclass(frozen=True)
-class Held:
+class ParamRef:
     """A parameter, not yet read as neurons."""
 
     key: str
     shape: tuple[int, ...]
 
 
-Operand = CellMap | Held
+Operand = CellMap | ParamRef
 
 
-class Neurons(TwoSorted[Held, CellMap]):
+class NeuronAlgebra(TwoSorted[ParamRef, CellMap]):
     """Introduces neurons where a value mixes others, and records from which.
 
     Parameters
@@ -48,11 +48,11 @@ class Neurons(TwoSorted[Held, CellMap]):
     """
 
     name: ClassVar[str] = "permutation"
-    parameter_type: ClassVar[type] = Held
+    parameter_type: ClassVar[type] = ParamRef
 
     def __init__(self, replaceable: frozenset[str] = frozenset()) -> None:
         self.replaceable = replaceable
-        self.steps: list[Step] = []
+        self.steps: list[Dependency] = []
         self.labels: list[str] = []
         self.origin: list[Array] = []
         self.nonzero: list[Array] = []
@@ -133,13 +133,13 @@ class Neurons(TwoSorted[Held, CellMap]):
 
     # ---- parameters
 
-    def lift(self, p: Held) -> CellMap:
+    def lift(self, p: ParamRef) -> CellMap:
         """Read a parameter as neurons: on its own it is one, since nothing permutes its elements."""
         cells = self.fresh(*[1] * len(p.shape))
         self._weigh(p.key, cells, None)
         return CellMap(cells, p.shape)
 
-    def beside(self, c: Held, x: CellMap, axis: int | None = None, neutral: float = 0.0) -> CellMap:
+    def beside(self, c: ParamRef, x: CellMap, axis: int | None = None, neutral: float = 0.0) -> CellMap:
         """Read a parameter that acts on a value elementwise: its elements are told apart where the value's are."""
         rank = len(x.dims)
         shape = c.shape if axis is None else tuple(c.shape[0] if i == axis % rank else 1 for i in range(rank))
@@ -156,19 +156,19 @@ class Neurons(TwoSorted[Held, CellMap]):
             for cells in joined:
                 self.whole(CellMap(cells, cells.shape))
 
-    def derive_parameter(self, f: Callable[..., Any], params: Sequence[Held]) -> Held:
+    def derive_parameter(self, f: Callable[..., Any], params: Sequence[ParamRef]) -> ParamRef:
         return self._first(*params)  # a batch norm's scale is its γ by now
 
-    def add_parameters(self, x: Held, y: Held, axis: int | None) -> Held:
+    def add_parameters(self, x: ParamRef, y: ParamRef, axis: int | None) -> ParamRef:
         return self._first(x, y)  # a batch norm's shift is its β by now
 
-    def scale_parameter(self, x: Held, c: Held, axis: int | None, *, reciprocal: bool) -> Held:
+    def scale_parameter(self, x: ParamRef, c: ParamRef, axis: int | None, *, reciprocal: bool) -> ParamRef:
         return self._first(x, c)
 
-    def multiply_parameter(self, x: Held, c: float) -> Held:
+    def multiply_parameter(self, x: ParamRef, c: float) -> ParamRef:
         return x
 
-    def _first(self, *params: Held) -> Held:
+    def _first(self, *params: ParamRef) -> ParamRef:
         """Return the first of several parameters, if it stands for what is computed from them."""
         if any(p.key in self.replaceable for p in params):
             raise UnsupportedError("0331", "a caller may replace a parameter of this node")
@@ -176,8 +176,8 @@ class Neurons(TwoSorted[Held, CellMap]):
 
     # ---- signals
 
-    def apply_weights(self, f: LinearMap, x: CellMap, w: Held) -> CellMap:
-        p = product(f, x, w.shape, _Binding(self))
+    def apply_weights(self, f: LinearMap, x: CellMap, w: ParamRef) -> CellMap:
+        p = channel_product(f, x, w.shape, _Binding(self))
         y = self.fresh(*p.out)
         self._weigh(w.key, p.into(y), p.over)
         return CellMap(p.result(y), f.shape(x.dims, w.shape))
@@ -198,20 +198,20 @@ class Neurons(TwoSorted[Held, CellMap]):
     def add_signals(self, x: CellMap, y: CellMap, axis: int | None) -> CellMap:
         return self.combined([x, maps.laid(y, axis, len(x.dims))], (0, 1), ("all", "all"))
 
-    def shift(self, x: CellMap, c: Held, axis: int | None) -> CellMap:
+    def shift(self, x: CellMap, c: ParamRef, axis: int | None) -> CellMap:
         return self.combined([x, self.beside(c, x, axis)], (0, 1), ("all", "all"))
 
-    def add_to_parameter(self, c: Held, x: CellMap, axis: int | None) -> CellMap:
+    def add_to_parameter(self, c: ParamRef, x: CellMap, axis: int | None) -> CellMap:
         return self.shift(x, c, None) if axis is None else super().add_to_parameter(c, x, axis)
 
-    def scale_signal(self, x: CellMap, c: Held, axis: int | None, *, reciprocal: bool) -> CellMap:
+    def scale_signal(self, x: CellMap, c: ParamRef, axis: int | None, *, reciprocal: bool) -> CellMap:
         factor = self.beside(c, x, axis, neutral=float(reciprocal))
         return self.combined([x, factor], (0, 1), ("all", "free") if reciprocal else ("any", "any"))
 
     def multiply_signal(self, x: CellMap, c: float) -> CellMap:
         return x
 
-    def activate(self, x: CellMap, f: Activation, *slopes: Held) -> CellMap:
+    def activate(self, x: CellMap, f: Activation, *slopes: ParamRef) -> CellMap:
         for slope in slopes:
             x = self.combined([x, self.beside(slope, x)], (0, 1), ("all", "free"))
         if f.at_zero:
@@ -255,10 +255,10 @@ class Neurons(TwoSorted[Held, CellMap]):
         return (self.combined([x, y], (0, 0), ("any", "any")),)
 
 
-class _Binding(Cells):
-    """Lets `product` bind the neurons that share weights, in order."""
+class _Binding(DisjointSets):
+    """Lets `channel_product` bind the neurons that share weights, in order."""
 
-    def __init__(self, neurons: Neurons) -> None:
+    def __init__(self, neurons: NeuronAlgebra) -> None:
         super().__init__()
         self.neurons = neurons
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 
 from pathlift.ir.types import Array
+from pathlift.passes.equivalence.matched_graph import Change, MatchedGraph
 from pathlift.passes.equivalence.network import Flow, Network, Weights
-from pathlift.passes.equivalence.side import Change, Side
 
 
-def without_irrelevant(side: Side, network: Network) -> Side:
+def without_irrelevant(side: MatchedGraph, network: Network) -> MatchedGraph:
     """Return the same function, with weights that have no effect set to zero.
 
     Parameters

@@ -12,7 +12,7 @@ from pathlift.ir.graph import Graph, Node
 from pathlift.ir.types import TensorType
 from pathlift.passes.channels.maps import CellMap
 from pathlift.passes.equivalence.network import Network
-from pathlift.passes.equivalence.neurons import Held, Neurons, Operand
+from pathlift.passes.equivalence.neurons import NeuronAlgebra, Operand, ParamRef
 from pathlift.passes.witness.correspondence import overridable
 
 
@@ -26,7 +26,7 @@ def neurons_of(graph: Graph) -> Network:
         without a rule is read as computing all of its outputs from all of its inputs, in their order.
     """
     names = overridable(graph)
-    algebra = Neurons(frozenset(key for key in graph.params if graph[key].names[0] in names))
+    algebra = NeuronAlgebra(frozenset(key for key in graph.params if graph[key].names[0] in names))
     outputs = walk(graph, lambda key, inputs: _outputs(graph, key, algebra, inputs))
     ends = []
     for value in graph.outputs:
@@ -39,13 +39,13 @@ def neurons_of(graph: Graph) -> Network:
     )
 
 
-def _outputs(graph: Graph, key: str, algebra: Neurons, inputs: tuple[Operand | None, ...]) -> Sequence[Operand]:
+def _outputs(graph: Graph, key: str, algebra: NeuronAlgebra, inputs: tuple[Operand | None, ...]) -> Sequence[Operand]:
     node = graph[key]
     algebra.enter(node)
     if node.op == "Param" and node.value is not None:
-        return (Held(key, node.value.shape),)
+        return (ParamRef(key, node.value.shape),)
     types = [*node.types, *(graph.type_of(v) for v in graph.inputs_of(key) if v is not None)]
-    computes = not all(isinstance(x, Held) for x in inputs)
+    computes = not all(isinstance(x, ParamRef) for x in inputs)
     mark = algebra.mark()
     if computes and all(isinstance(t, TensorType) and t.shape is not None for t in types):
         try:
@@ -55,7 +55,7 @@ def _outputs(graph: Graph, key: str, algebra: Neurons, inputs: tuple[Operand | N
     return _mixture(node, algebra, [algebra.signal(x) for x in inputs if x is not None])
 
 
-def _mixture(node: Node, algebra: Neurons, inputs: Sequence[CellMap]) -> list[Operand]:
+def _mixture(node: Node, algebra: NeuronAlgebra, inputs: Sequence[CellMap]) -> list[Operand]:
     """One neuron per output, computed from all inputs."""
     outputs: list[Operand] = []
     wholes = [algebra.whole(x) for x in inputs]

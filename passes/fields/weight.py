@@ -17,8 +17,8 @@ from pathlift.ir.algebras.numeric import along
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.primitives.base import View
 from pathlift.ir.primitives.views import Pad
-from pathlift.passes.fields.bracket import rounded_up
 from pathlift.passes.fields.power import Scratch, power
+from pathlift.passes.fields.rounding import rounds_up
 from pathlift.passes.fields.scaled import Scaled
 
 Tensor = torch.Tensor
@@ -129,7 +129,7 @@ class Weight:
             worst = float(relative.max()) if relative.numel() else 0.0
             if worst <= MOST_ROUNDINGS:
                 roundings += ceil(1.01 * worst)
-            elif rounded_up():
+            elif rounds_up():
                 values = (values.abs() + self.error) * (1 + 4 * U)
         unit = 1.0 if dtype == torch.float64 else 2.0**-29
         return values, ceil(roundings * max(1.0, q) * unit)

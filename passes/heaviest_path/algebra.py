@@ -27,39 +27,39 @@ from pathlift.passes.path_norm.algebra import PathNormAlgebra
 
 
 @dataclass(frozen=True)
-class Hop:
-    """One way back: to an element of another value, over an edge or (``None``) as it is.
+class Backpointer:
+    """A backpointer: to an element of another value, over an edge or (``None``) as it is.
 
     Where a node rearranges what it computed, `viewed` is its name.
     """
 
-    source: Neurons
+    source: TracedField
     position: Position
     step: PathStep | None = None
     viewed: str = ""
 
 
 @dataclass(frozen=True, eq=False)
-class Neurons:
+class TracedField:
     """A signal: the largest product of a path to each element, and for every element that is not 0 the way back."""
 
-    held: Field
-    back: Callable[[Position], Hop | PathStart]
+    operand: Field
+    back: Callable[[Position], Backpointer | PathStart]
 
 
 @dataclass(frozen=True, eq=False)
-class Edges:
+class TracedWeight:
     """Parameters: their values, and for each element the name of the tensor and the element in it, if it is of one."""
 
-    held: Weight
+    operand: Weight
     element: Callable[[Position], tuple[str | None, Position]]
 
     def factor(self, at: Position) -> float:
         """The value of an element."""
-        return float(self.held.values[at])
+        return float(self.operand.values[at])
 
 
-class HeaviestPathAlgebra(TwoSorted[Edges, Neurons]):
+class HeaviestPathAlgebra(TwoSorted[TracedWeight, TracedField]):
     """The path-norm algebra for q = ∞, with the way back.
 
     Parameters
@@ -69,7 +69,7 @@ class HeaviestPathAlgebra(TwoSorted[Edges, Neurons]):
     """
 
     name: ClassVar[str] = "heaviest-path"
-    parameter_type: ClassVar[type] = Edges
+    parameter_type: ClassVar[type] = TracedWeight
 
     def __init__(self, inputs_only: bool = False) -> None:
         self.norms = PathNormAlgebra(inf, inputs_only=inputs_only)
@@ -82,135 +82,138 @@ class HeaviestPathAlgebra(TwoSorted[Edges, Neurons]):
         assert self.node is not None
         return self.node.label, self.node.op
 
-    def input(self, name: str, shape: Position) -> Neurons:
+    def input(self, name: str, shape: Position) -> TracedField:
         """A graph input: every element of it starts a path."""
         ones = Field.ones(shape, self.norms.dtype, self.norms.device)
-        return Neurons(ones, lambda at: PathStart(name, "Input", None, at, 1.0))
+        return TracedField(ones, lambda at: PathStart(name, "Input", None, at, 1.0))
 
     # ---- parameters: what is computed elementwise goes by the name of the first
 
-    def param(self, p: Param) -> Edges:
+    def param(self, p: Param) -> TracedWeight:
         assert self.node is not None
         name = self.node.names[0]
-        return Edges(self.norms.param(p), lambda at: (name, at))
+        return TracedWeight(self.norms.param(p), lambda at: (name, at))
 
-    def derive_parameter(self, f: Callable[..., Any], params: Sequence[Edges]) -> Edges:
-        return Edges(self.norms.derive_parameter(f, [p.held for p in params]), params[0].element)
+    def derive_parameter(self, f: Callable[..., Any], params: Sequence[TracedWeight]) -> TracedWeight:
+        return TracedWeight(self.norms.derive_parameter(f, [p.operand for p in params]), params[0].element)
 
-    def add_parameters(self, x: Edges, y: Edges, axis: int | None) -> Edges:
-        return _computed(self.norms.add_parameters(x.held, y.held, axis), x)
+    def add_parameters(self, x: TracedWeight, y: TracedWeight, axis: int | None) -> TracedWeight:
+        return _computed(self.norms.add_parameters(x.operand, y.operand, axis), x)
 
-    def scale_parameter(self, x: Edges, c: Edges, axis: int | None, *, reciprocal: bool) -> Edges:
-        return _computed(self.norms.scale_parameter(x.held, c.held, axis, reciprocal=reciprocal), x)
+    def scale_parameter(self, x: TracedWeight, c: TracedWeight, axis: int | None, *, reciprocal: bool) -> TracedWeight:
+        return _computed(self.norms.scale_parameter(x.operand, c.operand, axis, reciprocal=reciprocal), x)
 
-    def multiply_parameter(self, x: Edges, c: float) -> Edges:
-        return _computed(self.norms.multiply_parameter(x.held, c), x)
+    def multiply_parameter(self, x: TracedWeight, c: float) -> TracedWeight:
+        return _computed(self.norms.multiply_parameter(x.operand, c), x)
 
-    def move_parameters(self, xs: Sequence[Edges], v: View) -> Edges:
-        shapes = [tuple(x.held.values.shape) for x in xs]
+    def move_parameters(self, xs: Sequence[TracedWeight], v: View) -> TracedWeight:
+        shapes = [tuple(x.operand.values.shape) for x in xs]
 
         def element(at: Position) -> tuple[str | None, Position]:
             found = view_source(v, shapes, at)
             return (None, ()) if found is None else xs[found[0]].element(found[1])
 
-        return Edges(self.norms.move_parameters([x.held for x in xs], v), element)
+        return TracedWeight(self.norms.move_parameters([x.operand for x in xs], v), element)
 
-    def lift(self, p: Edges) -> Neurons:
+    def lift(self, p: TracedWeight) -> TracedField:
         label, op = self._here()
-        return Neurons(self.norms.lift(p.held), lambda at: PathStart(label, op, *p.element(at), p.factor(at)))
+        return TracedField(self.norms.lift(p.operand), lambda at: PathStart(label, op, *p.element(at), p.factor(at)))
 
     # ---- signals
 
-    def apply_weights(self, f: LinearMap, x: Neurons, w: Edges) -> Neurons:
-        held, here, values = self.norms.apply_weights(f, x.held, w.held), self._here(), w.held.values.numpy()
+    def apply_weights(self, f: LinearMap, x: TracedField, w: TracedWeight) -> TracedField:
+        result, here, values = self.norms.apply_weights(f, x.operand, w.operand), self._here(), w.operand.values.numpy()
 
-        def back(at: Position) -> Hop:
-            read, weights = linear_terms(f, x.held.shape, values.shape, at)
-            term, _ = heaviest(x.held, read, values[weights])
+        def back(at: Position) -> Backpointer:
+            read, weights = linear_terms(f, x.operand.shape, values.shape, at)
+            term, _ = heaviest(x.operand, read, values[weights])
             element = place(weights, term)
             step = PathStep(*here, *w.element(element), float(values[element]), at)
-            return Hop(x, place(read, term), step)
+            return Backpointer(x, place(read, term), step)
 
-        return Neurons(held, back)
+        return TracedField(result, back)
 
-    def combine(self, f: SeparableMap, x: Neurons) -> Neurons:
-        return self._pooled(self.norms.combine(f, x.held), f, x)
+    def combine(self, f: SeparableMap, x: TracedField) -> TracedField:
+        return self._pooled(self.norms.combine(f, x.operand), f, x)
 
-    def add_signals(self, x: Neurons, y: Neurons, axis: int | None) -> Neurons:
-        return _sum(self.norms.add_signals(x.held, y.held, axis), x, y, axis)
+    def add_signals(self, x: TracedField, y: TracedField, axis: int | None) -> TracedField:
+        return _sum(self.norms.add_signals(x.operand, y.operand, axis), x, y, axis)
 
-    def scale_signal(self, x: Neurons, c: Edges, axis: int | None, *, reciprocal: bool) -> Neurons:
-        held = self.norms.scale_signal(x.held, c.held, axis, reciprocal=reciprocal)
-        return self._scaled(held, x, c, axis, reciprocal)
+    def scale_signal(self, x: TracedField, c: TracedWeight, axis: int | None, *, reciprocal: bool) -> TracedField:
+        result = self.norms.scale_signal(x.operand, c.operand, axis, reciprocal=reciprocal)
+        return self._scaled(result, x, c, axis, reciprocal)
 
-    def multiply_signal(self, x: Neurons, c: float) -> Neurons:
-        return self._scaled(self.norms.multiply_signal(x.held, c), x, self._number(c))
+    def multiply_signal(self, x: TracedField, c: float) -> TracedField:
+        return self._scaled(self.norms.multiply_signal(x.operand, c), x, self._number(c))
 
-    def activate(self, x: Neurons, f: Activation, *slopes: Edges) -> Neurons:
-        held = self.norms.activate(x.held, f, *(slope.held for slope in slopes))
+    def activate(self, x: TracedField, f: Activation, *slopes: TracedWeight) -> TracedField:
+        result = self.norms.activate(x.operand, f, *(slope.operand for slope in slopes))
         if slopes:
             (slope,) = slopes
-            return self._scaled(held, x, Edges(slope.held.at_least(1.0), slope.element))
+            return self._scaled(result, x, TracedWeight(slope.operand.at_least(1.0), slope.element))
         if f.at_zero != 0:
-            return _sum(held, x, self.lift(self._number(f.at_zero)))
-        return self._scaled(held, x, self._number(f.lipschitz))
+            return _sum(result, x, self.lift(self._number(f.at_zero)))
+        return self._scaled(result, x, self._number(f.lipschitz))
 
-    def pool(self, x: Neurons, s: OrderStatistic) -> Neurons:
-        return self._pooled(self.norms.pool(x.held, s), s, x)
+    def pool(self, x: TracedField, s: OrderStatistic) -> TracedField:
+        return self._pooled(self.norms.pool(x.operand, s), s, x)
 
-    def move_signals(self, xs: Sequence[Neurons], v: View) -> Neurons:
-        held, here = self.norms.move_signals([x.held for x in xs], v), self._here()
-        shapes = [x.held.shape for x in xs]
+    def move_signals(self, xs: Sequence[TracedField], v: View) -> TracedField:
+        result, here = self.norms.move_signals([x.operand for x in xs], v), self._here()
+        shapes = [x.operand.shape for x in xs]
 
-        def back(at: Position) -> Hop | PathStart:
+        def back(at: Position) -> Backpointer | PathStart:
             if (found := view_source(v, shapes, at)) is not None:
-                return Hop(xs[found[0]], found[1], viewed=here[0])
+                return Backpointer(xs[found[0]], found[1], viewed=here[0])
             assert isinstance(v, Pad)
             return PathStart(*here, None, (), v.value)
 
-        return Neurons(held, back)
+        return TracedField(result, back)
 
-    def _number(self, value: float) -> Edges:
-        return Edges(self.norms.number(value), lambda at: (None, ()))
+    def _number(self, value: float) -> TracedWeight:
+        return TracedWeight(self.norms.number(value), lambda at: (None, ()))
 
-    def _pooled(self, held: Field, f: SeparableMap | OrderStatistic, source: Neurons) -> Neurons:
+    def _pooled(self, result: Field, f: SeparableMap | OrderStatistic, source: TracedField) -> TracedField:
         here = self._here()
 
-        def back(at: Position) -> Hop:
-            read, coefficients = separable_terms(f, source.held.shape, at)
-            term, _ = heaviest(source.held, read, coefficients)
+        def back(at: Position) -> Backpointer:
+            read, coefficients = separable_terms(f, source.operand.shape, at)
+            term, _ = heaviest(source.operand, read, coefficients)
             value = float(coefficients[broadcast_source(coefficients.shape, term)])
-            return Hop(source, place(read, term), PathStep(*here, None, (), value, at))
+            return Backpointer(source, place(read, term), PathStep(*here, None, (), value, at))
 
-        return Neurons(held, back)
+        return TracedField(result, back)
 
     def _scaled(
-        self, held: Field, source: Neurons, edges: Edges, axis: int | None = None, reciprocal: bool = False
-    ) -> Neurons:
-        if held is source.held:  # by a factor of 1
+        self, result: Field, source: TracedField, edges: TracedWeight, axis: int | None = None, reciprocal: bool = False
+    ) -> TracedField:
+        if result is source.operand:  # by a factor of 1
             return source
         here = self._here()
 
-        def back(at: Position) -> Hop:
-            element = broadcast_source(tuple(edges.held.values.shape), at, axis)
+        def back(at: Position) -> Backpointer:
+            element = broadcast_source(tuple(edges.operand.values.shape), at, axis)
             factor = edges.factor(element)
             step = PathStep(*here, *edges.element(element), 1.0 / factor if reciprocal else factor, at)
-            return Hop(source, broadcast_source(source.held.shape, at), step)
+            return Backpointer(source, broadcast_source(source.operand.shape, at), step)
 
-        return Neurons(held, back)
+        return TracedField(result, back)
 
 
-def _sum(held: Field, a: Neurons, b: Neurons, axis: int | None = None) -> Neurons:
+def _sum(result: Field, a: TracedField, b: TracedField, axis: int | None = None) -> TracedField:
     """Neurons that add up two signals; with `axis`, the second is a vector along it."""
 
-    def back(at: Position) -> Hop:
-        hops = Hop(a, broadcast_source(a.held.shape, at)), Hop(b, broadcast_source(b.held.shape, at, axis))
-        return max(hops, key=lambda hop: heaviest(hop.source.held, hop.position)[1])
+    def back(at: Position) -> Backpointer:
+        hops = (
+            Backpointer(a, broadcast_source(a.operand.shape, at)),
+            Backpointer(b, broadcast_source(b.operand.shape, at, axis)),
+        )
+        return max(hops, key=lambda hop: heaviest(hop.source.operand, hop.position)[1])
 
-    return Neurons(held, back)
+    return TracedField(result, back)
 
 
-def _computed(held: Weight, first: Edges) -> Edges:
+def _computed(result: Weight, first: TracedWeight) -> TracedWeight:
     """Parameters computed from others, elementwise; they go by the name of the first."""
-    shape = tuple(first.held.values.shape)
-    return Edges(held, lambda at: first.element(broadcast_source(shape, at)))
+    shape = tuple(first.operand.values.shape)
+    return TracedWeight(result, lambda at: first.element(broadcast_source(shape, at)))

@@ -14,8 +14,8 @@ from pathlift.ir.graph import Graph
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.passes.base import Analysis
 from pathlift.passes.fields.arithmetic import exact_arithmetic
-from pathlift.passes.fields.bracket import bracket
-from pathlift.passes.heaviest_path.algebra import HeaviestPathAlgebra, Hop, Neurons
+from pathlift.passes.fields.rounding import rounding_mode
+from pathlift.passes.heaviest_path.algebra import Backpointer, HeaviestPathAlgebra, TracedField
 from pathlift.passes.heaviest_path.result import HeaviestPathResult, PathStart, PathStep, Position
 from pathlift.passes.heaviest_path.terms import Magnitude, heaviest
 from pathlift.passes.path_norm.path_norm import PathNorm
@@ -73,11 +73,11 @@ class HeaviestPath(Analysis[HeaviestPathResult]):
         inputs = resolve_inputs(stripped.graph, dict(self.shape))
         check_sizes(stripped.graph, inputs, self.memory_limit)
         algebra = HeaviestPathAlgebra(self.inputs_only)
-        with bracket(up=False) as record:
+        with rounding_mode(up=False) as record:
             outputs = _outputs(algebra, stripped.graph, inputs)
         assumptions = [stripped.witness.describe(), *missing_batches(stripped.graph, inputs), *algebra.norms.caveats()]
         path = _heaviest_path(outputs, tuple(a for a in assumptions if a))
-        if record.needed:
+        if record.inexact:
             self._check_heaviest(path, graph)
         return path
 
@@ -96,7 +96,7 @@ class HeaviestPath(Analysis[HeaviestPathResult]):
             raise UnsupportedError("0320", reason, hint="--inputs-only leaves biases out")
 
 
-def _outputs(algebra: HeaviestPathAlgebra, graph: Graph, inputs: dict[str, Extents]) -> dict[str, Neurons]:
+def _outputs(algebra: HeaviestPathAlgebra, graph: Graph, inputs: dict[str, Extents]) -> dict[str, TracedField]:
     feeds = {name: algebra.input(name, inputs.get(name, ())) for name in (graph[key].names[0] for key in graph.inputs)}
     with exact_arithmetic(algebra.norms.device, algebra.norms.dtype):
         results = run(graph, algebra, feeds)
@@ -107,18 +107,18 @@ def _outputs(algebra: HeaviestPathAlgebra, graph: Graph, inputs: dict[str, Exten
     return outputs
 
 
-def _heaviest_path(outputs: dict[str, Neurons], assumptions: tuple[str, ...]) -> HeaviestPathResult:
+def _heaviest_path(outputs: dict[str, TracedField], assumptions: tuple[str, ...]) -> HeaviestPathResult:
     ends: list[tuple[Magnitude, str, Position]] = []
     for name, y in outputs.items():
-        if 0 not in y.held.shape:
-            position, magnitude = heaviest(y.held, np.ix_(*map(np.arange, y.held.shape)))
+        if 0 not in y.operand.shape:
+            position, magnitude = heaviest(y.operand, np.ix_(*map(np.arange, y.operand.shape)))
             ends.append((magnitude, name, position))
     largest, output, position = max(ends, key=lambda end: end[0], default=(Magnitude(0, 0.0), "", ()))
     if not largest.mantissa:
         return HeaviestPathResult(None, None, (), "", (), assumptions)
     value, at, steps = outputs[output], position, list[PathStep]()
     viewed: tuple[str, Position] = "", ()
-    while isinstance(hop := value.back(at), Hop):
+    while isinstance(hop := value.back(at), Backpointer):
         if hop.viewed and hop.viewed != viewed[0]:
             viewed = hop.viewed, at
         if hop.step is not None:  # an element of the node's result, not of what it rearranged last

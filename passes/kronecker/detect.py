@@ -18,7 +18,7 @@ from pathlift.ir.kronecker import Pattern, dense, gather
 from pathlift.ir.types import Array
 from pathlift.passes.base import Analysis
 from pathlift.passes.kronecker.idioms import products
-from pathlift.passes.kronecker.products import Product, Reordering
+from pathlift.passes.kronecker.products import FeatureProduct, Reordering
 from pathlift.passes.kronecker.support import diagonal_blocks, smallest_pattern
 
 _EXPANDED = 2**26
@@ -28,7 +28,7 @@ _CARD = "times are predicted for kernels that reach the memory bandwidth or the 
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class DetectedLayer:
     """A Kronecker-sparse layer.
 
     Parameters
@@ -47,7 +47,7 @@ class Found:
         Cost of the layer as it is, as a `KSLinear` with the transpositions that it needs, and with a dense matrix.
     """
 
-    product: Product
+    product: FeatureProduct
     kind: str
     pattern: Pattern
     factor: Array
@@ -91,7 +91,7 @@ class Found:
 class Detection:
     """What was found, in topological order, and for what costs were predicted."""
 
-    layers: tuple[Found, ...]
+    layers: tuple[DetectedLayer, ...]
     samples: int
     device: Device
 
@@ -144,7 +144,7 @@ class KsDetect(Analysis[Detection]):
         found = (self._found(product) for product in products(graph))
         return Detection(tuple(f for f in found if f is not None), self.samples, DEVICES[self.device])
 
-    def _found(self, product: Product) -> Found | None:
+    def _found(self, product: FeatureProduct) -> DetectedLayer | None:
         pattern, factor, orders = product.pattern, product.factor(), product.reorderings()
         stored = pattern
         if pattern.a * pattern.d == 1 or pattern.rows * pattern.cols <= _EXPANDED:
@@ -161,10 +161,10 @@ class KsDetect(Analysis[Detection]):
         if pattern.a * pattern.d == 1:
             return None
         kind = "zeros" if pattern.size < stored.size else "grouped" if product.is_convolution else "batched"
-        return Found(product, kind, pattern, factor, *orders, *self._costs(product, stored, pattern, orders))
+        return DetectedLayer(product, kind, pattern, factor, *orders, *self._costs(product, stored, pattern, orders))
 
     def _costs(
-        self, product: Product, stored: Pattern, pattern: Pattern, orders: tuple[Reordering | None, ...]
+        self, product: FeatureProduct, stored: Pattern, pattern: Pattern, orders: tuple[Reordering | None, ...]
     ) -> tuple[Cost, Cost, Cost]:
         """Costs as it is, as a `KSLinear`, and as a dense layer."""
         device, n, size = DEVICES[self.device], self.samples, product.weight.dtype.itemsize

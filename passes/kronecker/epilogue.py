@@ -13,7 +13,7 @@ from pathlift.ir.types import Param
 from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.layers.edits import disconnect, drop_constants, is_read_once
 from pathlift.passes.layers.weights import constant
-from pathlift.passes.witness.rewritings import Rewritings
+from pathlift.passes.witness.rewritings import RewriteWitness
 from pathlift.passes.witness.site import Site
 
 
@@ -44,7 +44,7 @@ class FuseEpilogue(Transform):
                 starts[key] = starts.pop(layer, layer)
                 sites.pop(layer, None)
                 sites[key] = _site(graph, starts[key], key)
-        return Rewritten(current, Rewritings("epilogues fused", tuple(sites.values())))
+        return Rewritten(current, RewriteWitness("epilogues fused", tuple(sites.values())))
 
 
 def _layer_before(graph: Graph, key: str) -> str | None:

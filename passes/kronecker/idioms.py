@@ -26,16 +26,16 @@ from pathlift.passes.kronecker.axes import (
     regrouped,
     viewed,
 )
-from pathlift.passes.kronecker.products import Product, Side
+from pathlift.passes.kronecker.products import FeatureLayout, FeatureProduct
 from pathlift.passes.layers.edits import is_read_once
-from pathlift.passes.layers.layers import OPS
+from pathlift.passes.layers.layers import LAYER_OPS
 from pathlift.passes.layers.weights import constant
 
 _FURTHEST = 8
 """How many views before a product, and how many after it, are looked at."""
 
 
-def products(graph: Graph) -> Iterator[Product]:
+def products(graph: Graph) -> Iterator[FeatureProduct]:
     """Find the products of a graph, in topological order; each node is in one of them at most.
 
     Parameters
@@ -56,7 +56,7 @@ Stage = tuple[tuple[str, ...], Value, Axes]
 """A value on the way to a product, or from it; the nodes in between, and the value's axes."""
 
 
-def _read(graph: Graph, key: str, taken: set[str]) -> Product | None:
+def _read(graph: Graph, key: str, taken: set[str]) -> FeatureProduct | None:
     parts = _parts(graph, key)
     if parts is None:
         return None
@@ -70,19 +70,19 @@ def _read(graph: Graph, key: str, taken: set[str]) -> Product | None:
     by_block = graph[key].op == "Conv" or _is_by_block(before[-1][2], result, set(finest(axes)))
     after = _stages_after(graph, key, result, taken)
     found = [
-        Product(graph, key, (*front, key, *back), *sides, weight, axes, bias, biased, by_block)
+        FeatureProduct(graph, key, (*front, key, *back), *sides, weight, axes, bias, biased, by_block)
         for front, source, source_axes in before
         for back, target, target_axes in after
         if (sides := _sides(source, source_axes, target, target_axes, axes)) is not None
     ]
     plain = [p for p in found if len(p.nodes) == 1 and p.pattern.a * p.pattern.d == 1]
-    return min(plain or found, key=lambda p: p.effort, default=None)
+    return min(plain or found, key=lambda p: p.overhead, default=None)
 
 
 def _parts(graph: Graph, key: str) -> tuple[Value, Param, Param | None] | None:
     """Operand, weights and bias of a product with constants."""
     node, operands = graph[key], (*graph.inputs_of(key), None)
-    if node.op not in OPS:
+    if node.op not in LAYER_OPS:
         return None
     x, weight, bias = operands[0], constant(graph, operands[1]), constant(graph, operands[2])
     if x is None or weight is None or not weight.size or (operands[2] is not None and bias is None):
@@ -176,7 +176,7 @@ def _shape(graph: Graph, value: Value) -> Dims | None:
     return type_.shape if isinstance(type_, TensorType) else None
 
 
-def _sides(source: Value, x: Axes, target: Value, y: Axes, weights: Axes) -> tuple[Side, Side] | None:
+def _sides(source: Value, x: Axes, target: Value, y: Axes, weights: Axes) -> tuple[FeatureLayout, FeatureLayout] | None:
     """Tell features from samples; ``None`` if an axis holds both, or samples do not stay where they are."""
     sides = [_side(source, x, set(finest(weights))), _side(target, y, set(finest(weights)))]
     if sides[0] is None or sides[1] is None or sides[0].samples != sides[1].samples:
@@ -184,11 +184,11 @@ def _sides(source: Value, x: Axes, target: Value, y: Axes, weights: Axes) -> tup
     return sides[0], sides[1]
 
 
-def _side(value: Value, axes: Axes, weights: set[Factor]) -> Side | None:
+def _side(value: Value, axes: Axes, weights: set[Factor]) -> FeatureLayout | None:
     made_of = [finest((axis,)) for axis in axes]
     features = tuple(i for i, factors in enumerate(made_of) if not weights.isdisjoint(factors))
     if not all(weights.issuperset(made_of[i]) for i in features):
         return None
     samples = tuple(factors for i, factors in enumerate(made_of) if i not in features)
     extents = tuple(extent(axes[i]) or 0 for i in features)
-    return Side(value, features, extents, tuple(f for i in features for f in made_of[i]), samples)
+    return FeatureLayout(value, features, extents, tuple(f for i in features for f in made_of[i]), samples)

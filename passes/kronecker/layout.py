@@ -17,7 +17,7 @@ from pathlift.ir.kronecker import Pattern
 from pathlift.ir.types import Dims, TensorType
 from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.layers.edits import is_read_once
-from pathlift.passes.witness.rewritings import Rewritings
+from pathlift.passes.witness.rewritings import RewriteWitness
 from pathlift.passes.witness.site import Site
 
 
@@ -58,7 +58,7 @@ class AssignLayout(Transform):
             _rewrite(builder, graph, chain, x, shape)
         return Rewritten(
             builder.finish() if sites else graph,
-            Rewritings("chains of Kronecker-sparse layers made feature-major", tuple(sites), tuple(skipped)),
+            RewriteWitness("chains of Kronecker-sparse layers made feature-major", tuple(sites), tuple(skipped)),
         )
 
 

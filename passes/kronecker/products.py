@@ -14,7 +14,7 @@ from pathlift.passes.kronecker.axes import Axes, Axis, extent, finest, numbers
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class FeatureLayout:
     """What a product reads, or what it makes.
 
     Parameters
@@ -78,7 +78,7 @@ class Reordering:
 
 
 @dataclass(frozen=True, eq=False)
-class Product:
+class FeatureProduct:
     """A part of a graph that applies one linear map to the features of every sample.
 
     Parameters
@@ -102,8 +102,8 @@ class Product:
     graph: Graph
     key: str
     nodes: tuple[str, ...]
-    x: Side
-    y: Side
+    x: FeatureLayout
+    y: FeatureLayout
     weight: Param
     axes: Axes
     bias: Param | None
@@ -171,7 +171,7 @@ class Product:
         return [features for side, features in sides if not side.is_last]
 
     @property
-    def effort(self) -> tuple[int, int, int]:
+    def overhead(self) -> tuple[int, int, int]:
         """What a layer in its place adds: transpositions, then reshapes; and how many nodes it replaces."""
         views, extra = len(self.nodes) - 1, sum(len(side.features) > 1 for side in (self.x, self.y))
         reordered = sum(order is not None for order in self.reorderings())

@@ -11,10 +11,10 @@ from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph, Origin, Value
 from pathlift.ir.types import Array, Param
 from pathlift.passes.base import Effect, Rewritten, Transform
-from pathlift.passes.kronecker.detect import Found, KsDetect
+from pathlift.passes.kronecker.detect import DetectedLayer, KsDetect
 from pathlift.passes.kronecker.products import Reordering
 from pathlift.passes.layers.edits import disconnect, drop_constants, is_read_once, source
-from pathlift.passes.witness.rewritings import Rewritings
+from pathlift.passes.witness.rewritings import RewriteWitness
 from pathlift.passes.witness.site import Site
 
 
@@ -71,7 +71,7 @@ class KsReplace(Transform):
                 skipped.append(f"{label!r} stays: a weight is NaN or infinite")
             else:
                 rewrite.replace(found)
-        witness = Rewritings("layers made Kronecker-sparse", tuple(rewrite.sites.values()), tuple(skipped))
+        witness = RewriteWitness("layers made Kronecker-sparse", tuple(rewrite.sites.values()), tuple(skipped))
         return Rewritten(rewrite.builder.finish() if rewrite.sites else graph, witness)
 
 
@@ -84,7 +84,7 @@ class _Rewrite:
         self.flat: dict[Value, Value] = {}  # results whose features were reshaped apart, and what they were before
         self.params: dict[tuple[Value, bytes], Value] = {}  # those of tied weights stay tied
 
-    def replace(self, found: Found) -> None:
+    def replace(self, found: DetectedLayer) -> None:
         """Replace one layer."""
         graph, p, origin = self.graph, found.product, Origin()
         name, last = graph.name_of(p.y.value), len(p.x.samples)
@@ -106,7 +106,7 @@ class _Rewrite:
         self._put(found, h)
         self.sites[p.y.value] = site
 
-    def _operand(self, found: Found) -> tuple[Value, Site]:
+    def _operand(self, found: DetectedLayer) -> tuple[Value, Site]:
         """What a layer reads, with its features on the last axis; and the place that is rewritten."""
         graph, p = self.graph, found.product
         name, label = graph.name_of(p.y.value), graph[p.key].label
@@ -150,7 +150,7 @@ class _Rewrite:
             self.params[key] = self.builder.param(made, name, self.graph[old.node].origin)
         return self.params[key]
 
-    def _put(self, found: Found, h: Value) -> None:
+    def _put(self, found: DetectedLayer, h: Value) -> None:
         """Let a value be the result of a layer, whose nodes go."""
         graph, builder, y = self.graph, self.builder, found.product.y.value
         builder.replace_value(y, h)

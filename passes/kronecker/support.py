@@ -132,13 +132,13 @@ def _components(mask: Array) -> Iterator[tuple[Array, Array]]:
         yield np.concatenate(found[0]), np.concatenate(found[1])
 
 
-Part = tuple[list[Array], list[Array]]
+Component = tuple[list[Array], list[Array]]
 
 
-def _packed(components: list[tuple[Array, Array]], count: int, height: int, width: int) -> list[Part] | None:
+def _packed(components: list[tuple[Array, Array]], count: int, height: int, width: int) -> list[Component] | None:
     """Pack components, the largest first, each into the first block that has room; ``None`` if one has none."""
     room = np.tile([height, width], (count, 1))
-    bins: list[Part] = [([], []) for _ in range(count)]
+    bins: list[Component] = [([], []) for _ in range(count)]
     for rows, cols in components:
         fits = np.flatnonzero((room >= [len(rows), len(cols)]).all(1))
         if not len(fits):

@@ -19,7 +19,7 @@ _UNKNOWN = (2, 3)
 """What unknown extents are tried as; what is true of one only is not true of the graph."""
 
 
-def held_at(graph: Graph, value: Value, axis: int, views: Sequence[str], to: int) -> Array | None:
+def channels_at(graph: Graph, value: Value, axis: int, views: Sequence[str], to: int) -> Array | None:
     """Return the channel that each index along an axis holds.
 
     Parameters
@@ -49,10 +49,10 @@ def held_at(graph: Graph, value: Value, axis: int, views: Sequence[str], to: int
     return _agreed(results)
 
 
-def sent_to(graph: Graph, value: Value, axis: int, views: Sequence[str], to: int) -> Array | None:
+def indices_of(graph: Graph, value: Value, axis: int, views: Sequence[str], to: int) -> Array | None:
     """Return the index along an axis that holds each channel, ``(channels,)``; ``None`` if several do.
 
-    The parameters are those of `held_at`.
+    The parameters are those of `channels_at`.
     """
     if not views:
         return _unmoved(graph, value, axis, to)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array, TensorType
-from pathlift.passes.layers.layers import OPS, Layer, read_layer
+from pathlift.passes.layers.layers import LAYER_OPS, Layer, read_layer
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def dense_layers(graph: Graph, names: str) -> tuple[list[DenseLayer], dict[str, 
 
 def _names(graph: Graph, key: str) -> Iterator[str]:
     node, operands = graph[key], graph.inputs_of(key)
-    if node.op in OPS or node.op in ("ConvTranspose", "KSLinear"):
+    if node.op in LAYER_OPS or node.op in ("ConvTranspose", "KSLinear"):
         yield node.label
         weight = operands[1]
         if weight is not None:

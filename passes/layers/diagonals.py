@@ -10,7 +10,7 @@ from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array, TensorType
 from pathlift.passes.layers.weights import constant
 
-OPS = frozenset({"BatchNormalization", "Mul", "Div", "Add", "Sub"})
+DIAGONAL_OPS = frozenset({"BatchNormalization", "Mul", "Div", "Add", "Sub"})
 """A choice of syntax: the ops that `read_diagonal` reads the parameters of, and that rewrites take in."""
 
 
@@ -37,7 +37,7 @@ class Diagonal:
 def read_diagonal(graph: Graph, key: str) -> Diagonal | None:
     """Return what a node does to channels; ``None`` if it does not act on them, or not by constants."""
     node, operands = graph[key], graph.inputs_of(key)
-    if node.op not in OPS:
+    if node.op not in DIAGONAL_OPS:
         return None
     params = [constant(graph, value) for value in operands]
     constants = [p.numpy().astype(np.float64) for p in params if p is not None]

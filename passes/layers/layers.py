@@ -17,7 +17,7 @@ from pathlift.passes.layers.edits import disconnect, drop_constants, is_unread
 from pathlift.passes.layers.weights import constant, rounded
 
 Ints = tuple[int, ...]
-OPS = frozenset({"Gemm", "Einsum", "Conv"})
+LAYER_OPS = frozenset({"Gemm", "Einsum", "Conv"})
 """A choice of syntax: the ops that `read_layer` reads, and that `write_layer` writes."""
 
 
@@ -89,7 +89,7 @@ def read_layer(graph: Graph, key: str) -> Layer | None:
     """Return the layer that a node is; ``None`` if it is none, or its parameters are no constants."""
     node, operands = graph[key], graph.inputs_of(key)[1:]
     params = [p for p in (constant(graph, value) for value in operands) if p is not None]
-    if node.op not in OPS or not params or len(params) < len(operands):
+    if node.op not in LAYER_OPS or not params or len(params) < len(operands):
         return None
     weight, *rest = (p.numpy().astype(np.float64) for p in params)
     geometry: dict[str, Any] = dict(node.attrs)
@@ -141,7 +141,7 @@ def write_layer(builder: Builder, graph: Graph, key: str, layer: Layer, x: Value
     stored = layer.stored()
     assert stored is not None
     operands = {part: graph.inputs_of(part) for part in parts}
-    layers = [part for part in parts if graph[part].op in OPS]
+    layers = [part for part in parts if graph[part].op in LAYER_OPS]
     for part in parts:
         disconnect(builder, part)
     origin = Origin().merged(*(graph[part].origin for part in parts))

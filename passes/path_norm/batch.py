@@ -11,8 +11,8 @@ from pathlift.ir.algebras.interpret import run
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array
 from pathlift.passes.fields.arithmetic import exact_arithmetic
-from pathlift.passes.fields.bracket import bracket
 from pathlift.passes.fields.field import Field
+from pathlift.passes.fields.rounding import rounding_mode
 from pathlift.passes.path_norm.algebra import PathNormAlgebra
 from pathlift.passes.sizes import Extents
 
@@ -58,7 +58,7 @@ def batch_note(batch: int, inputs: Mapping[str, Extents]) -> str:
 def _outputs(graph: Graph, inputs: Mapping[str, Extents], rows: Array, *, inputs_only: bool = False) -> list[Field]:
     """Evaluate on inputs whose rows are one (0) or zero (−1)."""
     algebra = PathNormAlgebra(_GENERIC, inputs_only=inputs_only)
-    with bracket(up=True), exact_arithmetic(algebra.device, algebra.dtype):
+    with rounding_mode(up=True), exact_arithmetic(algebra.device, algebra.dtype):
         feeds = {
             name: Field.ones((1, *shape[1:]), algebra.dtype, algebra.device).taken(0, rows)
             for name, shape in inputs.items()

@@ -23,7 +23,7 @@ from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.ir.types import is_float
 from pathlift.passes.base import Analysis
 from pathlift.passes.fields.arithmetic import exact_arithmetic
-from pathlift.passes.fields.bracket import bracket
+from pathlift.passes.fields.rounding import rounding_mode
 from pathlift.passes.path_norm.algebra import PathNormAlgebra
 from pathlift.passes.path_norm.batch import batch_extent, batch_note
 from pathlift.passes.path_norm.evaluation import Evaluation
@@ -107,13 +107,13 @@ class PathNorm(Analysis[PathNormResult]):
         assumptions = [stripped.witness.describe(), *missing_batches(graph, inputs), batch_note(batch, inputs)]
         norms: list[Norm] = []
         for q in self.q:
-            with bracket(up=False) as record, self.arithmetic():
+            with rounding_mode(up=False) as record, self.arithmetic():
                 evaluation = self.evaluation(q)
                 evaluation.run(graph, inputs, one_sample=batch > 1)
                 norm = evaluation.norm()
             assumptions.extend(evaluation.algebra.caveats())
-            if record.needed:
-                with bracket(up=True), self.arithmetic():
+            if record.inexact:
+                with rounding_mode(up=True), self.arithmetic():
                     evaluation.run(graph, inputs, one_sample=batch > 1)
                     upper = evaluation.norm()
                 if norm.zero and not upper.zero:
@@ -130,7 +130,7 @@ class PathNorm(Analysis[PathNormResult]):
         if not self.per_layer and not self.per_weight:
             return (), {}
         wide = dataclasses.replace(self, dtype="float64")
-        with bracket(up=False), wide.arithmetic(gradients=True):
+        with rounding_mode(up=False), wide.arithmetic(gradients=True):
             leaves = self._leaves(graph) if self.per_weight else {}
             evaluation = wide.evaluation(self.q[0], attribute=self.per_layer, parameters=leaves)
             evaluation.run(graph, inputs, one_sample=one_sample)

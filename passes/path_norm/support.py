@@ -36,10 +36,10 @@ class Signal(Enum):
     NEURONS = "neurons"
 
 
-Kind = Parameter | Signal
+ValueKind = Parameter | Signal
 
 
-class Kinds(TwoSorted[Parameter, Signal]):
+class KindAlgebra(TwoSorted[Parameter, Signal]):
     """Tells parameters from neurons, and refuses what path-norms have no rule for.
 
     Attributes
@@ -130,11 +130,11 @@ class Support:
 
 def support(graph: Graph) -> Support:
     """Judge every live node; the outputs of a refused one count as neurons."""
-    algebra = Kinds()
+    algebra = KindAlgebra()
     refused: dict[str, UnsupportedError] = {}
     weighted: set[str] = set()
 
-    def step(key: str, inputs: tuple[Kind | None, ...]) -> Sequence[Kind]:
+    def step(key: str, inputs: tuple[ValueKind | None, ...]) -> Sequence[ValueKind]:
         node = graph[key]
         neurons = (Signal.NEURONS,) * len(node.types)
         if node.op == "Input":

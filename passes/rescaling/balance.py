@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pathlift.ir.types import Array
-from pathlift.passes.channels.demands import Scale
+from pathlift.passes.channels.constraints import Scale
 
 _CHUNK = 2**22
 _STEPS = 200

@@ -9,7 +9,7 @@ import numpy as np
 
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.types import Array, Param, float_limits
-from pathlift.passes.channels.demands import Scale, Use
+from pathlift.passes.channels.constraints import Scale, Use
 
 _MODERATE = 400
 """Factors within 2^±this are multiplied as they are; others by mantissa and exponent."""

@@ -15,9 +15,9 @@ import torch
 from pathlift.ir.errors import InvalidModelError
 from pathlift.ir.primitives.maps import Contract
 from pathlift.ir.types import Array
-from pathlift.passes.channels.constants import Constant
-from pathlift.passes.channels.magnitudes import Magnitudes
-from pathlift.passes.channels.products import Product
+from pathlift.passes.channels.observer import MagnitudeObserver
+from pathlift.passes.channels.parameters import ParamExpr
+from pathlift.passes.channels.products import ChannelProduct
 from pathlift.passes.fields.field import Field
 from pathlift.passes.fields.linear import apply_linear
 from pathlift.passes.fields.power import Scratch, power
@@ -29,7 +29,7 @@ _AT_ONCE = 2**22
 """Weights whose powers are held at once."""
 
 
-class PrefixNorm(Magnitudes):
+class PrefixNorm(MagnitudeObserver):
     """Sums over paths of the q-th power of the product of their weights, by cell.
 
     Parameters
@@ -53,11 +53,11 @@ class PrefixNorm(Magnitudes):
     def fixed(self, y: Array) -> None:
         self._put(y, Scaled(torch.ones(y.shape, dtype=torch.float64), 0, 0, 0, 0))
 
-    def constant(self, y: Array, c: Constant) -> None:
+    def constant(self, y: Array, c: ParamExpr) -> None:
         edges = self._powers(c)
         self._put(y, edges.moved(lambda t: t.expand(y.shape)))
 
-    def linear(self, y: Array, p: Product, w: Constant) -> None:
+    def linear(self, y: Array, p: ChannelProduct, w: ParamExpr) -> None:
         weights, x = self._values(w).reshape(*p.matrix, *w.shape[len(w.shape) - p.summed :]), self._at(p.read)
         for rows, part in _pieces(weights, p.rows):
             edges = power(part, self.semiring.q, torch.float64, self._scratch)
@@ -66,17 +66,17 @@ class PrefixNorm(Magnitudes):
             result = apply_linear(Contract(p.equation), Field.plain(x), edges, self.semiring).value
             self._put(y if p.rows is None else y.take(rows, p.rows[1]), result)
 
-    def sum(self, y: Array, a: Array, b: Array | Constant) -> None:
-        other = self._powers(b) if isinstance(b, Constant) else self._at(b)
-        if isinstance(b, Constant):  # positions share a cell: the largest of their biases counts
+    def sum(self, y: Array, a: Array, b: Array | ParamExpr) -> None:
+        other = self._powers(b) if isinstance(b, ParamExpr) else self._at(b)
+        if isinstance(b, ParamExpr):  # positions share a cell: the largest of their biases counts
             shape = (1,) * (y.ndim - other.rank) + tuple(other.m.shape)
             for axis, n in enumerate(shape):
                 if n > 1 and y.shape[axis] == 1:
                     other = _largest(other.lifted(y.ndim), axis)
         self._put(y, self._at(a).plus(other, self.semiring))
 
-    def scaled(self, y: Array, x: Array, c: Constant | float, *, reciprocal: bool = False) -> None:
-        if isinstance(c, Constant):
+    def scaled(self, y: Array, x: Array, c: ParamExpr | float, *, reciprocal: bool = False) -> None:
+        if isinstance(c, ParamExpr):
             edges = self._powers(c, (lambda t: 1 / t) if reciprocal else None)
         else:
             edges = power(torch.tensor(c, dtype=torch.float64), self.semiring.q, torch.float64)
@@ -85,7 +85,7 @@ class PrefixNorm(Magnitudes):
                 edges = _largest(edges.lifted(y.ndim), axis)
         self._put(y, self._at(x).times(edges))
 
-    def sloped(self, y: Array, x: Array, slope: Constant) -> None:
+    def sloped(self, y: Array, x: Array, slope: ParamExpr) -> None:
         self._put(y, self._at(x).times(self._powers(slope, lambda t: t.abs().clamp(min=1))))
 
     def largest(self, y: Array, x: Array, axis: int) -> None:
@@ -115,12 +115,12 @@ class PrefixNorm(Magnitudes):
         index, s = torch.from_numpy(np.array(cells)), values.spread()
         self._m[index], self._e[index] = s.m.expand(cells.shape), s.exponents().expand(cells.shape)
 
-    def _values(self, c: Constant) -> Tensor:
+    def _values(self, c: ParamExpr) -> Tensor:
         _check_finite(c)
         values: Tensor = c.value()
         return values
 
-    def _powers(self, c: Constant, f: Callable[[Tensor], Tensor] | None = None) -> Scaled:
+    def _powers(self, c: ParamExpr, f: Callable[[Tensor], Tensor] | None = None) -> Scaled:
         values = self._values(c)
         return power(values if f is None else f(values.double()), self.semiring.q, torch.float64)
 
@@ -143,7 +143,7 @@ def _largest(s: Scaled, axis: int) -> Scaled:
     return Scaled(v.m.gather(axis, logs), v.exponents().gather(axis, logs)).compact()
 
 
-def _check_finite(c: Constant) -> None:
+def _check_finite(c: ParamExpr) -> None:
     if c.param is not None and c.param.non_finite:
         bad, size = c.param.non_finite, c.param.size
         raise InvalidModelError("0180", f"tensor {c.name!r}: {bad} of {size} values are NaN or infinite")

@@ -18,7 +18,7 @@ _SAMPLE = 2**16
 
 
 @dataclass(frozen=True, eq=False)
-class Rescaling(Witness):
+class RescalingWitness(Witness):
     """One positive factor per class of neurons.
 
     Parameters
@@ -115,4 +115,4 @@ def rescaled(graph: Graph, symmetry: Symmetry, factors: Factors, *, lift: Array 
         if use is None or value is None or not is_float(value.dtype) or not factors.changes(use.scale):
             continue
         builder.replace_node(Value(key), value=new.setdefault(id(value), scaled_param(factors, use)))
-    return Rewritten(builder.finish() if new else graph, Rescaling(symmetry, factors, lift))
+    return Rewritten(builder.finish() if new else graph, RescalingWitness(symmetry, factors, lift))

@@ -10,7 +10,7 @@ import numpy as np
 from pathlift.ir.algebras.traits import traits
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import DTYPE_NAMES, Array
-from pathlift.passes.layers.channels import held_at, sent_to
+from pathlift.passes.layers.channels import channels_at, indices_of
 from pathlift.passes.layers.diagonals import Diagonal, read_diagonal
 from pathlift.passes.layers.edits import is_read_once
 from pathlift.passes.layers.linears import Linear, NewWeights
@@ -51,7 +51,7 @@ class Absorption:
         return shift and not self.linear.takes_bias
 
 
-class Search(ABC):
+class AbsorptionSearch(ABC):
     """From a linear op in one direction, as far as nothing else reads the values in between.
 
     Parameters
@@ -127,7 +127,7 @@ class Search(ABC):
         """The op's parameters with all that was taken in."""
 
 
-class Behind(Search):
+class ForwardSearch(AbsorptionSearch):
     """What follows the op."""
 
     def next(self) -> str | None:
@@ -148,7 +148,7 @@ class Behind(Search):
     def channels(self, node: str, diagonal: Diagonal) -> Array | None:
         if diagonal.axis is None:
             return np.zeros(self.linear.channels[1], np.int64)
-        return sent_to(self.graph, Value(self.key), self.linear.axes[1], self.views, diagonal.axis)
+        return indices_of(self.graph, Value(self.key), self.linear.axes[1], self.views, diagonal.axis)
 
     def compose(self, scale: Array, shift: Array) -> None:
         self.scale, self.shift = scale * self.scale, scale * self.shift + shift
@@ -157,7 +157,7 @@ class Behind(Search):
         return self.linear.followed_by(self.scale, self.shift)
 
 
-class Before(Search):
+class BackwardSearch(AbsorptionSearch):
     """What leads to the op."""
 
     def next(self) -> str | None:
@@ -176,7 +176,7 @@ class Before(Search):
     def channels(self, node: str, diagonal: Diagonal) -> Array | None:
         if diagonal.axis is None:
             return np.zeros(self.linear.channels[0], np.int64)
-        return held_at(self.graph, Value(node), diagonal.axis, self.views, self.linear.axes[0])
+        return channels_at(self.graph, Value(node), diagonal.axis, self.views, self.linear.axes[0])
 
     def compose(self, scale: Array, shift: Array) -> None:
         self.scale, self.shift = self.scale * scale, self.scale * shift + self.shift

@@ -22,7 +22,7 @@ from pathlift.passes.layers.edits import drop_constants
 from pathlift.passes.layers.weights import constant, rounded
 from pathlift.passes.rewrites.noops import leave_out_noops, merge_views
 from pathlift.passes.rewrites.strip_head import HEADS
-from pathlift.passes.witness.rewritings import InTurn, Rewritings
+from pathlift.passes.witness.rewritings import RewriteWitness, SequentialWitness
 from pathlift.passes.witness.site import Site
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ConstantFolding(Transform):
                     current = rewritten.graph
                     steps.append((rewritten.witness, current))
             if len(steps) == done:
-                return Rewritten(current, InTurn(tuple(steps), tuple(folder.skipped)))
+                return Rewritten(current, SequentialWitness(tuple(steps), tuple(folder.skipped)))
 
 
 class _Folder:
@@ -98,7 +98,7 @@ class _Folder:
         read = {Value(key, port) for key in folded for user, _, port in graph.users(key) if user not in folded}
         kept = {v: param for v, param in self.rounded.items() if v in read or v in graph.outputs}
         sites = tuple(Site(graph.name_of(v), (), graph[v.node].label) for v in kept)
-        witness = Rewritings("constants computed", sites)
+        witness = RewriteWitness("constants computed", sites)
         return Rewritten(_replaced(graph, folded, kept) if folded else graph, witness)
 
     def _visit(self, graph: Graph, key: str) -> str:

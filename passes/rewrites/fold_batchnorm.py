@@ -18,8 +18,8 @@ from pathlift.passes.base import Effect, Rewritten, Transform, Witness
 from pathlift.passes.layers.edits import disconnect, drop_constants, is_unread
 from pathlift.passes.layers.linears import read_linear
 from pathlift.passes.layers.weights import constant
-from pathlift.passes.rewrites.absorption import Absorption, Before, Behind, Reasons, Search
-from pathlift.passes.witness.rewritings import InTurn, Rewritings
+from pathlift.passes.rewrites.absorption import Absorption, AbsorptionSearch, BackwardSearch, ForwardSearch, Reasons
+from pathlift.passes.witness.rewritings import RewriteWitness, SequentialWitness
 from pathlift.passes.witness.site import Site
 
 
@@ -41,16 +41,16 @@ class FoldBatchnorm(Transform):
         current, steps = graph, list[tuple[Witness, Graph]]()
         while True:
             reasons, done = Reasons(), len(steps)
-            for search, where in ((Behind, "before"), (Before, "behind")):
+            for search, where in ((ForwardSearch, "before"), (BackwardSearch, "behind")):
                 found = _absorptions(current, search, reasons)
                 if found:
                     current, sites = _absorb(current, found)
-                    steps.append((Rewritings(f"folded into the op {where}", sites), current))
+                    steps.append((RewriteWitness(f"folded into the op {where}", sites), current))
             if len(steps) == done:
-                return Rewritten(current, InTurn(tuple(steps), _skipped(current, reasons)))
+                return Rewritten(current, SequentialWitness(tuple(steps), _skipped(current, reasons)))
 
 
-def _absorptions(graph: Graph, search: type[Search], reasons: Reasons) -> list[Absorption]:
+def _absorptions(graph: Graph, search: type[AbsorptionSearch], reasons: Reasons) -> list[Absorption]:
     linears = {key: read_linear(graph, key) for key in graph.order if key in graph.live}
     found = [search(graph, key, linear, reasons).run() for key, linear in linears.items() if linear is not None]
     return [a for a in found if a is not None and not a.is_settled]

@@ -18,11 +18,11 @@ import numpy as np
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import DTYPE_NAMES, Array
 from pathlift.passes.base import Effect, Rewritten, Transform
-from pathlift.passes.layers.handovers import Handover, handovers
+from pathlift.passes.layers.layer_pairs import LayerPair, layer_pairs
 from pathlift.passes.layers.layers import Layer, read_layer, write_layer
 from pathlift.passes.layers.weights import epsilon, rounded
 from pathlift.passes.rewrites.multiples import positive_multiples
-from pathlift.passes.witness.rewritings import Rewritings
+from pathlift.passes.witness.rewritings import RewriteWitness
 from pathlift.passes.witness.site import Site
 
 
@@ -44,7 +44,7 @@ class MergeCollinear(Transform):
         """
         run = _Narrowing(graph)
         run.until_stable()
-        witness = Rewritings("runs of layers narrowed", run.sites(), tuple(filter(None, run.skipped.values())))
+        witness = RewriteWitness("runs of layers narrowed", run.sites(), tuple(filter(None, run.skipped.values())))
         if not run.layers:
             return Rewritten(graph, witness)
         builder = graph.edit()
@@ -61,10 +61,10 @@ class _Narrowing:
     """The layers of a graph that became narrower, those whose neurons went and those that read these."""
 
     def __init__(self, graph: Graph) -> None:
-        self.graph, self.handovers = graph, list(handovers(graph))
+        self.graph, self.handovers = graph, list(layer_pairs(graph))
         self.layers: dict[str, Layer] = {}
-        self.narrowed: set[Handover] = set()
-        self.skipped: dict[Handover, str] = {}
+        self.narrowed: set[LayerPair] = set()
+        self.skipped: dict[LayerPair, str] = {}
 
     def until_stable(self) -> None:
         """Narrow layers; where one is, those before and behind are looked at again."""
@@ -76,7 +76,7 @@ class _Narrowing:
                 self.narrowed.add(handover)
                 waiting.extend(h for h in (reads.get(handover.first), read_by.get(handover.second)) if h is not None)
 
-    def _narrow(self, handover: Handover) -> bool:
+    def _narrow(self, handover: LayerPair) -> bool:
         first, second = (self.layers.get(k) or read_layer(self.graph, k) for k in (handover.first, handover.second))
         if first is None or second is None or first.groups > 1 or second.groups > 1:
             return False

@@ -16,8 +16,8 @@ from pathlift.ir.graph import Graph
 from pathlift.ir.types import DTYPE_NAMES, Array
 from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.layers.edits import is_read_once
-from pathlift.passes.layers.layers import OPS, Layer, read_layer, write_layer
-from pathlift.passes.witness.rewritings import Rewritings
+from pathlift.passes.layers.layers import LAYER_OPS, Layer, read_layer, write_layer
+from pathlift.passes.witness.rewritings import RewriteWitness
 from pathlift.passes.witness.site import Site
 
 
@@ -64,7 +64,7 @@ class MergeLinears(Transform):
                 chains.pop(previous, None)
                 skipped.pop(previous, None)  # it is tried again, as a part of what it is in now
                 chains[key] = _Chain(first.parts + second.parts, layer)
-        witness = Rewritings(
+        witness = RewriteWitness(
             "chains of linear layers merged",
             tuple(_site(graph, chain.parts) for chain in chains.values()),
             tuple(filter(None, skipped.values())),
@@ -82,8 +82,8 @@ class MergeLinears(Transform):
 
 def _previous(graph: Graph, key: str) -> str | None:
     """The layer that a layer reads, and alone reads."""
-    x = graph.inputs_of(key)[0] if graph[key].op in OPS else None
-    return x.node if x is not None and graph[x.node].op in OPS and is_read_once(graph, x) else None
+    x = graph.inputs_of(key)[0] if graph[key].op in LAYER_OPS else None
+    return x.node if x is not None and graph[x.node].op in LAYER_OPS and is_read_once(graph, x) else None
 
 
 def _site(graph: Graph, parts: tuple[str, ...]) -> Site:

@@ -20,11 +20,11 @@ from pathlift.ir.algebras.traits import traits
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import DTYPE_NAMES, Array, TensorType
 from pathlift.passes.base import Effect, Rewritten, Transform
-from pathlift.passes.layers.diagonals import OPS as DIAGONALS
+from pathlift.passes.layers.diagonals import DIAGONAL_OPS as DIAGONALS
 from pathlift.passes.layers.diagonals import read_diagonal
 from pathlift.passes.layers.edits import is_read_once
-from pathlift.passes.layers.layers import OPS, Ints, Layer, read_layer, write_layer
-from pathlift.passes.witness.rewritings import Rewritings
+from pathlift.passes.layers.layers import LAYER_OPS, Ints, Layer, read_layer, write_layer
+from pathlift.passes.witness.rewritings import RewriteWitness
 from pathlift.passes.witness.site import Site
 
 
@@ -82,12 +82,12 @@ class MergeParallel(Transform):
                 found[key] = addition, total
                 done.update(addition.adding)
         sites = tuple(_site(graph, key, addition) for key, (addition, _) in reversed(found.items()))
-        witness = Rewritings("sums of parallel layers merged", sites, tuple(reversed(skipped)))
+        witness = RewriteWitness("sums of parallel layers merged", sites, tuple(reversed(skipped)))
         if not found:
             return Rewritten(graph, witness)
         builder = graph.edit()
         for key, (addition, total) in found.items():
-            largest = max((k for k in addition.nodes if graph[k].op in OPS), key=lambda k: _kernel_size(graph, k))
+            largest = max((k for k in addition.nodes if graph[k].op in LAYER_OPS), key=lambda k: _kernel_size(graph, k))
             parts = dict.fromkeys((largest, *addition.nodes, *addition.adding))
             write_layer(builder, graph, key, total, addition.x, tuple(parts))
         return Rewritten(builder.finish(), witness)
@@ -120,7 +120,7 @@ def _sum(graph: Graph, key: str) -> _Sum | None:
             operands = zip(graph.inputs_of(value.node), coefficients, strict=True)
             frontier.extend((v, sign * c) for v, c in operands if v is not None)
             continue
-        is_layer = once and node.op in OPS | DIAGONALS
+        is_layer = once and node.op in LAYER_OPS | DIAGONALS
         source = graph.inputs_of(value.node)[0] if is_layer else value
         if source is None or x not in (None, source):
             return None
@@ -131,7 +131,7 @@ def _sum(graph: Graph, key: str) -> _Sum | None:
 
 def _layers(graph: Graph, addition: _Sum) -> tuple[Layer, ...] | None:
     """Return the branches as layers, signs included; ``None`` if there are fewer than two, or if one is none."""
-    read = {key: read_layer(graph, key) for key in addition.nodes if graph[key].op in OPS}
+    read = {key: read_layer(graph, key) for key in addition.nodes if graph[key].op in LAYER_OPS}
     like = next(iter(read.values()), None)
     if like is None or len(addition.branches) < 2:
         return None

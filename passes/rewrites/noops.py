@@ -9,7 +9,7 @@ from pathlift.ir.types import TensorType, ValueType
 from pathlift.passes.base import Rewritten
 from pathlift.passes.layers.edits import disconnect, drop_constants
 from pathlift.passes.layers.weights import constant
-from pathlift.passes.witness.rewritings import Rewritings
+from pathlift.passes.witness.rewritings import RewriteWitness
 from pathlift.passes.witness.site import Site
 
 _NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
@@ -34,7 +34,7 @@ def leave_out_noops(graph: Graph) -> Rewritten:
             assert operand is not None
             copies.append((graph[key].names[0], graph.name_of(operand)))
             drop_constants(builder, graph, [key])
-    witness = Rewritings("nodes without effect left out", (), copies=tuple(copies))
+    witness = RewriteWitness("nodes without effect left out", (), copies=tuple(copies))
     return Rewritten(builder.finish() if copies else graph, witness)
 
 
@@ -108,7 +108,7 @@ def merge_views(graph: Graph) -> Rewritten:
         builder.connect(key, 0, x)
         builder.remove(first.node)
         sites.append(Site(graph[key].names[0], (builder[x].names[x.port],), what))
-    return Rewritten(builder.finish() if sites else graph, Rewritings("pairs of views merged", tuple(sites)))
+    return Rewritten(builder.finish() if sites else graph, RewriteWitness("pairs of views merged", tuple(sites)))
 
 
 def _merged(builder: Builder, first: Value, second: Node) -> tuple[str, Attrs] | None:

@@ -9,7 +9,7 @@ from pathlift.ir.errors import WitnessError
 from pathlift.ir.graph import Graph, Node, Value
 from pathlift.ir.types import TensorType, ValueType
 from pathlift.passes.witness.site import Site
-from pathlift.passes.witness.trial import Formula, compare
+from pathlift.passes.witness.trial import Formula, compare_formulas
 
 Pair = tuple[Value, Value]
 
@@ -103,7 +103,7 @@ class _Walk:
             raise WitnessError("0803", f"{what}: only one graph has the value {missing[0]!r}")
         inputs = [[named[n] for n in site.inputs] for named in self.named]
         free = [n for n in sorted(self.free) if all(n in named for named in self.named)]
-        compare(what, *(
+        compare_formulas(what, *(
             Formula(graph, value, (*known, *(named[n] for n in free)))
             for graph, value, known, named in zip((self.before, self.after), (a, b), inputs, self.named, strict=True)
         ))  # fmt: skip
@@ -113,7 +113,7 @@ class _Walk:
         """The value that one equals, once both were computed from it."""
         source = self.named[0][self.copies[name]]
         free = [v for n, v in self.named[0].items() if n in self.free]
-        compare(f"{self.kind}: {name}", *(Formula(self.before, v, (source, *free)) for v in (a, source)))
+        compare_formulas(f"{self.kind}: {name}", *(Formula(self.before, v, (source, *free)) for v in (a, source)))
         return source
 
     def _same(self, name: str, a: Value, b: Value) -> Sequence[Pair]:

@@ -19,7 +19,7 @@ _TOLD = 3
 
 
 @dataclass(frozen=True)
-class Rewritings(Witness):
+class RewriteWitness(Witness):
     """Where a rewrite took place.
 
     Parameters
@@ -48,7 +48,7 @@ class Rewritings(Witness):
 
 
 @dataclass(frozen=True)
-class InTurn(Witness):
+class SequentialWitness(Witness):
     """Rewrites one after another, each with a witness of its own.
 
     Parameters
@@ -56,7 +56,7 @@ class InTurn(Witness):
     steps
         The witness of each, and the graph after it; the last graph is the result.
     skipped
-        As in `Rewritings`.
+        As in `RewriteWitness`.
     """
 
     steps: tuple[tuple[Witness, Graph], ...]

@@ -44,7 +44,7 @@ class Formula:
     given: tuple[Value, ...]
 
 
-def compare(what: str, a: Formula, b: Formula) -> None:
+def compare_formulas(what: str, a: Formula, b: Formula) -> None:
     """Check that two formulas make the same of the same values.
 
     Parameters

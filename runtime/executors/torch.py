@@ -21,7 +21,7 @@ _INTEGERS = ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 
 _TYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in (*_FLOATS, *_INTEGERS)}
 
 
-class Resident(Numeric):
+class DeviceNumeric(Numeric):
     """Execution whose parameters stay on the device."""
 
     def __init__(self, dtype: torch.dtype, device: str) -> None:
@@ -77,7 +77,7 @@ class TorchExecutor:
             reason = str(error).splitlines()[0]
             raise UsageError("0496", f"torch has no device {device!r} here: {reason}", hint="cpu works") from error
         self.graph, self.dtype, self._threads, self._kernels = graph, _dtype(graph), threads, kernels or {}
-        self._algebra = Resident(self.dtype, device)
+        self._algebra = DeviceNumeric(self.dtype, device)
         self.inputs = tuple(_port(graph[key].names[0], graph[key].types[0]) for key in graph.inputs)
         self.outputs = tuple(_port(graph.name_of(v), graph.type_of(v)) for v in graph.outputs)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pathlift.frontend.bind import bind
 from pathlift.ir.errors import RuntimeFailureError, UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
-from pathlift.passes.fields.bracket import bracket
+from pathlift.passes.fields.rounding import rounding_mode
 from pathlift.passes.fields.scaled import Scaled, log2_of
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.rewrites.strip_head import StripHead
@@ -90,7 +90,7 @@ class PathNormLoss:
         live = self._bound.live()
         device = next(iter(live.values())).device if live else torch.device("cpu")
         options = dataclasses.replace(self._options, device=str(device))
-        with bracket(up=False), options.arithmetic(gradients=torch.is_grad_enabled()):
+        with rounding_mode(up=False), options.arithmetic(gradients=torch.is_grad_enabled()):
             evaluation = options.evaluation(options.q[0], parameters=live)
             evaluation.run(self._graph, self._inputs)
             total, root = evaluation.total(), evaluation.semiring.root

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from pathlift.frontend.ks_function import DOMAIN, NAMES, is_ks_function, ks_function
+from pathlift.frontend.ks_function import DOMAIN, FUNCTION_NAMES, is_ks_function, ks_function
 from pathlift.frontend.load import load
 from pathlift.frontend.save import to_onnx
 from pathlift.ir.builder import Builder
@@ -143,7 +143,7 @@ def test_a_pattern_that_does_not_fit_the_input() -> None:
 
 
 @pytest.mark.parametrize("opset", [13, 18, 23])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FUNCTION_NAMES)
 def test_the_function_of_every_opset_is_ours(name: str, opset: int) -> None:
     function = ks_function(name, opset)
     assert is_ks_function(function)

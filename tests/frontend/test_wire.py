@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import pytest
 from onnx import ModelProto, TensorProto
 
-from pathlift.frontend.wire import Chunk, Part, field, join, part, varint
+from pathlift.frontend.wire import Chunk, MessagePart, field, join, part, varint
 
 
-def written(message: Part) -> bytes:
+def written(message: MessagePart) -> bytes:
     file = io.BytesIO()
     file.writelines(message.chunks())
     assert len(file.getvalue()) == message.length
@@ -48,7 +48,7 @@ def test_bytes_are_made_when_they_are_written_and_one_part_at_a_time() -> None:
         yield b"."
         events.append(f"free {name}")
 
-    message = field(5, join(Part(1, lambda: chunks("a")), field(9, Part(1, lambda: chunks("b")))))
+    message = field(5, join(MessagePart(1, lambda: chunks("a")), field(9, MessagePart(1, lambda: chunks("b")))))
     assert message.length == 2 + 1 + 2 + 1
     assert events == []
     written(message)

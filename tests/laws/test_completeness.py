@@ -23,14 +23,14 @@ from pathlift.ir.graph import Graph
 from pathlift.ir.ops import OPS
 from pathlift.passes.channels.symmetry import symmetry
 from pathlift.passes.channels.ties import Ties
-from pathlift.passes.equivalence.neurons import Neurons
+from pathlift.passes.equivalence.neurons import NeuronAlgebra
 from pathlift.passes.equivalence.walk import neurons_of
 from pathlift.passes.fields.algebra import FieldAlgebra
 from pathlift.passes.heaviest_path.algebra import HeaviestPathAlgebra
 from pathlift.passes.heaviest_path.heaviest_path import HeaviestPath
 from pathlift.passes.path_norm.algebra import PathNormAlgebra
 from pathlift.passes.path_norm.path_norm import PathNorm
-from pathlift.passes.path_norm.support import Kinds, support
+from pathlift.passes.path_norm.support import KindAlgebra, support
 from pathlift.passes.witness.magnitudes import Magnitudes
 from pathlift.testing import execute, random_feeds, samples
 from pathlift.testing.steps import all_steps
@@ -46,10 +46,10 @@ def tensors(graph: Graph) -> dict[str, object]:
 ALGEBRAS: dict[type[Algebra], Callable[[Graph], object]] = {
     Shape: lambda graph: graph.edit().finish(),
     Numeric: lambda graph: execute(graph, random_feeds(graph, np.random.default_rng(0))),
-    Kinds: support,
+    KindAlgebra: support,
     PathNormAlgebra: lambda graph: PathNorm(q=(0.0, 0.5, 1.0, 2.0, inf)).run(graph),
     Ties: symmetry,
-    Neurons: neurons_of,
+    NeuronAlgebra: neurons_of,
     Magnitudes: lambda graph: run(graph, Magnitudes(), tensors(graph)),
     HeaviestPathAlgebra: lambda graph: HeaviestPath().run(graph),
 }

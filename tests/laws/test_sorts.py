@@ -20,12 +20,12 @@ from pathlift.ir.primitives.base import Nonlinear
 from pathlift.ir.types import TensorType, ValueType, is_float
 from pathlift.passes.channels.maps import CellMap
 from pathlift.passes.channels.ties import Ties
-from pathlift.passes.equivalence.neurons import Held, Neurons
+from pathlift.passes.equivalence.neurons import NeuronAlgebra, ParamRef
 from pathlift.passes.fields.algebra import FieldAlgebra
 from pathlift.passes.fields.field import Field
 from pathlift.passes.heaviest_path.algebra import HeaviestPathAlgebra
 from pathlift.passes.path_norm.algebra import PathNormAlgebra
-from pathlift.passes.path_norm.support import Kinds, Signal
+from pathlift.passes.path_norm.support import KindAlgebra, Signal
 from pathlift.passes.rescaling.random_rescale import RandomRescale
 from pathlift.testing import samples
 from pathlift.testing.assertions import assert_equivalent
@@ -37,11 +37,11 @@ KEEPING = {"derive", "add", "scale", "move"}
 
 # How each algebra reads an input of the network.
 SIGNALS: dict[type[TwoSorted[Any, Any]], Callable[[Any, tuple[int, ...]], object]] = {
-    Kinds: lambda algebra, shape: Signal.NEURONS,
+    KindAlgebra: lambda algebra, shape: Signal.NEURONS,
     PathNormAlgebra: lambda algebra, shape: Field.ones(shape, algebra.dtype, algebra.device),
     HeaviestPathAlgebra: lambda algebra, shape: algebra.input("x", shape),
     Ties: lambda algebra, shape: CellMap(algebra.cells.fresh(*shape), shape),
-    Neurons: lambda algebra, shape: CellMap(algebra.fresh(*shape), shape),
+    NeuronAlgebra: lambda algebra, shape: CellMap(algebra.fresh(*shape), shape),
 }
 NEW: dict[type[TwoSorted[Any, Any]], Callable[[], TwoSorted[Any, Any]]] = {
     **{algebra: algebra for algebra in SIGNALS},
@@ -116,7 +116,7 @@ def operand(algebra: TwoSorted[Any, Any], key: str, node: Node) -> object:
     """The value of an operand of a sample, under an algebra."""
     algebra.enter(node)
     if node.value is not None:
-        return Held(key, node.value.shape) if isinstance(algebra, Neurons) else algebra.param(node.value)
+        return ParamRef(key, node.value.shape) if isinstance(algebra, NeuronAlgebra) else algebra.param(node.value)
     (type_,) = node.types
     assert isinstance(type_, TensorType)
     return SIGNALS[type(algebra)](algebra, type_.shape)  # type: ignore[arg-type]  # all known
@@ -151,7 +151,7 @@ def test_operands_are_sorted_alike(name: str, signals: tuple[int, ...]) -> None:
         found = sorts(NEW[algebra](), graph)
         if misplaced:
             # What KSLinear reads is rearranged first, which Neurons does to no parameter.
-            earlier = algebra is Neurons and node.op == "KSLinear" and 0 not in signals
+            earlier = algebra is NeuronAlgebra and node.op == "KSLinear" and 0 not in signals
             assert found == ("PL0302" if earlier else "PL0311"), algebra
         elif isinstance(found, str):
             assert found.startswith("PL03"), algebra

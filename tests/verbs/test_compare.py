@@ -16,7 +16,7 @@ from pathlift.ir.graph import Graph, Value
 from pathlift.ir.text import parse_graph
 from pathlift.ir.types import Array, Param
 from pathlift.passes.rescaling.random_rescale import RandomRescale
-from pathlift.passes.rescaling.rescaled import Rescaling
+from pathlift.passes.rescaling.rescaled import RescalingWitness
 from pathlift.passes.rewrites.fold_batchnorm import FoldBatchnorm
 from pathlift.verbs.compare import compare
 
@@ -61,7 +61,7 @@ def test_the_witness_is_the_rescaling_that_was_applied() -> None:
     step = RandomRescale(seed=2, octaves=6).run(load(DIGITS))
     found = compare(load(DIGITS), step.graph).equivalence.rescaling
     assert found is not None
-    assert isinstance(step.witness, Rescaling)
+    assert isinstance(step.witness, RescalingWitness)
     applied = step.witness.factors.log2()
     assert np.allclose(found.log2[1:], applied[1:], atol=1e-5)
 

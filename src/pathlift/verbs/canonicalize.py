@@ -110,13 +110,13 @@ def canonicalize(
     from pathlift.models.source import extents, open_model
     from pathlift.passes.pipeline import run_pipeline
     from pathlift.passes.rescaling.canonicalize import Canonicalize
-    from pathlift.passes.rescaling.rescaled import Rescaling
+    from pathlift.passes.rescaling.rescaled import RescalingWitness
 
     canonical = Canonicalize(norm=norm, exact=exact, shape=extents(shape))
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
     graph, (step,) = run_pipeline(opened.graph, [canonical])
     witness = step.rewritten.witness
-    assert isinstance(witness, Rescaling)
+    assert isinstance(witness, RescalingWitness)
     if output is not None:
         from pathlift.frontend.save import save
 

@@ -15,7 +15,7 @@ from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.kronecker import Pattern, dense
 from pathlift.ir.types import Array
-from pathlift.passes.kronecker.detect import Found, KsDetect
+from pathlift.passes.kronecker.detect import DetectedLayer, KsDetect
 
 EXTENTS = st.sampled_from([1, 2, 3, 4, 5, 7])
 PATTERNS = st.builds(Pattern, EXTENTS, EXTENTS, EXTENTS, EXTENTS)
@@ -41,7 +41,7 @@ def layer(spelling: str, matrix: Array, dtype: str = "f32") -> Graph:
     return b.finish(b.op(spelling.split()[0], x, b.param(np.ascontiguousarray(w), "w"), name="y", **options))
 
 
-def found_in(graph: Graph, **options: Any) -> Found | None:
+def found_in(graph: Graph, **options: Any) -> DetectedLayer | None:
     (found,) = KsDetect(**options).run(graph).layers or (None,)
     return found
 

@@ -21,18 +21,18 @@ from pathlift.ir.graph import Graph, Value
 from pathlift.ir.kronecker import dense
 from pathlift.ir.text import parse_graph
 from pathlift.ir.types import Array, TensorType
-from pathlift.passes.kronecker.detect import Found, KsDetect
+from pathlift.passes.kronecker.detect import DetectedLayer, KsDetect
 from pathlift.passes.kronecker.replace import KsReplace
 from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime, execute, op_names
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
 
-def found_in(graph: Graph, **options: Any) -> tuple[Found, ...]:
+def found_in(graph: Graph, **options: Any) -> tuple[DetectedLayer, ...]:
     return KsDetect(**options).run(graph).layers
 
 
-def matrix_of(found: Found) -> Array:
+def matrix_of(found: DetectedLayer) -> Array:
     """The matrix that a finding claims."""
     matrix = dense(found.factor)
     result = np.zeros_like(matrix)

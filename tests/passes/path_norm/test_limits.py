@@ -15,7 +15,7 @@ from mpmath import mp, mpf, workprec
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import InvalidModelError, UnsupportedError
 from pathlift.ir.graph import Value
-from pathlift.passes.layers.standard import standard
+from pathlift.passes.layers.comparison_form import comparison_form
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.path_norm.result import Norm
 
@@ -165,7 +165,7 @@ def test_a_batch_norm_of_a_negative_variance_is_refused(start: Start) -> None:
     with pytest.raises(UnsupportedError, match=r"PL0321 .* not finite"):
         PathNorm().run(graph)
     with pytest.raises(InvalidModelError, match=r"PL0183 .* variance plus epsilon"):
-        standard(graph, ())
+        comparison_form(graph, ())
 
 
 def test_a_slope_left_by_cancellation_is_bracketed(start: Start) -> None:

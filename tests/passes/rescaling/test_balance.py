@@ -14,7 +14,7 @@ from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.text import parse_graph
 from pathlift.ir.types import Array, is_float
-from pathlift.passes.channels.demands import Scale
+from pathlift.passes.channels.constraints import Scale
 from pathlift.passes.channels.symmetry import symmetry
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.rescaling.balance import Balance, Pairs, zero_sided

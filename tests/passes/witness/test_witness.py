@@ -14,7 +14,7 @@ from pathlift.ir.text import parse_graph
 from pathlift.ir.types import DTYPES, Param, TensorType
 from pathlift.passes.rewrites.fold_batchnorm import FoldBatchnorm
 from pathlift.passes.witness.correspondence import check_correspondence
-from pathlift.passes.witness.rewritings import InTurn, Rewritings
+from pathlift.passes.witness.rewritings import RewriteWitness, SequentialWitness
 from pathlift.passes.witness.site import Site
 
 NET = parse_graph("""
@@ -43,7 +43,7 @@ def scaled(graph: Graph, name: str, factor: float) -> Graph:
     return changed(graph, name, value=Param.of(value.numpy() * np.float32(factor)))
 
 
-def refused(rewriting: Rewritings, before: Graph, after: Graph) -> str:
+def refused(rewriting: RewriteWitness, before: Graph, after: Graph) -> str:
     with pytest.raises(WitnessError) as error:
         rewriting.check(before, after)
     assert error.value.code == "PL0803"
@@ -52,9 +52,9 @@ def refused(rewriting: Rewritings, before: Graph, after: Graph) -> str:
 
 def test_a_fold_that_is_wrong() -> None:
     rewritten = FoldBatchnorm().run(NET)
-    assert isinstance(rewritten.witness, InTurn)
+    assert isinstance(rewritten.witness, SequentialWitness)
     ((witness, after),) = rewritten.witness.steps
-    assert isinstance(witness, Rewritings)
+    assert isinstance(witness, RewriteWitness)
     witness.check(NET, after)
     for name, where in {"w": "h + n: 'n': differs by", "v": "'v' is computed otherwise", "t": "h + n"}.items():
         assert where in refused(witness, NET, scaled(after, name, 1.001))
@@ -64,17 +64,17 @@ def test_a_fold_that_is_wrong() -> None:
 
 def test_a_site_says_all_that_its_value_is_computed_from() -> None:
     site = Site("y", ("n",), "from the middle")
-    Rewritings("k", (site,)).check(NET, NET)
-    assert "it depends on the input 'x'" in refused(Rewritings("k", (Site("y", (), "from nothing"),)), NET, NET)
-    assert "only one graph has the value 'z'" in refused(Rewritings("k", (Site("y", ("z",), "?"),)), NET, NET)
+    RewriteWitness("k", (site,)).check(NET, NET)
+    assert "it depends on the input 'x'" in refused(RewriteWitness("k", (Site("y", (), "from nothing"),)), NET, NET)
+    assert "only one graph has the value 'z'" in refused(RewriteWitness("k", (Site("y", ("z",), "?"),)), NET, NET)
 
 
 def test_inputs_and_outputs_stay() -> None:
     builder = NET.edit()
     builder.rename("y", "z")
-    assert "the outputs were" in refused(Rewritings("k", ()), NET, builder.finish())
+    assert "the outputs were" in refused(RewriteWitness("k", ()), NET, builder.finish())
     types = (TensorType(DTYPES["f32"], ("M", 2, 20, 30)),)
-    assert "the inputs were" in refused(Rewritings("k", ()), NET, changed(NET, "x", types=types))
+    assert "the inputs were" in refused(RewriteWitness("k", ()), NET, changed(NET, "x", types=types))
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_inputs_and_outputs_stay() -> None:
     ],
 )
 def test_other_ops_and_attributes(name: str, changes: dict[str, Any]) -> None:
-    assert f"{name!r} is computed otherwise" in refused(Rewritings("k", ()), NET, changed(NET, name, **changes))
+    assert f"{name!r} is computed otherwise" in refused(RewriteWitness("k", ()), NET, changed(NET, name, **changes))
 
 
 def test_identities_do_not_count() -> None:
@@ -106,7 +106,7 @@ def test_an_operand_that_was_swapped() -> None:
         return %y
     """
     before, after = (parse_graph(text.format(*names)) for names in (("%x", "%z"), ("%z", "%x")))
-    assert "is computed otherwise" in refused(Rewritings("k", ()), before, after)
+    assert "is computed otherwise" in refused(RewriteWitness("k", ()), before, after)
 
 
 def test_copies_are_tried() -> None:
@@ -120,7 +120,7 @@ def test_copies_are_tried() -> None:
     builder = parse_graph(text.format(1.0)).edit()
     builder.replace_value("h", "x")
     after = builder.finish()
-    rewritings = Rewritings("k", (), copies=(("h", "x"),))
+    rewritings = RewriteWitness("k", (), copies=(("h", "x"),))
     rewritings.check(parse_graph(text.format(1.0)), after)
     assert "differs by" in refused(rewritings, parse_graph(text.format(1.5)), after)
 
@@ -131,7 +131,7 @@ def test_a_parameter_that_a_caller_may_replace_is_no_constant() -> None:
         x, c = b.input("x", (2,)), b.param([1.0, 2.0], "c")
         return b.finish(b.op("Mul", x, b.param([2.0, 4.0], "d") if fold else b.op("Add", c, c), name="y"))
 
-    rewritings = Rewritings("k", (Site("y", ("x",), "c + c"),))
+    rewritings = RewriteWitness("k", (Site("y", ("x",), "c + c"),))
     rewritings.check(net(fold=False, version=3), net(fold=True, version=3))
     assert "differs by" in refused(rewritings, net(fold=False, version=10), net(fold=True, version=10))
 
@@ -141,7 +141,7 @@ def test_two_random_nodes_are_not_one() -> None:
     two = parse_graph(f"%x = Input : f32[2]\n%a = {node}\n%b = {node}\n%y = Sub(%a, %b)\nreturn %y")
     one = parse_graph(f"%x = Input : f32[2]\n%a = {node}\n%y = Sub(%a, %a)\nreturn %y")
     check_correspondence("k", two, two)
-    assert "is computed otherwise" in refused(Rewritings("k", ()), two, one)
+    assert "is computed otherwise" in refused(RewriteWitness("k", ()), two, one)
 
 
 def test_symbols_are_one_extent_in_all_that_a_site_reads() -> None:
@@ -152,7 +152,7 @@ def test_symbols_are_one_extent_in_all_that_a_site_reads() -> None:
         return %y
     """
     before, after = (parse_graph(text.format(op)) for op in ("Add", "Sum"))
-    Rewritings("k", (Site("y", ("x", "z"), "a sum"),)).check(before, after)
+    RewriteWitness("k", (Site("y", ("x", "z"), "a sum"),)).check(before, after)
 
 
 def test_what_needs_the_full_extents_gets_them() -> None:
@@ -163,7 +163,7 @@ def test_what_needs_the_full_extents_gets_them() -> None:
         return %y
     """
     graph = parse_graph(text.format("Flatten", ""))
-    rewritings = Rewritings("k", (Site("h", ("x",), "a view"),))
+    rewritings = RewriteWitness("k", (Site("h", ("x",), "a view"),))
     rewritings.check(graph, parse_graph(text.format("Reshape", "shape=[-1, 1200]")))
     wrong = parse_graph(text.format("Reshape", "shape=[1200, -1]"))
     assert "the shape was [2, 1200] and is [1200, 2]" in refused(rewritings, graph, wrong)
@@ -176,7 +176,7 @@ def test_what_cannot_be_evaluated_is_not_believed() -> None:
         return %y
     """
     before, after = (parse_graph(text.format(shape)) for shape in ("[7, -1]", "[7, 3]"))
-    assert "invalid for input of size" in refused(Rewritings("k", (Site("y", ("x",), "a view"),)), before, after)
+    assert "invalid for input of size" in refused(RewriteWitness("k", (Site("y", ("x",), "a view"),)), before, after)
 
 
 def test_types_may_become_more_precise_but_not_less() -> None:
@@ -186,4 +186,4 @@ def test_types_may_become_more_precise_but_not_less() -> None:
 
     check_correspondence("k", net("?, N"), net("3, N"))
     for before, after in (("3", "?"), ("3", "4"), ("N", "M"), ("3", "3, 1")):
-        assert "the outputs were" in refused(Rewritings("k", ()), net(before), net(after))
+        assert "the outputs were" in refused(RewriteWitness("k", ()), net(before), net(after))

@@ -16,11 +16,11 @@ from pathlift.ir.primitives.base import View
 from pathlift.ir.primitives.views import Cast
 from pathlift.ir.types import Dims, Param
 
-Rule = Literal["leaf", "first", "laid", "product", "sum", "fixed"]
+ScaleRule = Literal["leaf", "first", "broadcast", "product", "sum", "fixed"]
 
 
 @dataclass(frozen=True, eq=False)
-class Constant:
+class ParamExpr:
     """A parameter, or what is computed from some.
 
     Parameters
@@ -29,7 +29,8 @@ class Constant:
         Its extents.
     rule
         How its scale follows from the parts': ``leaf`` (a parameter), ``first`` (that of the first part, the others
-        keeping theirs), ``laid`` (a vector along an axis), ``product``, ``sum`` (all alike), ``fixed`` (none changes).
+        keeping theirs), ``broadcast`` (a vector along an axis), ``product``, ``sum`` (all alike), ``fixed`` (none
+        changes).
     value
         Computes it, on torch tensors; called by analyses that need values.
     parts
@@ -39,14 +40,14 @@ class Constant:
     """
 
     shape: tuple[int, ...]
-    rule: Rule
+    rule: ScaleRule
     value: Callable[[], Any]
-    parts: tuple[Constant, ...] = ()
+    parts: tuple[ParamExpr, ...] = ()
     param: Param | None = None
     name: str = ""
 
     @classmethod
-    def of(cls, param: Param, name: str) -> Constant:
+    def of(cls, param: Param, name: str) -> ParamExpr:
         """A parameter."""
 
         def value() -> Any:
@@ -56,37 +57,39 @@ class Constant:
 
         return cls(param.shape, "leaf", value, param=param, name=name)
 
-    def laid(self, axis: int | None, rank: int) -> Constant:
+    def broadcast_along(self, axis: int | None, rank: int) -> ParamExpr:
         """A vector, so that it broadcasts along `axis` of a tensor of this rank; itself, without an axis."""
         shape = self.shape if axis is None else tuple(self.shape[0] if i == axis % rank else 1 for i in range(rank))
-        return self if shape == self.shape else Constant(shape, "laid", lambda: self.value().reshape(shape), (self,))
+        return (
+            self if shape == self.shape else ParamExpr(shape, "broadcast", lambda: self.value().reshape(shape), (self,))
+        )
 
-    def by(self, number: float) -> Constant:
+    def by(self, number: float) -> ParamExpr:
         """Times a number."""
-        return Constant(self.shape, "first", lambda: self.value() * number, (self,))
+        return ParamExpr(self.shape, "first", lambda: self.value() * number, (self,))
 
-    def plus(self, other: Constant) -> Constant:
+    def plus(self, other: ParamExpr) -> ParamExpr:
         """The sum, with broadcasting."""
         shape = _known(D.broadcast(self.shape, other.shape))
-        return Constant(shape, "sum", lambda: self.value().double() + other.value().double(), (self, other))
+        return ParamExpr(shape, "sum", lambda: self.value().double() + other.value().double(), (self, other))
 
-    def times(self, other: Constant, *, reciprocal: bool = False) -> Constant:
+    def times(self, other: ParamExpr, *, reciprocal: bool = False) -> ParamExpr:
         """The product, or the quotient, with broadcasting."""
         shape = _known(D.broadcast(self.shape, other.shape))
         if reciprocal:
-            return Constant(shape, "fixed", lambda: self.value().double() / other.value().double(), (self, other))
-        return Constant(shape, "product", lambda: self.value().double() * other.value().double(), (self, other))
+            return ParamExpr(shape, "fixed", lambda: self.value().double() / other.value().double(), (self, other))
+        return ParamExpr(shape, "product", lambda: self.value().double() * other.value().double(), (self, other))
 
 
-def derived(f: Callable[..., Any], parts: Sequence[Constant]) -> Constant:
+def derived(f: Callable[..., Any], parts: Sequence[ParamExpr]) -> ParamExpr:
     """What a node computes elementwise; it is linear in the first part."""
-    return Constant(parts[0].shape, "first", lambda: f(*(p.value().double() for p in parts)), tuple(parts))
+    return ParamExpr(parts[0].shape, "first", lambda: f(*(p.value().double() for p in parts)), tuple(parts))
 
 
-def moved(xs: Sequence[Constant], v: View) -> Constant:
+def moved(xs: Sequence[ParamExpr], v: View) -> ParamExpr:
     """Rearranged parameters."""
-    rule: Rule = "first" if isinstance(v, Cast) else "fixed"
-    return Constant(_known(v.shape(*(x.shape for x in xs))), rule, lambda: v(*(x.value() for x in xs)), tuple(xs))
+    rule: ScaleRule = "first" if isinstance(v, Cast) else "fixed"
+    return ParamExpr(_known(v.shape(*(x.shape for x in xs))), rule, lambda: v(*(x.value() for x in xs)), tuple(xs))
 
 
 def _known(dims: Dims) -> tuple[int, ...]:
@@ -99,4 +102,4 @@ def _zero() -> Any:
     return torch.zeros((), dtype=torch.float64)
 
 
-ZERO = Constant((), "fixed", _zero)
+ZERO = ParamExpr((), "fixed", _zero)

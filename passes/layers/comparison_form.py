@@ -25,7 +25,7 @@ MEAN = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Standard:
+class ComparisonForm:
     """A graph to compare.
 
     Parameters
@@ -40,7 +40,7 @@ class Standard:
     sizes: Mapping[str, Param]
 
 
-def standard(graph: Graph, rewrites: Sequence[Transform]) -> Standard:
+def comparison_form(graph: Graph, rewrites: Sequence[Transform]) -> ComparisonForm:
     """Bring a graph into the form in which it is compared.
 
     Parameters
@@ -57,7 +57,7 @@ def standard(graph: Graph, rewrites: Sequence[Transform]) -> Standard:
     """
     _check_numbers(graph)
     ours, sizes = (_normalized(_in_float64(graph, convert), rewrites) for convert in (_exact, _size))
-    return Standard(ours, {key: p for key in sizes.params if (p := sizes[key].value) is not None})
+    return ComparisonForm(ours, {key: p for key in sizes.params if (p := sizes[key].value) is not None})
 
 
 def _check_numbers(graph: Graph) -> None:

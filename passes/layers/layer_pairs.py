@@ -1,4 +1,4 @@
-"""Handovers: one layer alone reads what another one computes, channel by channel and positively homogeneous."""
+"""Pairs of layers: one alone reads what another one computes, channel by channel and positively homogeneous."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pathlift.ir.primitives.reshapes import Reinterpretation
 from pathlift.ir.primitives.views import Squeeze
 from pathlift.ir.types import Dims, TensorType
 from pathlift.passes.layers.edits import is_read_once
-from pathlift.passes.layers.layers import OPS
+from pathlift.passes.layers.layers import LAYER_OPS
 
 
 @dataclass(frozen=True)
-class Stop:
+class Intermediate:
     """A node on the way, the axis of its result that the channels lie along, and how many elements each has there."""
 
     key: str
@@ -30,16 +30,16 @@ class Stop:
 
 
 @dataclass(frozen=True)
-class Handover:
+class LayerPair:
     """Two layers, and the way from one to the other: the first layer itself, and the nodes before the second."""
 
     first: str
     second: str
-    stops: tuple[Stop, ...]
+    between: tuple[Intermediate, ...]
 
     def narrow(self, builder: Builder, channels: int) -> None:
         """Declare another number of channels for all values on the way."""
-        for stop in self.stops:
+        for stop in self.between:
             node, extent = builder[Value(stop.key)], channels * stop.repeats
             (type_,) = node.types
             assert isinstance(type_, TensorType)
@@ -51,25 +51,25 @@ class Handover:
                 builder.replace_node(Value(stop.key), attrs=freeze_attrs({"shape": (*target[:-1], extent)}))
 
 
-def handovers(graph: Graph) -> Iterator[Handover]:
+def layer_pairs(graph: Graph) -> Iterator[LayerPair]:
     """Yield them, each after those that its layers are the second of."""
     for key in graph.order:
         shape = _shape(graph, key)
-        if graph[key].op in OPS and shape is not None:
-            found = _follow(graph, Stop(key, 1 if graph[key].op == "Conv" else len(shape) - 1, 1))
+        if graph[key].op in LAYER_OPS and shape is not None:
+            found = _follow(graph, Intermediate(key, 1 if graph[key].op == "Conv" else len(shape) - 1, 1))
             if found is not None:
                 yield found
 
 
-def _follow(graph: Graph, start: Stop) -> Handover | None:
+def _follow(graph: Graph, start: Intermediate) -> LayerPair | None:
     stops = [start]
     while is_read_once(graph, Value(stops[-1].key)):
         ((reader, slot, _),) = graph.users(stops[-1].key)
         if slot:
             break
-        if graph[reader].op in OPS:
+        if graph[reader].op in LAYER_OPS:
             inside = 1 if graph[reader].op == "Conv" else len(_shape(graph, stops[-1].key) or ()) - 1
-            return Handover(start.key, reader, tuple(stops)) if stops[-1].axis == inside else None
+            return LayerPair(start.key, reader, tuple(stops)) if stops[-1].axis == inside else None
         stop = _behind(graph, stops[-1], reader)
         if stop is None:
             break
@@ -77,7 +77,7 @@ def _follow(graph: Graph, start: Stop) -> Handover | None:
     return None
 
 
-def _behind(graph: Graph, stop: Stop, key: str) -> Stop | None:
+def _behind(graph: Graph, stop: Intermediate, key: str) -> Intermediate | None:
     """Return where the channels lie behind a node; ``None`` if it mixes them, or is not positively homogeneous."""
     before = _shape(graph, stop.key)
     if before is None or _shape(graph, key) is None or len(graph.inputs_of(key)) > 1:
@@ -86,7 +86,7 @@ def _behind(graph: Graph, stop: Stop, key: str) -> Stop | None:
         places = evaluate(_Places(), graph[key], (_Place(stop.axis, stop.repeats, before),))
     except UnsupportedError:
         return None
-    return Stop(key, places[0].axis, places[0].repeats) if len(places) == 1 else None
+    return Intermediate(key, places[0].axis, places[0].repeats) if len(places) == 1 else None
 
 
 @dataclass(frozen=True)

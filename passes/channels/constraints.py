@@ -1,4 +1,4 @@
-"""Demands of uses on parameters: by which ratio of factors each must be multiplied."""
+"""Constraints of uses on parameters: by which ratio of factors each must be multiplied."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pathlift.ir.types import Array, Param
-from pathlift.passes.channels.cells import PINNED, Cells
-from pathlift.passes.channels.constants import Constant
+from pathlift.passes.channels.cells import PINNED, DisjointSets
+from pathlift.passes.channels.parameters import ParamExpr
 
 _NONE: Array = np.full((), PINNED)
 
@@ -41,7 +41,7 @@ class Use:
     node
         Label of the node that uses it.
     scale
-        What the use demands; empty arrays of cells for none.
+        What the use requires; empty arrays of cells for none.
     """
 
     param: Param
@@ -50,16 +50,16 @@ class Use:
     scale: Scale
 
 
-class Demands:
-    """Collects what uses demand of parameters."""
+class ScaleConstraints:
+    """Collects what uses require of parameters."""
 
-    def __init__(self, cells: Cells) -> None:
+    def __init__(self, cells: DisjointSets) -> None:
         self.cells = cells
         self.uses: list[Use] = []
-        self._known: dict[int, tuple[Constant, Scale]] = {}
+        self._known: dict[int, tuple[ParamExpr, Scale]] = {}
 
-    def demand(self, c: Constant, s: Scale, node: str) -> None:
-        """Demand that a constant be multiplied by a scale."""
+    def require(self, c: ParamExpr, s: Scale, node: str) -> None:
+        """Require that a parameter be multiplied by a scale."""
         if 0 in c.shape:
             return
         s = Scale(self._fitted(s.times, c.shape), self._fitted(s.over, c.shape), s.divides)
@@ -67,22 +67,22 @@ class Demands:
         if c.rule == "leaf":
             assert c.param is not None
             self.uses.append(Use(c.param, c.name, node, s))
-        elif c.rule == "laid":
-            self.demand(first, Scale(s.times.reshape(-1), s.over.reshape(-1), s.divides), node)
+        elif c.rule == "broadcast":
+            self.require(first, Scale(s.times.reshape(-1), s.over.reshape(-1), s.divides), node)
         elif c.rule == "sum":
             for part in c.parts:
-                self.demand(part, s, node)
+                self.require(part, s, node)
         elif c.rule == "first" or (c.rule == "product" and all(p.shape == c.shape for p in c.parts)):
             for part in rest:
                 if (known := self._known.get(id(part))) is not None and c.rule == "product":
                     s = self._quotient(s, known[1])
                 else:
-                    self.demand(part, Scale(), node)
-            self.demand(first, s, node)
+                    self.require(part, Scale(), node)
+            self.require(first, s, node)
         else:
             self.cells.tie(s.times, s.over)
             for part in c.parts:
-                self.demand(part, Scale(), node)
+                self.require(part, Scale(), node)
         self._known[id(c)] = (c, s)
 
     def _fitted(self, cells: Array, shape: tuple[int, ...]) -> Array:

@@ -1,4 +1,4 @@
-"""Values that cancellation has left uncertain: taken as they are, or rounded up, as the caller asks."""
+"""The rounding mode of values that cancellation has left uncertain: taken as they are, or rounded up."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from dataclasses import dataclass
 
 
 @dataclass
-class Bracket:
+class RoundingMode:
     """Whether uncertain values are rounded up, and whether there were any."""
 
     up: bool
-    needed: bool = False
+    inexact: bool = False
 
 
-_BRACKET: ContextVar[Bracket] = ContextVar("bracket")
+_MODE: ContextVar[RoundingMode] = ContextVar("rounding_mode")
 
 
 @contextmanager
-def bracket(*, up: bool) -> Iterator[Bracket]:
+def rounding_mode(*, up: bool) -> Iterator[RoundingMode]:
     """Round uncertain values up (or leave them) within the block, and record whether there are any."""
-    record = Bracket(up)
-    token = _BRACKET.set(record)
+    record = RoundingMode(up)
+    token = _MODE.set(record)
     try:
         yield record
     finally:
-        _BRACKET.reset(token)
+        _MODE.reset(token)
 
 
-def rounded_up() -> bool:
+def rounds_up() -> bool:
     """Record that a value is not accurate where it matters, and return whether it is to be rounded up."""
-    record = _BRACKET.get(None) or Bracket(up=True)
-    record.needed = True
+    record = _MODE.get(None) or RoundingMode(up=True)
+    record.inexact = True
     return record.up

@@ -1,4 +1,4 @@
-"""Values as expressions: two values get the same number if the same ops compute them from the same inputs.
+"""Value numbering: two values get the same number if the same ops compute them from the same inputs.
 
 Names do not matter, nor does the order of what is added or maximized, nor which values parameters have. Identities and
 casts between formats of real numbers are looked through.
@@ -18,7 +18,7 @@ from pathlift.passes.equivalence.opaque import opaque_key
 
 
 @dataclass(frozen=True, eq=False)
-class Expressions:
+class ValueNumbering:
     """The values of a graph as expressions.
 
     Parameters
@@ -49,7 +49,7 @@ class Expressions:
         return tuple(self.source[v] for v in self.graph.outputs)
 
 
-def expressions(graph: Graph, known: dict[tuple[object, ...], int]) -> Expressions:
+def value_numbering(graph: Graph, known: dict[tuple[object, ...], int]) -> ValueNumbering:
     """Number the values of a graph.
 
     Parameters
@@ -72,7 +72,7 @@ def expressions(graph: Graph, known: dict[tuple[object, ...], int]) -> Expressio
         for value in values:
             source[value] = value
             numbers[value] = known.setdefault((*content, value.port), len(known))
-    return Expressions(graph, source, numbers)
+    return ValueNumbering(graph, source, numbers)
 
 
 def content_of(graph: Graph, key: str) -> tuple[object, ...]:

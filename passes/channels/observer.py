@@ -1,31 +1,31 @@
-"""Magnitudes, told while ties are found: every step of the network that changes sizes, in order."""
+"""An observer of magnitudes, told while ties are found: every step of the network that changes sizes, in order."""
 
 from __future__ import annotations
 
 from pathlift.ir.types import Array
-from pathlift.passes.channels.constants import Constant
-from pathlift.passes.channels.products import Product
+from pathlift.passes.channels.parameters import ParamExpr
+from pathlift.passes.channels.products import ChannelProduct
 
 
-class Magnitudes:
+class MagnitudeObserver:
     """What becomes of the sizes of values along the way; by default, nobody asks."""
 
     def fixed(self, y: Array) -> None:
         """Cells whose size no rescaling changes."""
 
-    def constant(self, y: Array, c: Constant) -> None:
+    def constant(self, y: Array, c: ParamExpr) -> None:
         """Cells that hold a parameter."""
 
-    def linear(self, y: Array, p: Product, w: Constant) -> None:
+    def linear(self, y: Array, p: ChannelProduct, w: ParamExpr) -> None:
         """A product with weights; `y` in the shape of its result."""
 
-    def sum(self, y: Array, a: Array, b: Array | Constant) -> None:
-        """A sum, with broadcasting; a constant may be laid along an axis already."""
+    def sum(self, y: Array, a: Array, b: Array | ParamExpr) -> None:
+        """A sum, with broadcasting; a constant may broadcast along an axis already."""
 
-    def scaled(self, y: Array, x: Array, c: Constant | float, *, reciprocal: bool = False) -> None:
+    def scaled(self, y: Array, x: Array, c: ParamExpr | float, *, reciprocal: bool = False) -> None:
         """A product with (or quotient by) a constant."""
 
-    def sloped(self, y: Array, x: Array, slope: Constant) -> None:
+    def sloped(self, y: Array, x: Array, slope: ParamExpr) -> None:
         """An activation whose slopes are 1 and `slope`."""
 
     def largest(self, y: Array, x: Array, axis: int) -> None:

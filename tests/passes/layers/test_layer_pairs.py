@@ -12,17 +12,17 @@ from pathlift.ir.algebras.numeric import Numeric
 from pathlift.ir.graph import Graph
 from pathlift.ir.text import parse_graph
 from pathlift.ir.types import TensorType
-from pathlift.passes.layers.handovers import Stop, _behind
+from pathlift.passes.layers.layer_pairs import Intermediate, _behind
 from pathlift.testing.samples import samples
 
 
-def places() -> Iterator[tuple[str, Graph, int, Stop | None]]:
+def places() -> Iterator[tuple[str, Graph, int, Intermediate | None]]:
     for name, graph in samples().items():
         (key,) = (k for k in graph.order if graph[k].op not in ("Input", "Param"))
         (type_,) = graph[graph.inputs[0]].types
         assert isinstance(type_, TensorType)
         for axis in range(1, type_.rank):
-            yield name, graph, axis, _behind(graph, Stop(graph.inputs[0], axis, 1), key)
+            yield name, graph, axis, _behind(graph, Intermediate(graph.inputs[0], axis, 1), key)
 
 
 FOUND = [(name, graph, axis, stop) for name, graph, axis, stop in places() if stop is not None]
@@ -30,7 +30,7 @@ CASES = [pytest.param(*row[1:], id=f"{row[0]}-{row[2]}") for row in FOUND]
 
 
 @pytest.mark.parametrize(("graph", "axis", "stop"), CASES)
-def test_factors_pass(graph: Graph, axis: int, stop: Stop) -> None:
+def test_factors_pass(graph: Graph, axis: int, stop: Intermediate) -> None:
     (type_,) = graph[graph.inputs[0]].types
     shape = [d if isinstance(d, int) else 2 for d in type_.shape]
     x = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -55,4 +55,4 @@ def test_which_ops_channels_pass() -> None:
 @pytest.mark.parametrize(("row", "repeats"), [(120, 30), (30, None), (60, None), (240, None)])
 def test_rows_are_examples(row: int, repeats: int | None) -> None:
     graph = parse_graph(f"%x = Input : f32[2, 4, 5, 6]\n%y = Reshape(%x) {{shape=[-1, {row}]}}\nreturn %y")
-    assert _behind(graph, Stop("x", 1, 1), "y") == (None if repeats is None else Stop("y", 1, repeats))
+    assert _behind(graph, Intermediate("x", 1, 1), "y") == (None if repeats is None else Intermediate("y", 1, repeats))

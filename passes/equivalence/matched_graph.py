@@ -12,7 +12,7 @@ Change = Callable[[Array], Array]
 
 
 @dataclass(frozen=True, eq=False)
-class Side:
+class MatchedGraph:
     """A graph that shares its nodes with another.
 
     Parameters
@@ -41,7 +41,7 @@ class Side:
         """Return the sizes of a parameter's elements."""
         return abs(self.sizes[key].numpy())
 
-    def changed(self, changes: Mapping[str, Change]) -> Side:
+    def changed(self, changes: Mapping[str, Change]) -> MatchedGraph:
         """Return the side with some parameters changed, when they are asked for; sizes change alike."""
         builder, sizes = self.graph.edit(), dict(self.sizes)
         for key, change in changes.items():
@@ -49,7 +49,7 @@ class Side:
             assert param is not None
             builder.replace_node(Value(key), value=_changed(param, change))
             sizes[key] = _changed(sizes[key], change)
-        return Side(builder.finish(), sizes)
+        return MatchedGraph(builder.finish(), sizes)
 
 
 def _changed(param: Param, change: Change) -> Param:
