@@ -292,7 +292,7 @@ def test_the_share_of_a_branch_is_its_part_of_the_norm(start: Start) -> None:
 
 
 @pytest.mark.parametrize(("op", "share"), [("Mul", 0.75), ("Div", 0.25)])
-def test_a_scaling_has_a_share(op: str, share: float) -> None:
+def test_a_scaling_has_a_share(start: Start, op: str, share: float) -> None:
     b, x = start("N", 1)
     branch = b.op(op, x, b.param([3.0]), name="branch")
     (layer,) = PathNorm(per_layer=True).run(b.finish(b.op("Add", x, branch))).layers
