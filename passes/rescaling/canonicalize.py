@@ -15,7 +15,7 @@ from pathlift.passes.channels.symmetry import Symmetry
 from pathlift.passes.rescaling.balanced import balanced_form
 from pathlift.passes.rescaling.factors import Factors
 from pathlift.passes.rescaling.normal_form import NormalForm, normal_form
-from pathlift.passes.rescaling.path_conditioned import SymbolExtents, path_conditioned_form
+from pathlift.passes.rescaling.path_conditioned import path_conditioned_form
 from pathlift.passes.rescaling.rescaled import rescaled
 
 SETTLED = 32
@@ -43,7 +43,7 @@ class Canonicalize(Transform):
 
     norm: str = "l1"
     exact: bool = False
-    shape: SymbolExtents = ()
+    shape: tuple[tuple[str, int], ...] = ()
 
     def run(self, graph: Graph) -> Rewritten:
         """Rescale the neurons of a graph.
@@ -73,7 +73,7 @@ class Canonicalize(Transform):
         return rescaled(graph, found, factors, lift=form.lift)
 
 
-def _form(graph: Graph, norm: str, shape: SymbolExtents) -> NormalForm:
+def _form(graph: Graph, norm: str, shape: tuple[tuple[str, int], ...]) -> NormalForm:
     """Read ``l1``, ``l2``, ``lq:Q``, ``balanced`` or ``path-conditioned``."""
     if norm == "balanced":
         return balanced_form(graph)

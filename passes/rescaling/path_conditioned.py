@@ -21,14 +21,13 @@ from pathlift.passes.rescaling.balance import Balance, Pairs
 from pathlift.passes.rescaling.factors import Factors
 from pathlift.passes.rescaling.normal_form import NormalForm, normal_form
 
-SymbolExtents = tuple[tuple[str, int], ...]
 _TINY = 2.0**-80
 """What a zero is replaced by, relative to the largest weight of its tensor, to differentiate by its square."""
 _NOTHING = 2.0**-120
 """A share of ‖Φ‖₂² below this is that of paths through some other zero: none."""
 
 
-def path_conditioned_form(graph: Graph, shape: SymbolExtents = ()) -> NormalForm:
+def path_conditioned_form(graph: Graph, shape: tuple[tuple[str, int], ...] = ()) -> NormalForm:
     """Find the factors of the path-conditioned form. A frozen batch norm is one scale and one shift per channel.
 
     Parameters
@@ -55,7 +54,7 @@ def path_conditioned_form(graph: Graph, shape: SymbolExtents = ()) -> NormalForm
     return NormalForm(start.symmetry, factors, np.zeros(start.symmetry.count + 1, np.int64))
 
 
-def path_balance(graph: Graph, start: NormalForm, shape: SymbolExtents = ()) -> Balance | None:
+def path_balance(graph: Graph, start: NormalForm, shape: tuple[tuple[str, int], ...] = ()) -> Balance | None:
     """Return the minimization, in −z/2, from where `start` leads; ``None`` if there is no path."""
     pairs, linear, total = list[Pairs](), np.zeros(start.symmetry.count + 1), 0
     for use, diagonal in _diagonals(graph, start, shape):
@@ -68,7 +67,7 @@ def path_balance(graph: Graph, start: NormalForm, shape: SymbolExtents = ()) -> 
     return Balance(pairs, linear / total) if total else None
 
 
-def _diagonals(graph: Graph, start: NormalForm, shape: SymbolExtents) -> Iterator[tuple[Use, Array]]:
+def _diagonals(graph: Graph, start: NormalForm, shape: tuple[tuple[str, int], ...]) -> Iterator[tuple[Use, Array]]:
     """Yield the weights of the path-lifting as uses, with their diagonal entries (up to a factor) after `start`."""
     from pathlift.passes.path_norm.path_norm import PathNorm
 
