@@ -1,4 +1,4 @@
-"""What becomes of a node that the rules for neurons do not cover."""
+"""Neurons of graphs with a node that has no rule: what passes through it, and what stays apart."""
 
 from __future__ import annotations
 
