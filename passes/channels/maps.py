@@ -55,7 +55,7 @@ class CellMap:
         return np.broadcast_to(self.cells, shape)
 
 
-def laid(x: CellMap, axis: int | None, rank: int) -> CellMap:
+def broadcast_along(x: CellMap, axis: int | None, rank: int) -> CellMap:
     """A vector, so that it broadcasts along `axis` of a value of this rank; itself, without an axis."""
     return x if axis is None else move(V.Unsqueeze(tuple(range(1, rank - axis % rank))), [x])
 

@@ -163,7 +163,7 @@ class Ties(TwoSorted[ParamExpr, CellMap]):
         return CellMap(cells, dims)
 
     def add_signals(self, x: CellMap, y: CellMap, axis: int | None) -> CellMap:
-        y = maps.laid(y, axis, len(x.dims))
+        y = maps.broadcast_along(y, axis, len(x.dims))
         dims = D.broadcast(x.dims, y.dims)
         self.cells.tie(x.cells, y.cells)
         shape = np.broadcast_shapes(x.cells.shape, y.cells.shape)

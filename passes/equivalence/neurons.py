@@ -196,7 +196,7 @@ class NeuronAlgebra(TwoSorted[ParamRef, CellMap]):
         return CellMap(cells, dims)
 
     def add_signals(self, x: CellMap, y: CellMap, axis: int | None) -> CellMap:
-        return self.combined([x, maps.laid(y, axis, len(x.dims))], (0, 1), ("all", "all"))
+        return self.combined([x, maps.broadcast_along(y, axis, len(x.dims))], (0, 1), ("all", "all"))
 
     def shift(self, x: CellMap, c: ParamRef, axis: int | None) -> CellMap:
         return self.combined([x, self.beside(c, x, axis)], (0, 1), ("all", "all"))

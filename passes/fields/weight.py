@@ -119,7 +119,7 @@ class Weight:
     def _bounded(self, q: float, dtype: torch.dtype) -> tuple[Tensor, int]:
         """Return values to take the power of, and the roundings in units of `dtype` that the power will have met.
 
-        Where cancellation has left nothing accurate, the magnitude is rounded as `bracket` says.
+        Where cancellation has left nothing accurate, the magnitude is rounded as `rounding_mode` says.
         """
         values, roundings = self.checked(), self.roundings
         if self.error is not None:

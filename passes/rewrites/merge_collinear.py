@@ -52,8 +52,8 @@ class MergeCollinear(Transform):
             x = graph.inputs_of(key)[0]
             assert x is not None
             write_layer(builder, graph, key, layer, x, (key,))
-        for handover in run.narrowed:
-            handover.narrow(builder, len(run.layers[handover.first].weight))
+        for pair in run.narrowed:
+            pair.narrow(builder, len(run.layers[pair.first].weight))
         return Rewritten(builder.finish(), witness)
 
 
@@ -61,23 +61,23 @@ class _Narrowing:
     """The layers of a graph that became narrower, those whose neurons went and those that read these."""
 
     def __init__(self, graph: Graph) -> None:
-        self.graph, self.handovers = graph, list(layer_pairs(graph))
+        self.graph, self.pairs = graph, list(layer_pairs(graph))
         self.layers: dict[str, Layer] = {}
         self.narrowed: set[LayerPair] = set()
         self.skipped: dict[LayerPair, str] = {}
 
     def until_stable(self) -> None:
         """Narrow layers; where one is, those before and behind are looked at again."""
-        reads, read_by = {h.second: h for h in self.handovers}, {h.first: h for h in self.handovers}
-        waiting = deque(self.handovers)
+        reads, read_by = {p.second: p for p in self.pairs}, {p.first: p for p in self.pairs}
+        waiting = deque(self.pairs)
         while waiting:
-            handover = waiting.popleft()
-            if self._narrow(handover):
-                self.narrowed.add(handover)
-                waiting.extend(h for h in (reads.get(handover.first), read_by.get(handover.second)) if h is not None)
+            pair = waiting.popleft()
+            if self._narrow(pair):
+                self.narrowed.add(pair)
+                waiting.extend(p for p in (reads.get(pair.first), read_by.get(pair.second)) if p is not None)
 
-    def _narrow(self, handover: LayerPair) -> bool:
-        first, second = (self.layers.get(k) or read_layer(self.graph, k) for k in (handover.first, handover.second))
+    def _narrow(self, pair: LayerPair) -> bool:
+        first, second = (self.layers.get(k) or read_layer(self.graph, k) for k in (pair.first, pair.second))
         if first is None or second is None or first.groups > 1 or second.groups > 1:
             return False
         bias = np.zeros(len(first.weight)) if first.bias is None else first.bias
@@ -87,16 +87,16 @@ class _Narrowing:
             return False
         multiples = positive_multiples(incoming, 2 * epsilon(first.dtype))
         gone, left = _merge(incoming, outgoing, multiples, second.dtype)
-        label, dtype = self.graph[handover.first].label, DTYPE_NAMES[second.dtype]
+        label, dtype = self.graph[pair.first].label, DTYPE_NAMES[second.dtype]
         reason = f"{left} collinear neurons of {label!r} stay: their outgoing weights cancel, or do not fit {dtype}"
-        self.skipped[handover] = reason if left else ""
+        self.skipped[pair] = reason if left else ""
         gone |= ~incoming.any(1) | ~outgoing.any((0, 2))
         kept = np.flatnonzero(~gone) if not gone.all() else np.array([0])
         if len(kept) == len(bias):
             return False
         weight = outgoing[:, kept].reshape(len(second.weight), -1, *second.kernel)
-        self.layers[handover.second] = dataclasses.replace(second, weight=weight)
-        self.layers[handover.first] = dataclasses.replace(
+        self.layers[pair.second] = dataclasses.replace(second, weight=weight)
+        self.layers[pair.first] = dataclasses.replace(
             first, weight=first.weight[kept], bias=None if first.bias is None else bias[kept]
         )
         return True
@@ -104,9 +104,9 @@ class _Narrowing:
     def sites(self) -> tuple[Site, ...]:
         """Return one site for layers in a row: values on the way have other shapes than they had."""
         begins: dict[str, tuple[str, ...]] = {}
-        for handover in self.handovers:
-            if handover in self.narrowed:
-                begins[handover.second] = (*begins.pop(handover.first, (handover.first,)), handover.second)
+        for pair in self.pairs:
+            if pair in self.narrowed:
+                begins[pair.second] = (*begins.pop(pair.first, (pair.first,)), pair.second)
         return tuple(self._site(keys) for keys in begins.values())
 
     def _site(self, keys: Sequence[str]) -> Site:

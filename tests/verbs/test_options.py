@@ -14,7 +14,7 @@ import typer.main
 
 from pathlift.cli.command import application
 from pathlift.cli.frame import framed
-from pathlift.models.options import Executor, Flag, Progress
+from pathlift.models.options import ExecutorOption, Flag, Progress
 from pathlift.passes.docstring import parameter_help
 from pathlift.passes.registry import find_pass
 from pathlift.runtime.session import ExecutorName
@@ -102,4 +102,4 @@ def test_a_default_is_what_its_text_is_read_as(verb: str) -> None:
 
 
 def test_executors_are_those_there_are() -> None:
-    assert typing.get_args(typing.get_args(Executor)[0]) == typing.get_args(ExecutorName)
+    assert typing.get_args(typing.get_args(ExecutorOption)[0]) == typing.get_args(ExecutorName)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models import parse
-from pathlift.models.options import Executor, Flag, MemoryLimit, Model, Progress, Seed, Shape
+from pathlift.models.options import ExecutorOption, Flag, MemoryLimit, Model, Progress, Seed, Shape
 from pathlift.report.result import Result
 from pathlift.report.tables import Payload, table
 
@@ -55,7 +55,7 @@ def bench(
     budget: Annotated[float, Flag(metavar="SECONDS")] = 10.0,
     seed: Seed = 0,
     device: Annotated[str, Flag()] = "cpu",
-    executor: Executor = "auto",
+    executor: ExecutorOption = "auto",
     memory_limit: MemoryLimit = MEMORY_LIMIT,
     progress: Annotated[Callable[[str, int, int], object] | None, Progress("timing")] = None,
 ) -> BenchResult:

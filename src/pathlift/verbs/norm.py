@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pathlift.ir.errors import UnsupportedError, UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models import parse
-from pathlift.models.options import AssumeEval, Device, Flag, Force, MemoryLimit, Model, Shape
+from pathlift.models.options import AssumeEval, DeviceOption, Flag, Force, MemoryLimit, Model, Shape
 from pathlift.report.norms import heaviest_path_text, layer_table, norm_table, regions_text
 from pathlift.report.result import Result
 from pathlift.report.tables import Payload
@@ -102,7 +102,7 @@ def norm(
     pooling: Annotated[Literal["sum", "max"], Flag()] = "sum",
     inputs_only: Annotated[bool, Flag()] = False,
     dtype: Annotated[Literal["float64", "float32"], Flag()] = "float64",
-    device: Device = "cpu",
+    device: DeviceOption = "cpu",
     shape: Shape = None,
     per_layer: Annotated[bool, Flag()] = False,
     per_weight: bool = False,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models import parse
-from pathlift.models.options import Executor, Flag, Force, MemoryLimit, Model, Output, Seed, Shape
+from pathlift.models.options import ExecutorOption, Flag, Force, MemoryLimit, Model, Output, Seed, Shape
 from pathlift.report.result import Result
 from pathlift.report.tables import Payload, table
 
@@ -88,7 +88,7 @@ def run(
     seed: Seed = 0,
     device: Annotated[str, Flag()] = "cpu",
     threads: Annotated[int | None, Flag(default="all cores")] = None,
-    executor: Executor = "auto",
+    executor: ExecutorOption = "auto",
     output: Output = None,
     force: Force = False,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
