@@ -17,41 +17,41 @@ from pathlift.ir.types import Param
 
 
 @dataclass(frozen=True)
-class Held:
+class Symbol:
     """A parameter, by the formula that computes it."""
 
     formula: str
 
 
-class Formulas(TwoSorted[Held, str]):
-    """What is computed, as text: parameters are `Held`, signals plain strings."""
+class Formulas(TwoSorted[Symbol, str]):
+    """What is computed, as text: parameters are `Symbol`, signals plain strings."""
 
     name: ClassVar[str] = "formulas"
-    parameter_type: ClassVar[type] = Held
+    parameter_type: ClassVar[type] = Symbol
 
-    def param(self, p: Param) -> Held:
+    def param(self, p: Param) -> Symbol:
         assert self.node is not None
-        return Held(self.node.names[0])
+        return Symbol(self.node.names[0])
 
-    def derive_parameter(self, f: Callable[..., Any], params: Sequence[Held]) -> Held:
-        return Held(f"f({', '.join(p.formula for p in params)})")
+    def derive_parameter(self, f: Callable[..., Any], params: Sequence[Symbol]) -> Symbol:
+        return Symbol(f"f({', '.join(p.formula for p in params)})")
 
-    def add_parameters(self, x: Held, y: Held, axis: int | None) -> Held:
-        return Held(f"({x.formula} + {_along(y.formula, axis)})")
+    def add_parameters(self, x: Symbol, y: Symbol, axis: int | None) -> Symbol:
+        return Symbol(f"({x.formula} + {_along(y.formula, axis)})")
 
-    def scale_parameter(self, x: Held, c: Held, axis: int | None, *, reciprocal: bool) -> Held:
-        return Held(f"({x.formula} {'/' if reciprocal else '·'} {_along(c.formula, axis)})")
+    def scale_parameter(self, x: Symbol, c: Symbol, axis: int | None, *, reciprocal: bool) -> Symbol:
+        return Symbol(f"({x.formula} {'/' if reciprocal else '·'} {_along(c.formula, axis)})")
 
-    def multiply_parameter(self, x: Held, c: float) -> Held:
-        return Held(f"{c:g}·{x.formula}")
+    def multiply_parameter(self, x: Symbol, c: float) -> Symbol:
+        return Symbol(f"{c:g}·{x.formula}")
 
-    def move_parameters(self, xs: Sequence[Held], v: View) -> Held:
-        return Held(f"{type(v).__name__}({', '.join(x.formula for x in xs)})")
+    def move_parameters(self, xs: Sequence[Symbol], v: View) -> Symbol:
+        return Symbol(f"{type(v).__name__}({', '.join(x.formula for x in xs)})")
 
-    def lift(self, p: Held) -> str:
+    def lift(self, p: Symbol) -> str:
         return f"⟨{p.formula}⟩"
 
-    def apply_weights(self, f: LinearMap, x: str, w: Held) -> str:
+    def apply_weights(self, f: LinearMap, x: str, w: Symbol) -> str:
         return f"{w.formula}({x})"
 
     def combine(self, f: SeparableMap, x: str) -> str:
@@ -60,13 +60,13 @@ class Formulas(TwoSorted[Held, str]):
     def add_signals(self, x: str, y: str, axis: int | None) -> str:
         return f"[{x} + {_along(y, axis)}]"
 
-    def scale_signal(self, x: str, c: Held, axis: int | None, *, reciprocal: bool) -> str:
+    def scale_signal(self, x: str, c: Symbol, axis: int | None, *, reciprocal: bool) -> str:
         return f"[{x} {'/' if reciprocal else '·'} {_along(c.formula, axis)}]"
 
     def multiply_signal(self, x: str, c: float) -> str:
         return f"[{c:g}·{x}]"
 
-    def activate(self, x: str, f: Activation, *slopes: Held) -> str:
+    def activate(self, x: str, f: Activation, *slopes: Symbol) -> str:
         return f"{f.name}({', '.join([x, *(s.formula for s in slopes)])})"
 
     def pool(self, x: str, s: OrderStatistic) -> str:
@@ -90,7 +90,7 @@ INPUTS = """
 NORM = "BatchNormalization(%{}, %{}, %{}, %{}, %c) {{epsilon=0.0}}"
 
 
-def formula(node: str) -> str | Held:
+def formula(node: str) -> str | Symbol:
     graph = parse_graph(f"{INPUTS}\n%y = {node}\nreturn %y")
     return run(graph, Formulas(), {"x": "x", "v": "v"})["y"]
 
@@ -136,7 +136,7 @@ def test_signals(node: str, expected: str) -> None:
     ],
 )
 def test_what_is_computed_from_parameters_is_a_parameter(node: str, expected: str) -> None:
-    assert formula(node) == Held(expected)
+    assert formula(node) == Symbol(expected)
 
 
 @pytest.mark.parametrize(
@@ -159,22 +159,22 @@ def test_weights_factors_and_slopes_are_no_signals(node: str) -> None:
 def test_numbers_divide_as_they_multiply() -> None:
     algebra = Formulas()
     assert algebra.scale("x", 4.0, reciprocal=True) == "[0.25·x]"
-    assert algebra.scale(Held("a"), 4, reciprocal=True) == Held("0.25·a")
-    for operand in ("x", Held("a")):
+    assert algebra.scale(Symbol("a"), 4, reciprocal=True) == Symbol("0.25·a")
+    for operand in ("x", Symbol("a")):
         with pytest.raises(UnsupportedError, match="PL0314"):
             algebra.scale(operand, 0.0, reciprocal=True)
 
 
 def test_what_an_analysis_leaves_out_is_refused_by_name() -> None:
-    class Nothing(TwoSorted[Held, str]):
+    class Nothing(TwoSorted[Symbol, str]):
         name = "nothing"
-        parameter_type = Held
+        parameter_type = Symbol
 
     for compute, what in [
         (lambda alg: alg.add("x", "x"), "an addition"),
-        (lambda alg: alg.add("x", Held("a")), "a parameter as a signal"),
-        (lambda alg: alg.add(Held("a"), Held("a")), "a sum of parameters"),
-        (lambda alg: alg.scale("x", Held("a")), "a scaling"),
+        (lambda alg: alg.add("x", Symbol("a")), "a parameter as a signal"),
+        (lambda alg: alg.add(Symbol("a"), Symbol("a")), "a sum of parameters"),
+        (lambda alg: alg.scale("x", Symbol("a")), "a scaling"),
     ]:
         with pytest.raises(UnsupportedError, match=f"PL0302 nothing has no rule for {what}"):
             compute(Nothing())
