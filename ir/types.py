@@ -19,6 +19,7 @@ from pathlift.ir.quoting import SYMBOL, plain, quote
 Dim = int | str | None
 """A known extent, a symbolic one (``"N"``), or an unknown one."""
 Dims = tuple[Dim, ...]
+Ints = tuple[int, ...]
 Array = NDArray[Any]
 
 _SHORT_NAMES: dict[str, Any] = {

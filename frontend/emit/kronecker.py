@@ -9,7 +9,7 @@ from onnx import FunctionProto
 from pathlift.frontend.emit.writer import EmissionSite, emits
 from pathlift.frontend.ks_function import DOMAIN, FEATURES, ROWS
 from pathlift.ir.errors import UnsupportedError
-from pathlift.ir.ops.registry import Ints
+from pathlift.ir.types import Ints
 
 _EPILOGUES: dict[str, tuple[str, dict[str, Any]]] = {
     "Relu": ("Relu", {}),

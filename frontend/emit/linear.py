@@ -6,9 +6,9 @@ import numpy as np
 
 from pathlift.frontend.emit.pooling import ceil_mode_at
 from pathlift.frontend.emit.writer import EmissionSite, emits
-from pathlift.ir.ops.registry import Floats, Ints
+from pathlift.ir.ops.registry import Floats
 from pathlift.ir.primitives.maps import Contract
-from pathlift.ir.types import Dims
+from pathlift.ir.types import Dims, Ints
 
 
 @emits("Gemm")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlift.frontend.emit.writer import EmissionSite, emits
 from pathlift.ir import dims as D
-from pathlift.ir.ops.registry import Ints
+from pathlift.ir.types import Ints
 
 
 def ceil_mode_at(at: EmissionSite, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints) -> bool | None:

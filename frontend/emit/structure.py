@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlift.frontend.emit.values import onnx_dtype
 from pathlift.frontend.emit.writer import EmissionSite, emits
-from pathlift.ir.ops.registry import Ints
-from pathlift.ir.types import DTYPES
+from pathlift.ir.types import DTYPES, Ints
 
 
 @emits("Cast")

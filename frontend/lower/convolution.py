@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pathlift.frontend.fold import Constant
-from pathlift.frontend.lower.node import Ints, OnnxNode, Operand
+from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
-from pathlift.ir.types import Dim
+from pathlift.ir.types import Dim, Ints
 
 
 def window_span(kernel: int, dilation: int) -> int:

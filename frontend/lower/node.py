@@ -13,13 +13,12 @@ from pathlift.frontend.fold import Constant, check_size, computed
 from pathlift.frontend.lower.registry import Refusal, Takes
 from pathlift.frontend.types import value_type
 from pathlift.ir.graph import Value
-from pathlift.ir.types import DTYPE_NAMES, Array, Dim, Dims, TensorType, is_float
+from pathlift.ir.types import DTYPE_NAMES, Array, Dim, Dims, Ints, TensorType, is_float
 
 if TYPE_CHECKING:
     from pathlift.frontend.lower.model import Lowerer
 
 Operand = Value | Constant
-Ints = tuple[int, ...]
 MOVABLE = frozenset(["i64", "i32", "i16", "i8", "u8", "bool"])
 """Element types other than floats that rearranging ops carry; more exotic ones stay with ONNX."""
 

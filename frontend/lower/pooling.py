@@ -8,9 +8,9 @@ import numpy as np
 
 from pathlift.frontend.lower.convolution import padding, spatial, window, window_span
 from pathlift.frontend.lower.indexing import amounts
-from pathlift.frontend.lower.node import Ints, OnnxNode, Operand
+from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
-from pathlift.ir.types import Dim
+from pathlift.ir.types import Dim, Ints
 
 INDICES_USED = "its indices are used"
 LOWEST = float(np.finfo(np.float32).min)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pathlift.frontend.lower.node import Ints, OnnxNode, Operand
+from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
 from pathlift.ir.primitives.resample import COORDINATES
-from pathlift.ir.types import Dim, Dims
+from pathlift.ir.types import Dim, Dims, Ints
 
 
 @lowering("Upsample")

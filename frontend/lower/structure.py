@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pathlift.frontend.lower.node import Ints, OnnxNode, Operand
+from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
-from pathlift.ir.types import Dim, Dims
+from pathlift.ir.types import Dim, Dims, Ints
 
 
 def reshape_target(dims: Sequence[Dim], kept: int = 1) -> Ints:

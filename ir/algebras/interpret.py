@@ -13,7 +13,7 @@ from pathlift.ir.ops import OPS
 
 T = TypeVar("T")
 Observer = Callable[[str, Node, "tuple[T | None, ...]", "tuple[T, ...]"], None]
-Step = Callable[[str, "tuple[T | None, ...]"], Sequence[T]]
+Visit = Callable[[str, "tuple[T | None, ...]"], Sequence[T]]
 """Turns the key of a node, and the values that it reads, into the values that it computes."""
 Kernel = Callable[..., "T | tuple[T, ...]"]
 """Computes a node from its inputs and, as keywords, its attributes: an op's program without the algebra."""
@@ -59,7 +59,7 @@ def run(
     if missing:
         raise UsageError("0405", f"input {missing[0]!r} is not fed", hint=f"inputs: {', '.join(names)}")
 
-    def step(key: str, inputs: tuple[T | None, ...]) -> Sequence[T]:
+    def visit(key: str, inputs: tuple[T | None, ...]) -> Sequence[T]:
         node = graph[key]
         if node.op == "Input":
             return (feeds[node.names[0]],)
@@ -69,21 +69,21 @@ def run(
             observe(key, node, inputs, outputs)
         return outputs
 
-    return walk(graph, step)
+    return walk(graph, visit)
 
 
-def walk(graph: Graph, step: Step[T]) -> dict[str, T]:
-    """Take a step at every node that an output depends on, producers first; a value is dropped after its last use.
+def walk(graph: Graph, visit: Visit[T]) -> dict[str, T]:
+    """Visit every node that an output depends on, producers first; a value is dropped after its last use.
 
-    This is `run` for those who go on where an algebra refuses a node: their step says what takes its outputs' place.
+    This is `run` for those who go on where an algebra refuses a node: their visit says what takes its outputs' place.
 
     Parameters
     ----------
     graph
         What to walk through.
-    step
-        Called as ``step(key, inputs)`` with the values of a node's input slots, ``None`` where left out; returns one
-        value per output. ``Input`` and ``Param`` nodes are steps like any other, without inputs.
+    visit
+        Called as ``visit(key, inputs)`` with the values of a node's input slots, ``None`` where left out; returns one
+        value per output. ``Input`` and ``Param`` nodes are visited like any other, without inputs.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def walk(graph: Graph, step: Step[T]) -> dict[str, T]:
         if key not in live:
             continue
         sources = graph.inputs_of(key)
-        outputs = step(key, tuple(None if v is None else values[v] for v in sources))
+        outputs = visit(key, tuple(None if v is None else values[v] for v in sources))
         for source in sources:
             if source is not None:
                 pending[source.node] -= 1

@@ -10,9 +10,10 @@ from pathlift.ir.algebras.protocol import Algebra, T
 from pathlift.ir.errors import GraphError
 from pathlift.ir.kronecker import Pattern
 from pathlift.ir.ops.pointwise import gelu, relu
-from pathlift.ir.ops.registry import Ints, op
+from pathlift.ir.ops.registry import op
 from pathlift.ir.primitives.maps import Contract
 from pathlift.ir.primitives.reshapes import Regroup
+from pathlift.ir.types import Ints
 
 ACTIVATIONS: dict[str, Callable[..., Any]] = {"Relu": relu, "Gelu": gelu, "GeluTanh": partial(gelu, tanh=True)}
 """What an epilogue may apply, by name."""

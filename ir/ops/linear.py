@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlift.ir.algebras.protocol import Algebra, T
-from pathlift.ir.ops.registry import Floats, Ints, op
+from pathlift.ir.ops.registry import Floats, op
 from pathlift.ir.primitives.maps import AveragePool, Contract, Conv, ConvTranspose, Reduce
 from pathlift.ir.primitives.resample import Resample
+from pathlift.ir.types import Ints
 
 
 @op("Gemm")

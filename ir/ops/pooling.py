@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlift.ir.algebras.protocol import Algebra, T
-from pathlift.ir.ops.registry import Ints, op
+from pathlift.ir.ops.registry import op
 from pathlift.ir.primitives.selections import Extremum, Sort, WindowMax
 from pathlift.ir.primitives.views import Stack
+from pathlift.ir.types import Ints
 
 
 @op("MaxPool")

@@ -11,7 +11,6 @@ from typing import Any
 
 from pathlift.ir.errors import GraphError
 
-Ints = tuple[int, ...]
 Floats = tuple[float, ...]
 Program = Callable[..., Any]
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlift.ir.algebras.protocol import Algebra, T
 from pathlift.ir.errors import GraphError
-from pathlift.ir.ops.registry import Ints, op
+from pathlift.ir.ops.registry import op
 from pathlift.ir.primitives import views
 from pathlift.ir.primitives.reshapes import Flatten, Reshape
+from pathlift.ir.types import Ints
 
 
 @op("Identity")

@@ -13,12 +13,11 @@ from pathlift.ir import dims as D
 from pathlift.ir.errors import GraphError
 from pathlift.ir.primitives.base import LinearMap, SeparableMap, normalized_axes, reduced
 from pathlift.ir.primitives.taps import Taps, transposed_taps, whole_axis, window_taps
-from pathlift.ir.types import Array, Dim, Dims
+from pathlift.ir.types import Array, Dim, Dims, Ints
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Ints = tuple[int, ...]
 _EQUATION = re.compile(r"(\.?[A-Za-z]*),([A-Za-z]*)->([A-Za-z]*\.?[A-Za-z]*)")
 
 

@@ -12,12 +12,10 @@ from pathlift.ir.errors import GraphError
 from pathlift.ir.primitives.base import OrderStatistic, normalized_axes, reduced
 from pathlift.ir.primitives.maps import pooled_shape
 from pathlift.ir.primitives.taps import whole_axis, window_taps
-from pathlift.ir.types import Array, Dims
+from pathlift.ir.types import Array, Dims, Ints
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Ints = tuple[int, ...]
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,9 @@ import numpy as np
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.primitives.base import LinearMap
 from pathlift.ir.primitives.maps import Contract, Conv, ConvTranspose
-from pathlift.ir.types import Array
+from pathlift.ir.types import Array, Ints
 from pathlift.passes.channels.cells import DisjointSets
 from pathlift.passes.channels.maps import CellMap
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -49,18 +47,18 @@ class ChannelProduct:
     """
 
     equation: str
-    matrix: Shape
+    matrix: Ints
     summed: int
     read: Array
     over: Array
     into: Callable[[Array], Array]
     result: Callable[[Array], Array]
-    out: Shape
+    out: Ints
     rows: tuple[int, int] | None
 
 
 @functools.singledispatch
-def channel_product(f: LinearMap, x: CellMap, w: Shape, cells: DisjointSets) -> ChannelProduct:
+def channel_product(f: LinearMap, x: CellMap, w: Ints, cells: DisjointSets) -> ChannelProduct:
     """Read a linear map as a product; ties the cells that share weights.
 
     Raises
@@ -85,7 +83,7 @@ def _channelwise(rank: int) -> Callable[[Array], Array]:
 
 
 @channel_product.register
-def _(f: Conv, x: CellMap, w: Shape, cells: DisjointSets) -> ChannelProduct:
+def _(f: Conv, x: CellMap, w: Ints, cells: DisjointSets) -> ChannelProduct:
     g, taps = f.groups, [1] * (len(w) - 2)
     out, inside = w[0] // g, w[1]
     read = _channels(x, g * inside, cells).reshape(g, inside)
@@ -97,7 +95,7 @@ def _(f: Conv, x: CellMap, w: Shape, cells: DisjointSets) -> ChannelProduct:
 
 
 @channel_product.register
-def _(f: ConvTranspose, x: CellMap, w: Shape, cells: DisjointSets) -> ChannelProduct:
+def _(f: ConvTranspose, x: CellMap, w: Ints, cells: DisjointSets) -> ChannelProduct:
     g, taps = f.groups, [1] * (len(w) - 2)
     inside, out = w[0] // g, w[1]
     read = _channels(x, w[0], cells).reshape(g, inside)
@@ -112,7 +110,7 @@ def _(f: ConvTranspose, x: CellMap, w: Shape, cells: DisjointSets) -> ChannelPro
 
 
 @channel_product.register
-def _(f: Contract, x: CellMap, w: Shape, cells: DisjointSets) -> ChannelProduct:
+def _(f: Contract, x: CellMap, w: Ints, cells: DisjointSets) -> ChannelProduct:
     xs, ws, out = f.letters(len(x.dims))
     if len(set(xs)) < len(xs) or len(set(ws)) < len(ws):
         raise UnsupportedError("0331", "there is no rule for a diagonal")

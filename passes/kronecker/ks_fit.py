@@ -20,7 +20,7 @@ from pathlift.passes.kronecker.fitting.fit import Solver, fit
 from pathlift.passes.kronecker.fitting.patterns import candidates
 from pathlift.passes.layers.dense import DenseLayer, dense_layers
 
-Progress = Callable[[str, int, int], object]
+ProgressCallback = Callable[[str, int, int], object]
 """Told the layer, its number, and how many there are."""
 _FLOPS, _ERROR = 0.5, 0.2
 FASTER = 1.2
@@ -152,7 +152,7 @@ class ApproximateLayers(Transform):
         return self.fit(graph)
 
     def fit(
-        self, graph: Graph, moments: Mapping[str, Array] | None = None, progress: Progress | None = None
+        self, graph: Graph, moments: Mapping[str, Array] | None = None, progress: ProgressCallback | None = None
     ) -> Rewritten:
         """Replace layers where the budget and the predicted speed allow; given patterns are used whatever the speed.
 

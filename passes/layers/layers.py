@@ -12,11 +12,10 @@ import numpy as np
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Attrs, Graph, Node, Origin, Value, freeze_attrs
 from pathlift.ir.primitives.maps import Contract
-from pathlift.ir.types import Array, Param
+from pathlift.ir.types import Array, Ints, Param
 from pathlift.passes.layers.edits import disconnect, drop_constants, is_unread
 from pathlift.passes.layers.weights import constant, rounded
 
-Ints = tuple[int, ...]
 LAYER_OPS = frozenset({"Gemm", "Einsum", "Conv"})
 """A choice of syntax: the ops that `read_layer` reads, and that `write_layer` writes."""
 

@@ -18,12 +18,12 @@ import numpy as np
 
 from pathlift.ir.algebras.traits import traits
 from pathlift.ir.graph import Graph, Value
-from pathlift.ir.types import DTYPE_NAMES, Array, TensorType
+from pathlift.ir.types import DTYPE_NAMES, Array, Ints, TensorType
 from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.layers.diagonals import DIAGONAL_OPS as DIAGONALS
 from pathlift.passes.layers.diagonals import read_diagonal
 from pathlift.passes.layers.edits import is_read_once
-from pathlift.passes.layers.layers import LAYER_OPS, Ints, Layer, read_layer, write_layer
+from pathlift.passes.layers.layers import LAYER_OPS, Layer, read_layer, write_layer
 from pathlift.passes.witness.rewritings import RewriteWitness
 from pathlift.passes.witness.site import Site
 

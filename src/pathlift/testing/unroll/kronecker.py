@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from pathlift.ir.errors import UnsupportedError
-from pathlift.testing.unroll.net import Ints, Net, Signal
+from pathlift.ir.types import Ints
+from pathlift.testing.unroll.net import Net, Signal
 from pathlift.testing.unroll.selections import RULES as ACTIVATIONS
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pathlift.ir.types import Array
-from pathlift.testing.unroll.net import Ints, Net, Signal
+from pathlift.ir.types import Array, Ints
+from pathlift.testing.unroll.net import Net, Signal
 from pathlift.testing.unroll.windows import window_counts, windows_of
 
 

@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import networkx as nx
 import numpy as np
 
-from pathlift.ir.types import Array
+from pathlift.ir.types import Array, Ints
 
-Ints = tuple[int, ...]
 Number = Callable[[float], Any]
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from pathlift.ir.errors import UnsupportedError
-from pathlift.ir.types import Array
+from pathlift.ir.types import Array, Ints
 from pathlift.testing.unroll.linear import reduced
-from pathlift.testing.unroll.net import Ints, Net, Signal
+from pathlift.testing.unroll.net import Net, Signal
 from pathlift.testing.unroll.windows import window_counts, windows_of
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pathlift.ir.types import Array
-from pathlift.testing.unroll.net import Ints, Net, Signal
+from pathlift.ir.types import Array, Ints
+from pathlift.testing.unroll.net import Net, Signal
 
 
 def _reshaped(a: Array, shape: Ints) -> Array:

@@ -7,7 +7,7 @@ from math import ceil, floor
 
 import numpy as np
 
-from pathlift.testing.unroll.net import Ints
+from pathlift.ir.types import Ints
 
 
 def window_counts(sizes: Ints, kernel: Ints, strides: Ints, pads: Ints, dilations: Ints, ceil_mode: bool) -> Ints:
