@@ -79,7 +79,6 @@ class Network(NamedTuple):
 
 def torchvision_networks() -> Iterator[Network]:
     """Every model that torchvision registers."""
-    _stand_in_for_extension()
     models = importlib.import_module("torchvision.models")
     for kind in ("", "segmentation", "detection", "video", "quantization", "optical_flow"):
         module = importlib.import_module(f"torchvision.models.{kind}".rstrip("."))
@@ -95,7 +94,6 @@ def torchvision_networks() -> Iterator[Network]:
 
 def timm_networks() -> Iterator[Network]:
     """Members of many of timm's families."""
-    _stand_in_for_extension()
     timm = importlib.import_module("timm")
     for name in TIMM:
         yield Network("timm", name, partial(_sized, partial(timm.create_model, name, pretrained=False), ""))
@@ -143,29 +141,6 @@ def _takes(module: nn.Module, image: Tensor) -> bool:
     except Exception:  # whatever networks raise on images of the wrong size
         return False
     return True
-
-
-def _stand_in_for_extension() -> None:
-    """Give torchvision's detectors their non-maximum suppression where its compiled extension does not load."""
-    if hasattr(torch.ops.torchvision, "nms"):
-        return
-    signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-    for name in ("nms", "qnms"):
-        torch.library.define(f"torchvision::{name}", signature)
-    extension: Any = importlib.import_module("torchvision.extension")
-    if not extension._has_ops():
-        extension._has_ops = lambda: True
-        torch.library.impl("torchvision::nms", "CPU", _suppress)
-
-
-def _suppress(boxes: Tensor, scores: Tensor, threshold: float) -> Tensor:
-    """Return the indices of boxes that overlap no better one by more than the threshold, best first."""
-    overlaps = importlib.import_module("torchvision.ops").box_iou(boxes, boxes) > threshold
-    kept: list[int] = []
-    for index in scores.argsort(descending=True).tolist():
-        if not overlaps[index, kept].any():
-            kept.append(index)
-    return torch.tensor(kept, dtype=torch.int64)
 
 
 SOURCES: tuple[tuple[str, tuple[str, ...], Callable[[], Iterator[Network]]], ...] = (

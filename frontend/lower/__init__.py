@@ -28,6 +28,6 @@ for _family in (
     "resize",
     "structure",
 ):
-    importlib.import_module(f"pathlift.frontend.lower.{_family}")
+    importlib.import_module(f"pathlift.frontend.lower.families.{_family}")
 
 __all__ = ["lower"]

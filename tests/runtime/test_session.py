@@ -15,7 +15,10 @@ from pathlift.ir.builder import Builder
 from pathlift.ir.errors import PathliftError, RuntimeFailureError, UsageError
 from pathlift.ir.types import DTYPES
 from pathlift.runtime.executors.torch import TorchExecutor
+from pathlift.runtime.session import ExecutorName
 from pathlift.testing import execute, random_feeds, sample, samples, zoo
+
+EXECUTORS: tuple[ExecutorName, ...] = ("onnxruntime", "torch")
 
 NETWORKS = {"resnet18": (64, 0.125), "vit_s16": (64, 0.25), "unet": (32, 0.125), "gpt2_tiny": (None, 1.0)}
 
@@ -29,7 +32,7 @@ def test_executors_agree_on_networks(name: str) -> None:
     image, width = NETWORKS[name]
     proto = zoo.export(name, image=image, width=width)
     x = zoo.example(name, seed=1, batch=2, image=image).numpy()
-    results = [pathlift.Session(proto, executor=e).run([x]) for e in ("onnxruntime", "torch")]  # type: ignore[arg-type]
+    results = [pathlift.Session(proto, executor=e).run([x]) for e in EXECUTORS]
     for key, y in results[0].items():
         np.testing.assert_allclose(results[1][key], y, rtol=1e-3, atol=1e-4 * np.abs(y).max())
 
@@ -39,8 +42,8 @@ def test_executors_agree_on_every_op(name: str) -> None:
     graph = sample(name)
     feeds = {k: x.astype(np.float32) for k, x in random_feeds(graph, np.random.default_rng(0)).items()}
     expected = execute(graph, feeds)
-    for executor in ("onnxruntime", "torch"):
-        session = pathlift.Session(graph, executor=executor)  # type: ignore[arg-type]
+    for executor in EXECUTORS:
+        session = pathlift.Session(graph, executor=executor)
         for key, y in session.run(feeds).items():
             np.testing.assert_allclose(y, expected[key], rtol=1e-4, atol=1e-4)
 
@@ -77,8 +80,8 @@ def test_nothing_is_copied_on_the_way_in_and_out(digits: Path, monkeypatch: pyte
 
 
 def test_batches_may_change_and_be_empty(digits: Path) -> None:
-    for executor in ("onnxruntime", "torch"):
-        session = pathlift.Session(digits, executor=executor)  # type: ignore[arg-type]
+    for executor in EXECUTORS:
+        session = pathlift.Session(digits, executor=executor)
         assert [session(images(n)).shape for n in (1, 5, 0, 2)] == [(1, 10), (5, 10), (0, 10), (2, 10)]
 
 
@@ -141,9 +144,9 @@ def test_a_model_that_fails_says_so() -> None:
     b = Builder()
     x = b.input("x", ("N", 4))
     graph = b.finish(b.op("Add", b.op("Reshape", x, shape=(2, -1)), b.param(np.ones((2, 3), np.float32)), name="y"))
-    for executor in ("onnxruntime", "torch"):
+    for executor in EXECUTORS:
         with pytest.raises(RuntimeFailureError, match="PL0903"):
-            pathlift.Session(graph, executor=executor)(np.ones((1, 4), np.float32))  # type: ignore[arg-type]
+            pathlift.Session(graph, executor=executor)(np.ones((1, 4), np.float32))
 
 
 @pytest.mark.parametrize("executor", ["onnxruntime", "torch"])

@@ -47,3 +47,21 @@ def test_a_parameter_from_the_input_fixes_what_it_meets(node: str) -> None:
     found = symmetry(graph)
     assert found.count == 0
     assert found.pins[0].reason == "a parameter of this node is computed from the network's input"
+
+
+def test_each_output_of_a_node_without_a_rule_has_its_own_shape() -> None:
+    """The second one is read as what it is, so that what a layer makes of it is free."""
+    found = symmetry(
+        parse_graph("""
+        graph "g" {opset=18, opsets={"a"=1}}
+        %x = Input : f32[2, 3]
+        %p, %q = Opaque(%x) {op_type="T", domain="a", version=1, reason="", proto=b64"AP8="} : f32[2], f32[1, 1, 2]
+        %k = Param {value=[[[1.0]], [[2.0]]]} : f32[2, 1, 1]
+        %h = Conv(%q, %k) {strides=[1], pads=[0, 0], dilations=[1]}
+        %r = Relu(%h)
+        %v = Param {value=[[[1.0], [3.0]]]} : f32[1, 2, 1]
+        %y = Conv(%r, %v) {strides=[1], pads=[0, 0], dilations=[1]}
+        return %y, %p
+    """)
+    )
+    assert found.count == 2

@@ -11,6 +11,7 @@ from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.primitives.base import Activation
 from pathlift.ir.text import parse_graph
+from pathlift.ir.types import TensorType
 from pathlift.passes.fields.algebra import FieldAlgebra
 from pathlift.passes.fields.field import Field
 from pathlift.passes.fields.semiring import Maxima, Sums
@@ -39,7 +40,10 @@ def result(graph: Graph, algebra: FieldAlgebra, **feeds: Field) -> np.ndarray:
 
 
 def algebra_ones(graph: Graph, algebra: FieldAlgebra, name: str) -> Field:
-    return Field.ones(graph[name].types[0].shape, algebra.dtype, algebra.device)  # type: ignore[union-attr,arg-type]
+    type_ = graph[name].types[0]
+    assert isinstance(type_, TensorType)
+    shape = [n for n in type_.shape or () if isinstance(n, int)]
+    return Field.ones(tuple(shape), algebra.dtype, algebra.device)
 
 
 def test_a_signal_along_an_axis_keeps_its_classes() -> None:

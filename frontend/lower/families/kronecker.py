@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlift.frontend.ks_function import DOMAIN, FEATURES, ROWS, is_ks_function
-from pathlift.frontend.lower.linear import PRODUCT
+from pathlift.frontend.lower.families.linear import PRODUCT
 from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
 from pathlift.ir.kronecker import Pattern

@@ -10,10 +10,10 @@ from math import prod
 import numpy as np
 
 from pathlift.frontend.fold import Constant
-from pathlift.frontend.lower.indexing import DYNAMIC_INDICES, MAX_INDICES
+from pathlift.frontend.lower.families.indexing import DYNAMIC_INDICES, MAX_INDICES
+from pathlift.frontend.lower.families.structure import reshape_target
 from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
-from pathlift.frontend.lower.structure import reshape_target
 from pathlift.ir.graph import Value
 from pathlift.ir.types import Dims, Ints
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from math import prod
 
 from pathlift.frontend.fold import Constant
+from pathlift.frontend.lower.families.structure import reshape_target
 from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering, opaque
 from pathlift.frontend.lower.rows import Rows
-from pathlift.frontend.lower.structure import reshape_target
 from pathlift.ir.graph import Value
 from pathlift.ir.types import Ints
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pathlift.frontend.lower.convolution import padding, spatial, window, window_span
-from pathlift.frontend.lower.indexing import amounts
+from pathlift.frontend.lower.families.convolution import padding, spatial, window, window_span
+from pathlift.frontend.lower.families.indexing import amounts
 from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
 from pathlift.ir.types import Dim, Ints

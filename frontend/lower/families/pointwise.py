@@ -8,9 +8,9 @@ import numpy as np
 import onnx_ir
 
 from pathlift.frontend.fold import Constant
+from pathlift.frontend.lower.families.structure import reshape_target
 from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
-from pathlift.frontend.lower.structure import reshape_target
 from pathlift.frontend.types import numpy_dtype
 from pathlift.ir.types import DTYPE_NAMES, is_float
 

@@ -1,0 +1,180 @@
+"""Networks with Kronecker-sparse layers, and their dense twins: products, chains, encoders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import pathlift
+from pathlift.frontend.export import export
+from pathlift.ir.builder import Builder
+from pathlift.ir.graph import Graph
+from pathlift.ir.kronecker import Pattern, product
+from pathlift.ir.types import Array
+from pathlift.passes.kronecker.chains import replaced
+from pathlift.passes.kronecker.epilogue import FuseEpilogue
+from pathlift.passes.kronecker.layout import AssignLayout
+from pathlift.passes.layers.dense import dense_layers
+
+NAMED = [Pattern(1, 192, 48, 2), Pattern(6, 64, 64, 1), Pattern(3, 192, 48, 4)]
+PERCEPTRONS = {  # Factors as they multiply, with activations between them.
+    "(3,192,48,4) and back": [Pattern(3, 48, 192, 4), Pattern(3, 192, 48, 4)],
+    "(3,192,48,4) and back, twice": 2 * [Pattern(3, 48, 192, 4), Pattern(3, 192, 48, 4)],
+}
+CHAINS = {
+    "butterfly of 1024 in 2": [Pattern(1, 32, 32, 32), Pattern(32, 32, 32, 1)],
+    "butterfly of 4096 in 2": [Pattern(1, 64, 64, 64), Pattern(64, 64, 64, 1)],
+}
+# Drawn at random from the 728 patterns of the reference (github.com/PascalCarrivain/ksmm), up to 2²⁶ dense weights.
+DRAWN = [
+    Pattern(*p)
+    for p in [
+        (1, 48, 48, 1),
+        (1, 48, 48, 8),
+        (1, 48, 48, 64),
+        (1, 48, 48, 96),
+        (1, 48, 192, 32),
+        (1, 96, 96, 4),
+        (1, 128, 128, 48),
+        (1, 128, 512, 8),
+        (1, 192, 48, 1),
+        (1, 256, 64, 8),
+        (1, 384, 96, 3),
+        (1, 384, 96, 8),
+        (1, 512, 128, 4),
+        (1, 512, 128, 32),
+        (1, 512, 512, 2),
+        (1, 768, 192, 4),
+        (1, 768, 192, 8),
+        (1, 768, 768, 8),
+        (1, 1024, 256, 2),
+        (2, 48, 48, 64),
+        (2, 192, 48, 4),
+        (2, 512, 512, 4),
+        (3, 64, 256, 16),
+        (3, 96, 96, 4),
+        (3, 128, 128, 16),
+        (3, 384, 384, 4),
+        (4, 192, 48, 16),
+        (4, 512, 512, 4),
+        (6, 384, 96, 4),
+        (8, 96, 96, 4),
+    ]
+]
+# Factors as they multiply. ViT-S/16: those of arXiv 2405.15013; GPT-2 medium: the same shapes at its width.
+VIT = {
+    "attention": [Pattern(1, 192, 48, 2), Pattern(2, 48, 192, 1)],
+    "up": [Pattern(1, 768, 192, 2), Pattern(6, 64, 64, 1)],
+    "down": [Pattern(1, 128, 128, 3), Pattern(6, 64, 256, 1)],
+}
+GPT = {
+    "attention": [Pattern(1, 512, 128, 2), Pattern(2, 128, 512, 1)],
+    "up": [Pattern(1, 2048, 512, 2), Pattern(16, 64, 64, 1)],
+    "down": [Pattern(1, 256, 256, 4), Pattern(16, 64, 256, 1)],
+}
+
+
+def random_factors(patterns: Sequence[Pattern], rng: np.random.Generator) -> list[Array]:
+    return [rng.standard_normal(p.shape, dtype=np.float32) / np.float32(p.c**0.5) for p in patterns]
+
+
+def layers(patterns: Sequence[Pattern], *, perceptron: bool = False) -> dict[str, Graph]:
+    """What patterns multiply to, as a dense matrix and as layers in both layouts; or that with a ReLU after each."""
+    factors = random_factors(patterns, np.random.default_rng(0))
+    made = {}
+    for name in ("dense", "rows", "feature-major"):
+        b, major = Builder(), name == "feature-major"
+        h = b.input("x", (patterns[-1].cols, "N") if major else ("N", patterns[-1].cols))
+        if name == "dense":
+            matrices = [product([factor]) for factor in factors] if perceptron else [product(factors)]
+            for matrix in reversed(matrices):
+                h = b.op("Gemm", h, b.param(np.ascontiguousarray(matrix.T)))
+                h = b.op("Relu", h) if perceptron else h
+        else:
+            for p, factor in reversed(list(zip(patterns, factors, strict=True))):
+                h = b.op("KSLinear", h, b.param(factor), pattern=tuple(p), feature_major=major)
+                h = b.op("Relu", h) if perceptron else h
+        made[name] = b.finish(b.op("Identity", h, name="y"))
+    return made
+
+
+class Attention(nn.Module):
+    """Self-attention; queries, keys and values by one product or by three."""
+
+    def __init__(self, wide: int, heads: int, *, fused: bool, causal: bool) -> None:
+        super().__init__()
+        self.heads, self.fused, self.causal = heads, fused, causal
+        self.q, self.k, self.v, self.out = (nn.Linear(wide, wide) for _ in range(4))
+        self.qkv = nn.Linear(wide, 3 * wide)
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = self.qkv(x).chunk(3, dim=2) if self.fused else (self.q(x), self.k(x), self.v(x))
+        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        result: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        return result
+
+
+class Block(nn.Module):
+    """Pre-norm attention, then a two-layer perceptron."""
+
+    def __init__(self, wide: int, heads: int, *, fused: bool, causal: bool) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList([nn.LayerNorm(wide), nn.LayerNorm(wide)])
+        self.attention = Attention(wide, heads, fused=fused, causal=causal)
+        self.up, self.down = nn.Linear(wide, 4 * wide), nn.Linear(4 * wide, wide)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(self.norms[0](x))
+        result: Tensor = x + self.down(F.gelu(self.up(self.norms[1](x))))
+        return result
+
+
+def encoders(
+    wide: int,
+    heads: int,
+    depth: int,
+    shape: tuple[int, int],
+    patterns: Mapping[str, Sequence[Pattern]],
+    *,
+    causal: bool,
+) -> dict[str, Graph]:
+    """The same function four times: dense, dense with one product for q, k, v; layers with rows first, and features."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    split, fused = (
+        nn.Sequential(*(Block(wide, heads, fused=fused, causal=causal) for _ in range(depth))).eval()
+        for fused in (False, True)
+    )
+    factors: dict[str, list[Array]] = {}
+    for name, linear in list(split.named_modules()):
+        if isinstance(linear, nn.Linear) and not name.endswith("qkv"):
+            kind = name.rsplit(".")[-1]
+            factors[name] = random_factors(patterns[kind if kind in patterns else "attention"], rng)
+            linear.weight.data = torch.from_numpy(product(factors[name]))
+    fused.load_state_dict(split.state_dict())
+    for block in fused:
+        parts = (block.attention.q, block.attention.k, block.attention.v)
+        block.attention.qkv.weight.data = torch.cat([part.weight.data for part in parts])
+        block.attention.qkv.bias.data = torch.cat([part.bias.data for part in parts])
+    example = torch.zeros(*shape, wide)
+    graphs = {
+        name: pathlift.load(onnx_ir.to_proto(export(module, (example,))))
+        for name, module in (("split", split), ("fused", fused))
+    }
+    found, _ = dense_layers(graphs["split"], ",".join(factors))
+    assert len(found) == len(factors), (len(found), len(factors))
+    rows = replaced(graphs["split"], {layer.key: _of(graphs["split"], layer.key, factors) for layer in found})
+    features = AssignLayout().run(FuseEpilogue().run(rows).graph).graph
+    return {"dense": graphs["fused"], "dense, q k v apart": graphs["split"], "rows": rows, "features": features}
+
+
+def _of(graph: Graph, key: str, factors: Mapping[str, list[Array]]) -> list[Array]:
+    weight = graph.inputs_of(key)[1]
+    assert weight is not None
+    return factors[graph.name_of(weight).removesuffix(".weight")]
