@@ -36,6 +36,7 @@ CAUSES = {
     "0131": "external data cannot be read",
     "0134": "external data is declared wrongly",
     "0152": "a node's inputs and attributes do not fit each other; the message is one of PL05",
+    "0163": "a node has more or fewer inputs or outputs than its operator",
     "0180": "a parameter holds NaN or an infinity",
     "0181": "what a layer reads of the data is not finite",
     "0302": "the analysis has no rule for an op",

@@ -157,10 +157,10 @@ class Lowerer:
 
     def node(self, node: onnx_ir.Node) -> Sequence[Operand]:
         """Lower one node."""
-        if node.op_type == "Constant" and not node.domain:
-            return [self._constant(node)]
         view = OnnxNode(self, node, node.version or self.model.opset_imports.get(node.domain, 1))
         try:
+            if node.op_type == "Constant" and not node.domain:
+                return [self._constant(node)]
             return self._lowered(view)
         except GraphError as error:
             raise InvalidModelError("0152", error.message) from error

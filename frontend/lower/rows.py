@@ -43,7 +43,7 @@ def counted(node: OnnxNode) -> Rows | None:
     """Return the result of a node as rows; ``None`` if it is no such tensor."""
     if node.node.domain or None in node.operands:
         return None
-    if node.op_type == "Range" and len(node.operands) == 3:
+    if node.op_type == "Range":
         return _range(node)
     rule = _RULES.get(node.op_type)
     if rule is None or len(node.operands) != 2:

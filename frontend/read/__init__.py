@@ -31,6 +31,12 @@ PL0134 a malformed external data entry
 PL0141 a function is defined twice
 PL0142 recursive functions
 PL0143 a call with more arguments or results than the function has
+PL0160 an attribute that the operator does not have
+PL0161 an attribute of another type than the operator's
+PL0162 an attribute that the operator needs is missing
+PL0163 more or fewer inputs or outputs than the operator has
+PL0164 an operator that the opset does not have
+PL0165 a Constant without exactly one value
 PL0201 external data outside the model's folder
 PL0202 external data through a symbolic link
 PL0203 external data with several hard links
@@ -66,6 +72,7 @@ from pathlift.frontend.read.checks import check_structure
 from pathlift.frontend.read.external import ExternalData
 from pathlift.frontend.read.functions import check_functions, inline, prepare_inlining
 from pathlift.frontend.read.header import check_header, parse, settle_domains
+from pathlift.frontend.read.schemas import check_schemas
 from pathlift.frontend.read.scopes import separate_scopes
 from pathlift.frontend.read.tensors import check_tensors, densify
 from pathlift.frontend.read.weights import cut, restore
@@ -159,6 +166,7 @@ def _settle(proto: onnx.ModelProto, folder: Path | None, memory_limit: int, loca
         warnings.append(UNSORTED)
     check_functions(proto)
     check_tensors(proto, ExternalData(folder), memory_limit, location)
+    check_schemas(proto)
     densify(proto, folder, memory_limit)
     return warnings
 

@@ -82,18 +82,18 @@ def test_nothing_is_lost():
         node("SequenceConstruct", "x x", "q"),
         node("Dropout", "x _ _", "d _"),
         node("Identity", "s", "t"),
-        node("TopK", "x k", "_ i"),
+        node("LSTM", "x w w", "_ i", hidden_size=1),
     ]
     proto = model(
         nodes,
         [info("x"), info("unused_input")],
         [helper.make_tensor_sequence_value_info("q", TensorProto.FLOAT, None), info("t", (2,), TensorProto.STRING)],
-        [strings, numpy_helper.from_array(FLOATS, "unused"), numpy_helper.from_array(np.array([1]), "k")],
+        [strings, numpy_helper.from_array(FLOATS, "unused"), numpy_helper.from_array(FLOATS, "w")],
     )
     proto.graph.metadata_props.add(key="k", value="v")
     proto.graph.node[0].doc_string = "doc"
     graph = read_model(proto).model.graph
-    assert list(graph.initializers) == ["s", "unused", "k"]
+    assert list(graph.initializers) == ["s", "unused", "w"]
     assert list(graph.initializers["s"].const_value.string_data()) == [b"a", b"\xff"]
     assert [value.name for value in graph.inputs] == ["x", "unused_input"]
     assert isinstance(graph.outputs[0].type, onnx_ir.SequenceType)

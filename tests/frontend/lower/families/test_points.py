@@ -150,14 +150,6 @@ def test_bombs(model_of: Any) -> None:
         load(model)
 
 
-def test_a_range_without_a_step_is_carried(model_of: Any, dyn: Any) -> None:
-    nodes = [*SAMPLES[:2], node("Range", "zero n", "y")]
-    constants = {"zero": NUMBERS["zero"]}
-    assert (
-        load(model_of(nodes, {"x": dyn(np.ones((2, 2), np.float32), ("N", 2))}, constants, ["y"]))["y"].op == "Opaque"
-    )
-
-
 def test_places_outside_are_invalid(model_of: Any) -> None:
     model = model_of([node("GatherND", "x p", "y")], {"x": np.ones((2, 2), np.float32)}, {"p": np.array([[2]])}, ["y"])
     with pytest.raises(InvalidModelError, match="PL0153"):
