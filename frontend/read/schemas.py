@@ -1,8 +1,8 @@
 """Checks of nodes against the schema of their operator: what it does not have must not be read as if it were not there.
 
 An attribute that the operator of that opset does not have says that the file means another function than the one that
-is left without it: `min` and `max` are attributes of a Clip before opset 11 and inputs from then on. The checker of ONNX
-and its runtimes refuse such files too.
+is left without it: `min` and `max` are attributes of a Clip before opset 11 and inputs from then on. ONNX's checker and
+its runtimes refuse such files too.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pathlift.frontend.protos import callee, describe, function_id, nested, quot
 from pathlift.ir.errors import InvalidModelError
 
 _Option = onnx.defs.OpSchema.FormalParameterOption
+# What a schema calls a type of attributes, and its number in a file.
+_TYPES = {getattr(onnx.defs.OpSchema.AttrType, name): n for name, n in AttributeProto.AttributeType.items() if n}
 _EXPERIMENTAL = frozenset({"MeanVarianceNormalization", "ThresholdedRelu"})
 """Operators that runtimes had, and have, before an opset of ONNX defined them."""
 
@@ -65,7 +67,7 @@ def _check(nodes: Iterable[NodeProto], versions: Mapping[str, int], functions: s
 
 
 def check_node(node: NodeProto, version: int) -> None:
-    """Raise unless a node is one of its operator at this opset; a domain or operator that ONNX does not know may be any.
+    """Raise unless a node is one of its operator at this opset; of an operator that ONNX does not know any node is.
 
     Parameters
     ----------
@@ -133,7 +135,7 @@ def _schema(op_type: str, domain: str, version: int) -> _Schema | None:
     if schema.deprecated:
         return None
     return _Schema(
-        {name: attribute.type.value for name, attribute in schema.attributes.items()},
+        {name: _TYPES[attribute.type] for name, attribute in schema.attributes.items()},
         tuple(name for name, attribute in schema.attributes.items() if attribute.required),
         (schema.min_input, schema.max_input, tuple(p.option == _Option.Single for p in schema.inputs)),
         (schema.min_output, schema.max_output, tuple(p.option == _Option.Single for p in schema.outputs)),

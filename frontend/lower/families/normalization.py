@@ -26,11 +26,12 @@ opaque(
 @lowering("BatchNormalization")
 def batch_normalization(node: OnnxNode) -> tuple[Operand, ...]:
     """Scale and shift of every channel by constants."""
-    more = any(node.used(i) for i in range(1, len(node.names)))
-    # Before opset 14 it is the outputs that tell training from inference.
-    training = bool(node.integer("training_mode")) if node.version >= 14 else more
-    if training and (more or not node.lowerer.assume_eval):
-        raise Refusal("training mode", "pass --assume-eval to read it as in inference" if not more else "")
+    # Before opset 14 it is the outputs that tell training from inference: those that are there, whether read or not.
+    training = bool(node.integer("training_mode")) if node.version >= 14 else any(node.names[1:])
+    read = any(node.used(i) for i in range(1, len(node.names)))
+    if training and (read or not node.lowerer.assume_eval):
+        raise Refusal("training mode", "pass --assume-eval to read it as in inference" if not read else "")
+    node.first_output_only("its statistics are used")
     params = [node.constant(slot, "dynamic statistics or scale") for slot in range(1, 5)]
     if any(len(p.param.shape) != 1 for p in params):
         raise Refusal("statistics per position")

@@ -147,30 +147,6 @@ def test_old_files_declare_initializers_as_inputs(model_of: Any) -> None:
     assert (graph.params, graph.info.overridable, report.warnings) == (("w",), ("w",), ())
 
 
-@pytest.mark.parametrize("opset", [9, 14, 15])
-def test_training_mode(check: Any, dyn: Any, rng: Rng, opset: int) -> None:
-    operands = [f32(rng, 3), f32(rng, 3), f32(rng, 3), np.abs(f32(rng, 3))]
-    attrs = {"training_mode": 1} if opset >= 14 else {}
-    outputs = ["y", "mean", "var"] if opset >= 14 else ["y"]
-    graph = check(
-        "BatchNormalization", dyn(f32(rng, 2, 3, 4)), *operands, opset=opset, run=False, outputs=outputs, **attrs
-    )
-    assert op_names(graph) == ["Opaque" if opset >= 14 else "BatchNormalization"]
-    if opset >= 14:
-        assert graph["y"].attrs["hint"] == "pass --assume-eval to read it as in inference"
-
-
-def test_assume_eval(model_of: Any, rng: Rng) -> None:
-    nodes = [
-        node("BatchNormalization", "x g b m v", "n m1 v1", training_mode=1),
-        node("Dropout", "n ratio mode", "y"),
-    ]
-    constants = {name: f32(rng, 3) for name in "gbmv"} | {"ratio": np.float32(0.5).reshape(()), "mode": np.array(True)}
-    model = model_of(nodes, {"x": f32(rng, 2, 3)}, constants, ["y"]).SerializeToString()
-    assert op_names(load(model)) == ["Opaque", "Opaque"]
-    assert op_names(load(model, assume_eval=True)) == ["BatchNormalization", "Identity"]
-
-
 def test_sequences_are_carried(model_of: Any) -> None:
     nodes = [node("SplitToSequence", "x", "s", axis=0), node("ConcatFromSequence", "s", "y", axis=0)]
     graph = load(model_of(nodes, {"x": np.ones((2, 3), np.float32)}, {}, ["y"]).SerializeToString())
