@@ -89,4 +89,5 @@ def _number(values: Array) -> float | None:
 def _rest(node: OnnxNode, mask: Constant, chosen: Array, y: Constant) -> Constant:
     """Return `y` where the other side is not chosen, and −0.0 elsewhere."""
     shape = np.broadcast_shapes(chosen.shape, y.param.shape)
-    return node.derive(y, "rest", lambda a: np.where(chosen, a.dtype.type(-0.0), a), shape, mask.param, chosen.tobytes())
+    side = bool(chosen.flat[0])  # the mask, or its complement
+    return node.derive(y, "rest", lambda a: np.where(chosen, a.dtype.type(-0.0), a), shape, mask.param, side)

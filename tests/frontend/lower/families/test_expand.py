@@ -93,9 +93,12 @@ def test_no_value_of_the_input_is_read(compare: Any, dyn: Any, source: Any) -> N
 @pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8, np.bool_])
 def test_batch_of_token_ids(compare: Any, dyn: Any, rng: Rng, dtype: Any) -> None:
     ids = dyn(np.arange(15).reshape(3, 5).astype(dtype), ("N", "T"))
-    graph = compare([*TARGET, node("Expand", "c t", "y")], {"x": ids}, {"rest": np.array([4]), "c": f32(rng, 4)}, ["y"])
+    constants = {"rest": np.array([4]), "c": f32(rng, 4)}
+    graph = compare([*TARGET, node("Expand", "c t", "y")], {"x": ids}, constants, ["y"])
     assert op_names(graph) == ["Slice", "Cast", "Pad", "Reshape", "Expand", "Add"]
-    assert pathlift.norm(graph, shape={"T": 5}).value == pytest.approx(np.abs(graph["c"].value.numpy().astype(np.float64)).sum())
+    assert pathlift.norm(graph, shape={"T": 5}).value == pytest.approx(
+        np.abs(graph["c"].value.numpy().astype(np.float64)).sum()
+    )
 
 
 def test_what_stays_opaque(compare: Any, dyn: Any, rng: Rng) -> None:
