@@ -131,6 +131,8 @@ def reshaped(dims: Dims, target: Sequence[int]) -> Dims:
 def sliced(size: Dim, start: int, end: int, step: int) -> Dim:
     """Number of values that ``[start:end:step]`` picks along an axis of `size`."""
     if not isinstance(size, int):
+        if start == end and step > 0:
+            return 0
         return size if step == 1 and start == 0 and end >= 2**31 - 1 else None
     return len(picked(size, start, end, step))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
 from typing import Any
 
 import numpy as np
@@ -32,10 +31,8 @@ def product(at: EmissionSite, x: str, y: str) -> None:
 
 @emits("Clip")
 def clip(at: EmissionSite, x: str, *, low: float, high: float) -> None:
-    """Infinite bounds are left out."""
-    at.emit(
-        "Clip", x, at.scalar(low, "min") if low > -inf else "", at.scalar(high, "max") if high < inf else ""
-    )  # fmt: skip
+    """Both bounds: one that is left out is the largest finite number, which would make infinity finite."""
+    at.emit("Clip", x, at.scalar(low, "min"), at.scalar(high, "max"))
 
 
 @emits("HardSwish")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import copysign
+
 from pathlift.frontend.emit.values import onnx_dtype
 from pathlift.frontend.emit.writer import EmissionSite, emits
 from pathlift.ir.types import DTYPES, Ints
@@ -54,7 +56,7 @@ def split(at: EmissionSite, x: str, *, axis: int, parts: Ints) -> None:
 @emits("Pad")
 def pad(at: EmissionSite, x: str, *, pads: Ints, value: float) -> None:
     """A constant of zero is left out."""
-    at.emit("Pad", x, at.ints(pads, "pads"), at.scalar(value, "value") if value else "")
+    at.emit("Pad", x, at.ints(pads, "pads"), at.scalar(value, "value") if value or copysign(1, value) < 0 else "")
 
 
 @emits("Tile")

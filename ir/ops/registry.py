@@ -6,6 +6,7 @@ import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import copysign
 from types import MappingProxyType
 from typing import Any
 
@@ -88,10 +89,14 @@ class Op:
 
     def canonical(self, attrs: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return `attrs` without those that equal the op's default."""
-        defaults = {name: a.default for name, a in self.attributes.items() if not a.required}
-        if not any(name in defaults and value == defaults[name] for name, value in attrs.items()):
-            return attrs
-        return MappingProxyType({k: v for k, v in attrs.items() if k not in defaults or v != defaults[k]})
+        spoken = {k: v for k, v in attrs.items() if not self._is_default(k, v)}
+        return attrs if len(spoken) == len(attrs) else MappingProxyType(spoken)
+
+    def _is_default(self, name: str, value: Any) -> bool:
+        attribute = self.attributes.get(name)
+        if attribute is None or attribute.required or value != attribute.default:
+            return False
+        return not isinstance(value, float) or copysign(1, value) == copysign(1, attribute.default)  # −0.0 is not 0.0
 
     def check_attrs(self, attrs: Mapping[str, Any]) -> str:
         """Return what is wrong with these attributes; empty if nothing."""

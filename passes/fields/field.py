@@ -77,7 +77,8 @@ class Field:
 
     def taken(self, axis: int, positions: Array) -> Field:
         """The elements at these positions along an axis; −1 stands for a zero."""
-        sources = np.where(positions < 0, -1, self.labels_of(axis)[positions]) if positions.size else positions
+        sources = np.full(positions.shape, -1)
+        sources[positions >= 0] = self.labels_of(axis)[positions[positions >= 0]]
         kept, labels = classes(sources)
         value = self.value.taken(axis, self._index(kept))
         return Field(value, tuple(labels if i == axis else s for i, s in enumerate(self.labels)))

@@ -53,18 +53,28 @@ def div(node: OnnxNode) -> Operand:
 @lowering("Sum")
 def sum_(node: OnnxNode) -> Operand:
     """A sum of any number of tensors."""
-    operands = _variadic(node)
+    operands = _summands(node)
     return operands[0] if len(operands) == 1 else node.result("Sum", *operands)
 
 
 @lowering("Mean")
 def mean(node: OnnxNode) -> Operand:
     """An elementwise mean of any number of tensors."""
-    operands = _variadic(node)
+    operands = _summands(node)
     if len(operands) == 1:
         return operands[0]
     total = node.emit("Sum", *operands)
     return node.result("Div", total, node.lowerer.number(float(len(operands)), node.type(total).dtype))
+
+
+def _summands(node: OnnxNode) -> list[Operand]:
+    """Return all operands, no constant first: apart from that in their order, which decides how they round."""
+    operands = [x for x in node.operands if x is not None]
+    if isinstance(operands[0], Constant) and len(operands) > 1:
+        if isinstance(operands[1], Constant):
+            return _variadic(node)
+        operands[:2] = reversed(operands[:2])
+    return operands
 
 
 def _variadic(node: OnnxNode) -> list[Operand]:

@@ -1,7 +1,8 @@
 """Expand and ConstantOfShape: broadcasting against known shapes, and along the batch of an input.
 
 PyTorch spells "one for each sample" (a class token, coordinates, zeros to join) as a shape computed from an input's.
-What is broadcast along such an extent is added to zeros that have it: an element of each sample, times zero.
+What is broadcast along such an extent is added to −0.0 (x + −0.0 is x, whatever x is) as often as the extent says: that
+many empty samples, padded. No value of the input is ever read, so that none can get into the result.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pathlift.frontend.lower.node import OnnxNode, Operand
+from pathlift.frontend.lower.node import MOVABLE, OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
 from pathlift.ir.dims import broadcast
 from pathlift.ir.graph import Value
@@ -56,22 +57,28 @@ def _broadcast(node: OnnxNode, x: Operand, target: Dims) -> Operand:
         return node.result("Expand", x, shape=known)
     if len(open_axes) > 1:
         raise Refusal(*UNKNOWN_EXTENT)
-    zeros = _zeros(node, str(target[open_axes[0]]), node.type(x).dtype)
-    shape = tuple(-1 if axis in open_axes else 1 for axis in range(len(target)))
-    column = node.emit("Reshape", zeros, shape=shape)
+    axis = open_axes[0]
+    column = _column(node, str(target[axis]), len(target), axis, node.type(x).dtype)
     wide_enough = broadcast(node.dims(x), known) == node.dims(x)
     return node.result("Add", column, x if wide_enough else node.emit("Expand", x, shape=known))
 
 
-def _zeros(node: OnnxNode, symbol: str, dtype: np.dtype[Any] | None) -> Value:
-    """Return as many zeros as a symbol says, in some shape: elements of an input that has this extent, times zero."""
-    source, axis = node.lowerer.symbols.get(symbol, (None, 0))
-    if source is None or dtype is None or not is_float(dtype) or not is_float(node.type(source).dtype):
+def _column(node: OnnxNode, symbol: str, rank: int, axis: int, dtype: np.dtype[Any] | None) -> Value:
+    """Return −0.0 as often as a symbol says, along one axis: what is left of an input of this extent without values."""
+    source, own = node.lowerer.symbols.get(symbol, (None, 0))
+    if source is None or dtype is None or not is_float(dtype) or not _is_movable(node.type(source).dtype):
         raise Refusal(*UNKNOWN_EXTENT)
-    others = tuple(i for i in range(len(node.dims(source))) if i != axis)
-    if others:
-        zeros, ones = (0,) * len(others), (1,) * len(others)
-        source = node.emit("Slice", source, axes=others, starts=zeros, ends=ones, steps=ones)
-    if node.type(source).dtype != dtype:
-        source = node.emit("Cast", source, to=DTYPE_NAMES[dtype])
-    return node.emit("Mul", source, node.lowerer.number(0.0, dtype))
+    x: Operand = source if len(node.dims(source)) > 1 else node.emit("Unsqueeze", source, axes=(1,))
+    others = tuple(i for i in range(len(node.dims(x))) if i != own)
+    zeros, ones = (0,) * len(others), (1,) * len(others)
+    x = node.emit("Slice", x, axes=others, starts=zeros, ends=zeros, steps=ones)
+    if node.type(x).dtype != dtype:
+        x = node.emit("Cast", x, to=DTYPE_NAMES[dtype])
+    count = len(others) + 1
+    pads = (0,) * count + tuple(int(i in others) for i in range(count))
+    x = node.emit("Pad", x, pads=pads, value=-0.0)
+    return node.emit("Reshape", x, shape=tuple(-1 if i == axis else 1 for i in range(rank)))
+
+
+def _is_movable(dtype: np.dtype[Any] | None) -> bool:
+    return dtype is not None and (DTYPE_NAMES[dtype] in MOVABLE or (is_float(dtype) and dtype.itemsize > 1))

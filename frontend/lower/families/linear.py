@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pathlift.frontend.fold import Constant
@@ -17,29 +19,25 @@ opaque(PRODUCT, "Attention", "GRU", "LSTM")
 
 @lowering("Gemm")
 def gemm(node: OnnxNode) -> Operand:
-    """alpha·A'·B' + beta·C, where either of A and B is the weight."""
+    """alpha·(A'·B') + beta·C, where either of A and B is the weight."""
     a, b = node.input(0), node.input(1)
     trans_a, trans_b = bool(node.integer("transA")), bool(node.integer("transB"))
-    alpha, bias = node.real("alpha", 1.0), _bias(node)
+    alpha, bias, row = node.real("alpha", 1.0), _bias(node), None
     if isinstance(b, Constant):
         x: Operand = node.emit("Transpose", a, perm=(1, 0)) if trans_a else a
         w, trans_w = untransposed(b, trans_b)
-        width = w.param.shape[0 if trans_w else 1]
-        w, rest = scaled(node, w, alpha)
-        row = _row(node, bias, width) if rest == 1.0 else None
-        last = rest == 1.0 and (bias is None or row is not None)
-        y = (node.result if last else node.emit)("Gemm", x, w, row, trans_w=trans_w)
-        bias = None if row is not None else bias
+        row = _row(node, bias, w.param.shape[0 if trans_w else 1]) if alpha == 1.0 else None
+        bias = bias if row is None else None
+        op, operands = "Gemm", [x, w, row]
+        attrs: dict[str, Any] = {"trans_w": trans_w}
     elif isinstance(a, Constant):
-        w, rest = scaled(node, a, alpha)
         equation = f"{'nk' if trans_b else 'kn'},{'km' if trans_a else 'mk'}->mn"
-        last = rest == 1.0 and bias is None
-        y = (node.result if last else node.emit)("Einsum", b, w, equation=equation)
+        op, operands, attrs = "Einsum", [b, a], {"equation": equation}
     else:
         raise Refusal(PRODUCT)
-    if rest != 1.0:
-        factor = node.lowerer.number(rest, node.type(y).dtype)
-        y = (node.result if bias is None else node.emit)("Mul", y, factor)
+    y = (node.result if alpha == 1.0 and bias is None else node.emit)(op, *operands, **attrs)
+    if alpha != 1.0:
+        y = (node.result if bias is None else node.emit)("Mul", y, node.lowerer.number(alpha, node.type(y).dtype))
     return y if bias is None else node.result("Add", y, bias)
 
 
@@ -47,10 +45,11 @@ def _bias(node: OnnxNode) -> Operand | None:
     c, beta = node.optional(2), node.real("beta", 1.0)
     if c is None or beta == 0.0:
         return None
-    if isinstance(c, Constant):
-        c, rest = scaled(node, c, beta)
-        return c if rest == 1.0 else node.emit("Mul", c, node.lowerer.number(rest, c.param.dtype))
-    return c if beta == 1.0 else node.emit("Mul", c, node.lowerer.number(beta, node.type(c).dtype))
+    if beta == 1.0:
+        return c
+    if isinstance(c, Constant) and c.param.dtype in (np.float32, np.float64):
+        return node.derive(c, "scaled", lambda a: a * a.dtype.type(beta), c.param.shape, beta)
+    return node.emit("Mul", c, node.lowerer.number(beta, node.type(c).dtype))
 
 
 def _row(node: OnnxNode, bias: Operand | None, width: int) -> Constant | None:
@@ -65,15 +64,6 @@ def _row(node: OnnxNode, bias: Operand | None, width: int) -> Constant | None:
 def untransposed(w: Constant, transposed: bool) -> tuple[Constant, bool]:
     """Return the matrix that `w` is the transpose of, if it is one, and whether to transpose it."""
     return (w, transposed) if w.transpose_of is None else (w.transpose_of, not transposed)
-
-
-def scaled(node: OnnxNode, w: Constant, factor: float) -> tuple[Constant, float]:
-    """Return `w` times a factor, and the factor that remains because folding it into `w` would round coarsely."""
-    if factor == 1.0:
-        return w, 1.0
-    if w.param.dtype not in (np.float32, np.float64):
-        return w, factor
-    return node.derive(w, "scaled", lambda a: a * a.dtype.type(factor), w.param.shape, factor), 1.0
 
 
 @lowering("MatMul")

@@ -124,7 +124,8 @@ def space_to_depth(node: OnnxNode) -> Operand:
     if h % block or w % block:
         raise Refusal(f"{h}x{w} pixels in blocks of {block}x{block}")
     h, w = h // block, w // block
-    return _regroup(node, x, (n, c, h, block, w, block), (0, 3, 5, 1, 2, 4), (n, c * block**2, h, w))
+    perm = (0, 3, 5, 1, 2, 4) if node.text("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    return _regroup(node, x, (n, c, h, block, w, block), perm, (n, c * block**2, h, w))
 
 
 def _image(node: OnnxNode, x: Operand) -> tuple[Dim, int, int, int]:

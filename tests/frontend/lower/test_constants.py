@@ -30,7 +30,7 @@ def test_tied_weights_are_one_parameter(compare: Any, rng: Rng) -> None:
         node("MatMul", "r u", "b"), node("Gemm", "b w s", "c", alpha=0.5), node("Gemm", "c w s", "y", alpha=0.5),
     ]  # fmt: skip
     graph = compare(nodes, {"x": f32(rng, 2, 4)}, {"w": f32(rng, 4, 4), "s": np.float32([0.3])}, ["y"])
-    assert graph.params == ("w", "w_scaled", "s_row")
+    assert graph.params == ("w", "number", "s")
 
 
 def test_computed_weight(compare: Any, rng: Rng) -> None:

@@ -1,4 +1,4 @@
-"""GatherND, ScatterND, Where and indices counted over the batch, at constant places, against ONNX Runtime."""
+"""GatherND, ScatterND and indices counted over the batch, at constant places, against ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -120,26 +120,6 @@ def test_views_across_samples_are_opaque(compare: Any, dyn: Any, rng: Rng, shape
     constants = {name: a for name, a in STRIDES.items() if name not in ("columns2", "columns3")}
     graph = compare(strided(0), {"x": dyn(f32(rng, *shape), ("N", *shape[1:]))}, constants, ["y"])
     assert graph["y"].attrs["reason"] == "data-dependent indices"
-
-
-@pytest.mark.parametrize("mask", [(2, 3), (3,), (2, 1), (1, 1), (4, 2, 3)])
-def test_where(check: Any, dyn: Any, rng: Rng, mask: Any) -> None:
-    chosen = rng.integers(0, 2, mask).astype(bool)
-    x, y = f32(rng, 2, 3), f32(rng, 2, 3)
-    check("Where", chosen, dyn(x), dyn(y), expect=["Mul", "Mul", "Add"])
-    check("Where", chosen, dyn(x), y, expect=["Mul", "Add"])
-    check("Where", chosen, x, dyn(y), expect=["Mul", "Add"])
-    check("Where", chosen, dyn(x), np.float32(0), expect="Mul")
-    check("Where", chosen, np.float32(0), dyn(y), opset=9, expect="Mul")
-    check("Where", chosen, dyn(x), np.zeros((5, 1, 1, 1), np.float32), expect=["Mul", "Add"])
-
-
-def test_where_that_stays_opaque(check: Any, dyn: Any, rng: Rng) -> None:
-    x, chosen = f32(rng, 2, 3), np.array([True, False, True])
-    graph = check("Where", dyn(chosen), dyn(x), x, expect="Opaque")
-    assert graph["y0"].attrs["reason"] == "a choice that depends on data"
-    check("Where", chosen, dyn(x), np.float32(-np.inf), expect="Opaque", run=False)
-    check("Where", chosen, dyn(x.astype(np.int64)), np.int64(1).reshape(()), expect="Opaque")
 
 
 def test_bombs(model_of: Any) -> None:
