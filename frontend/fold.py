@@ -21,6 +21,7 @@ from pathlift.frontend.protos import describe, foreign
 from pathlift.frontend.types import infer_types
 from pathlift.ir.errors import InvalidModelError, UnsafeModelError
 from pathlift.ir.graph import Origin
+from pathlift.ir.spelling import Wording
 from pathlift.ir.types import DTYPE_NAMES, Array, Param, TensorType
 
 SMALL = 1 << 16
@@ -55,6 +56,8 @@ class Constant:
         The matrix that this one is the transpose of: a linear layer reads that one, and so stays tied to it.
     depth
         How many results wait for each other before this one can be computed.
+    wording
+        The node that computes it from other constants, if it is to be saved as that.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Constant:
     origin: Origin = Origin()
     transpose_of: Constant | None = None
     depth: int = 0
+    wording: Wording | None = None
 
     @property
     def small(self) -> bool:

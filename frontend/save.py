@@ -152,24 +152,26 @@ def _inputs(graph: Graph, emitted: Emitted) -> Iterator[ValueInfoProto]:
 
 
 def _initializers(graph: Graph, emitted: Emitted) -> Iterator[tuple[str, Param]]:
-    for key in graph.params:
+    for key in emitted.params:
         value = graph[key].value
         assert value is not None
         yield emitted.names[Value(key)], value
-    for name, array in emitted.constants.items():
-        yield name, Param.of(array)
+    yield from emitted.constants.items()
 
 
 def _intermediates(graph: Graph, emitted: Emitted) -> Iterator[ValueInfoProto]:
+    params = set(emitted.params)
     for key in graph.order:
         node = graph[key]
-        if node.op == "Param" and node.origin != Origin() and graph.name_of(Value(key)) not in emitted.overridable:
+        if key in params and node.origin != Origin() and graph.name_of(Value(key)) not in emitted.overridable:
             yield value_info(emitted.names[Value(key)], node.types[0], node.origin)
         for port, type_ in enumerate(node.types):
             value = Value(key, port)
             known = isinstance(type_, TensorType) and type_.dtype is not None and type_.shape is not None
             if known and node.op not in ("Input", "Param") and emitted.names[value] and value not in graph.outputs:
                 yield value_info(emitted.names[value], type_)
+    for name, origin in emitted.origins.items():
+        yield value_info(name, emitted.constants[name].type, origin)
 
 
 def _opsets(graph: Graph, emitted: Emitted) -> Mapping[str, int]:

@@ -19,6 +19,7 @@ from pathlift.ir.types import Param, ValueType
 
 if TYPE_CHECKING:
     from pathlift.ir.builder import Builder
+    from pathlift.ir.spelling import Spelling
 
 Attr = bool | int | float | str | bytes | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 Attrs = Mapping[str, Attr]
@@ -109,6 +110,8 @@ class ModelInfo:
         Names of the parameters that are graph inputs too (initializers a caller may replace).
     functions
         FunctionProtos that opaque nodes call, serialized.
+    spellings
+        How the file wrote nodes of the graph. They do not count in comparisons, and text has none.
     """
 
     name: str = "graph"
@@ -120,6 +123,7 @@ class ModelInfo:
     graph_metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     overridable: tuple[str, ...] = ()
     functions: tuple[bytes, ...] = ()
+    spellings: tuple[Spelling, ...] = field(default=(), compare=False, repr=False)
 
 
 class Graph:

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, helper
 
-from pathlift.frontend.emit.versions import NEWEST, OLDEST, UNSET, NewerOpsetError
+from pathlift.frontend.emit.spelling import believed, ordered
+from pathlift.frontend.emit.versions import NEWEST, OLDEST, UNSET, NewerOpsetError, carried
 from pathlift.frontend.protos import subgraphs
 from pathlift.frontend.provenance import annotate, separate
 from pathlift.ir.errors import UnsupportedError
-from pathlift.ir.graph import Graph, Node, Value
+from pathlift.ir.graph import Graph, Node, Origin, Value
 from pathlift.ir.ops import OPS
-from pathlift.ir.types import Array, TensorType
+from pathlift.ir.spelling import Spelling, Stored, Wording
+from pathlift.ir.types import Array, Param, TensorType
 
 Emission = Callable[..., None]
 EMISSIONS: dict[str, Emission] = {}
@@ -41,8 +43,12 @@ class Emitted:
         Version of the default opset that the nodes are written for.
     nodes
         In topological order.
+    params
+        Keys of the parameters that are initializers.
     constants
-        Attributes that ONNX wants as inputs, by name.
+        Further initializers, by name: attributes that ONNX wants as inputs, and what only a spelling asks for.
+    origins
+        Provenance of further initializers, where there is any.
     names
         The ONNX name of every value.
     overridable
@@ -53,7 +59,9 @@ class Emitted:
 
     opset: int
     nodes: list[NodeProto] = field(default_factory=list)
-    constants: dict[str, Array] = field(default_factory=dict)
+    params: list[str] = field(default_factory=list)
+    constants: dict[str, Param] = field(default_factory=dict)
+    origins: dict[str, Origin] = field(default_factory=dict)
     names: dict[Value, str] = field(default_factory=dict)
     overridable: frozenset[str] = frozenset()
     functions: set[str] = field(default_factory=set)
@@ -91,14 +99,25 @@ class Writer:
         self._taken = {"", *self.values, *_nested_names(graph)}
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._transposed: dict[str, str] = {}
+        self._holders: dict[int, str] = {}
         self._name_values()
+        self._spelled = believed(graph, opset)
+        self._stored: dict[int, str] = {}
+        self._asked: set[str] = set()
 
     def run(self) -> Emitted:
-        """Write every node."""
-        for key in self.graph.order:
+        """Write every node, and the parameters that any of them reads."""
+        wanted = {value.node for value in self.graph.outputs}
+        for key in ordered(self.graph, self._spelled):
             node = self.graph[key]
-            if node.op not in ("Input", "Param"):
+            if node.op == "Param":
+                if key in wanted or not self.graph.users(key) or node.names[0] in self.emitted.overridable:
+                    self._name(Value(key))
+            elif key in self._spelled:
+                self._spell(self._spelled[key])
+            elif node.op != "Input":
                 self._write(key, node)
+        self.emitted.params = [key for key in self.graph.params if key in self._asked and key not in self._spelled]
         separate(self.emitted.nodes)
         return self.emitted
 
@@ -109,14 +128,62 @@ class Writer:
                 # Nothing reads an unnamed value, but only a node that is ONNX's own is known not to need the name.
                 self.emitted.names[Value(key, port)] = name or ("" if node.op == "Opaque" else self.fresh("unused"))
         # Two nodes that hold one Param are tied: they become one initializer, so that they are tied when read again.
-        first: dict[int, str] = {}
         for key in self.graph.params:
             name = self.emitted.names[Value(key)]
             if name not in self.emitted.overridable and Value(key) not in self.graph.outputs:
-                self.emitted.names[Value(key)] = first.setdefault(id(self.graph[key].value), name)
+                holder = self._holders.setdefault(id(self.graph[key].value), key)
+                self.emitted.names[Value(key)] = self.emitted.names[Value(holder)]
+
+    def _name(self, source: Value | Stored | None) -> str:
+        """Return the name of what is read, and see to it that there is such a value."""
+        if source is None:
+            return ""
+        if isinstance(source, Stored):
+            holder = self._holders.get(id(source.param()))
+            return self._store(source) if holder is None else self._name(Value(holder))
+        if self.graph[source.node].op == "Param":
+            key = self._holders.get(id(self.graph[source.node].value), source.node)
+            key = key if self.emitted.names[Value(key)] == self.emitted.names[source] else source.node
+            if key not in self._asked:
+                self._asked.add(key)
+                if key in self._spelled:
+                    self._spell(self._spelled[key])
+        return self.emitted.names[source]
+
+    def _store(self, constant: Stored) -> str:
+        """Return the name of a constant that is none of the graph's parameters; one initializer for one constant."""
+        key = id(constant.source)
+        if key not in self._stored:
+            name = self._stored[key] = self.fresh(constant.name)
+            if isinstance(constant.source, Wording):
+                self._word(constant.source, [name], constant.origin)
+            else:
+                self.emitted.constants[name] = constant.source
+                if constant.origin != Origin():
+                    self.emitted.origins[name] = constant.origin
+        return self._stored[key]
+
+    def _spell(self, spelling: Spelling) -> None:
+        """Write some nodes as the one that they were."""
+        first, *others = (self.graph[key].origin for key in spelling.nodes)
+        known = zip(NodeProto.FromString(spelling.wording.proto).output, spelling.outputs, strict=True)
+        outputs = [name and self.fresh(name) if value is None else self.emitted.names[value] for name, value in known]
+        for key in spelling.nodes:
+            for port in range(len(self.graph[key].names)):
+                if Value(key, port) not in spelling.outputs:
+                    self.emitted.names[Value(key, port)] = ""
+        self._word(spelling.wording, outputs, first.merged(*others))
+
+    def _word(self, wording: Wording, outputs: Sequence[str], origin: Origin) -> None:
+        node = NodeProto.FromString(wording.proto)
+        node.input[:] = [self._name(source) for source in wording.inputs]
+        node.output[:] = outputs
+        written = carried(node, wording.version, self.emitted.opset, self.fresh)
+        annotate(written, origin)
+        self.emitted.nodes += written
 
     def _write(self, key: str, node: Node) -> None:
-        inputs = tuple("" if v is None else self.emitted.names[v] for v in self.graph.inputs_of(key))
+        inputs = tuple(map(self._name, self.graph.inputs_of(key)))
         outputs = tuple(self.emitted.names[Value(key, port)] for port in range(len(node.names)))
         start = len(self.emitted.nodes)
         attributes = {
@@ -144,7 +211,7 @@ class Writer:
         key = (str(array.dtype), array.shape, array.tobytes())
         if key not in self._constants:
             self._constants[key] = self.fresh(hint)
-            self.emitted.constants[self._constants[key]] = array
+            self.emitted.constants[self._constants[key]] = Param.of(array)
         return self._constants[key]
 
     def transposed(self, weight: str) -> str:

@@ -16,6 +16,7 @@ from pathlift.frontend.lower.opaque import inputs_of, opaque_attributes, output_
 from pathlift.frontend.lower.registry import LOWERINGS, REASONS, Refusal
 from pathlift.frontend.lower.rows import Rows, counted
 from pathlift.frontend.lower.shapes import SymbolicInts, propagate
+from pathlift.frontend.lower.spelling import MOST_STEPS, Note, spellings, word
 from pathlift.frontend.lower.source import info_of, node_origin, param_of, value_origin
 from pathlift.frontend.read.functions import KEPT_DOMAIN
 from pathlift.frontend.types import unified_type, value_type
@@ -94,6 +95,8 @@ class Lowerer:
         self._folded: dict[Hashable, list[Constant] | None] = {}
         self._params: dict[Param, Value] = {}
         self._inlined: dict[onnx_ir.Value, str] = {}
+        self._notes: list[Note] = []
+        self._made: list[str] = []
         self.symbols: dict[str, tuple[Value, int]] = {}
         self._count = itertools.count()
         graph = model.graph
@@ -194,8 +197,15 @@ class Lowerer:
         if rule is None:
             raise Refusal(REASONS.get(op_type, f"no path-lifting semantics for {op_type}"))
         view.require(rule.takes)
-        lowered = rule.lower(view)
-        return (self._named(view, lowered),) if isinstance(lowered, Value | Constant) else lowered
+        around, self._made = self._made, []
+        try:
+            lowered = rule.lower(view)
+            results = (self._named(view, lowered),) if isinstance(lowered, Value | Constant) else lowered
+            if self._made and (wording := word(view.node, view.version, view.operands)) is not None:
+                self._notes.append(Note(wording, self._made, results, len(view.names)))
+        finally:
+            self._made = around
+        return results
 
     def _named(self, view: OnnxNode, lowered: Operand) -> Operand:
         # A lowering may find that the node passes a value on; the user's name for the result stays.
@@ -224,7 +234,12 @@ class Lowerer:
         key = (view.op_type, attributes, tuple(c and c.param for c in constants), tuple(map(bool, view.names)))
         if key not in self._folded:
             where = node_origin(view.node)
-            self._folded[key] = fold(proto, constants, view.version, where, self.memory_limit)
+            folded = fold(proto, constants, view.version, where, self.memory_limit)
+            if folded is not None and len(folded) == 1:
+                wording = word(view.node, view.version, operands)
+                if wording is not None and wording.depth <= MOST_STEPS:
+                    folded = [dataclasses.replace(folded[0], wording=wording)]
+            self._folded[key] = folded
         return self._folded[key]
 
     def opaque(self, view: OnnxNode, reason: str, hint: str = "") -> tuple[Value, ...]:
@@ -270,6 +285,7 @@ class Lowerer:
         refs = [None if x is None else self.value(x) for x in operands]
         origin = node_origin(node) if last else Origin(node_origin(node).nodes)
         values = self.builder.node(op, *refs, names=names, types=types, origin=origin, **attrs)
+        self._made.append(values[0].node)
         if last:
             self._refine(values, node.outputs)
         for value in values:
@@ -314,7 +330,10 @@ class Lowerer:
         names = {node.names[0] for _, node in builder.nx.nodes(data="node") if node.op == "Param"}
         overridable = tuple(str(v.name) for v in replaceable if v.name in names)
         builder.info = dataclasses.replace(builder.info, overridable=overridable)
-        return builder.finish(*outputs)
+        lowered = builder.finish(*outputs)
+        folded = [made[0] for made in self._folded.values() if made]
+        noted = tuple(spellings(lowered, self._notes, folded, self._params))
+        return Graph(lowered.nx, lowered.outputs, dataclasses.replace(lowered.info, spellings=noted))
 
     def _output(self, output: onnx_ir.Value) -> Value:
         value = self.value(self.operands[output])
