@@ -128,6 +128,7 @@ def test_computed_parameters_go_by_the_name_of_the_first(start: Start) -> None:
     [
         ("Pad", {"pads": (0, 1, 0, 0), "value": 2.0}, 2.0, (0, 0)),
         ("Clip", {"low": 3.0, "high": 6.0}, 3.0, (0, 0)),
+        ("Clip", {"high": -3.0}, -3.0, (0, 0)),
     ],
 )
 def test_constants_of_an_op_are_biases_without_a_tensor(

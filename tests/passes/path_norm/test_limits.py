@@ -95,6 +95,21 @@ def test_a_tiny_value_beside_a_large_one_outlives_their_sum(start: Start, dtype:
     check(norm, -1094 * LOG10_2, dtype)
 
 
+@both_dtypes
+@pytest.mark.parametrize("octaves", [300, 1000])
+@pytest.mark.parametrize("join", ["Concat", "Max", "Add"])
+def test_what_is_joined_keeps_its_magnitude(start: Start, join: str, octaves: int, dtype: Dtype) -> None:
+    """Of two maps, 2^(6·octaves) apart, each position that is read alone has the norm it had."""
+    b, x = start(1, 1, 2)
+    small, large = (scaled(b, x, [[[1.0, 2.0 ** (sign * octaves)]]] * 3) for sign in (-1, 1))
+    attrs = {"axis": 1} if join == "Concat" else {}
+    only_small, only_large = ([[1.0, 0.0]], [[0.0, 1.0]]) if join != "Concat" else ([[1.0, 1.0]], [[1.0, 1.0]])
+    y = b.op(join, scaled(b, small, [[only_large]]), scaled(b, large, [[only_small]]), **attrs)
+    for channel, log2 in ((0, -3 * octaves), (1, 3 * octaves)) if join == "Concat" else ((0, -3 * octaves),):
+        g = b.finish(cut(b, y, channel, 1))
+        check(PathNorm(dtype=dtype).run(g).norms[0], log2 * LOG10_2, dtype)
+
+
 @pytest.mark.parametrize(
     ("dtype", "first", "then", "channel"),
     [("float64", 880, 880, 1000), ("float32", 55, 55, 126), ("float32", 58, 58, 126)],
