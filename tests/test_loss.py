@@ -247,7 +247,8 @@ def test_wrong_uses_are_coded() -> None:
         pathlift.path_norm_loss(module, (1, 4), -1)
     with pytest.raises(pathlift.PathliftError, match="PL0315"):
         pathlift.path_norm_loss(nn.Sequential(nn.Linear(4, 3), nn.GELU(), nn.Linear(3, 1)), (1, 4))
-    with torch.no_grad():
-        module.weight[0, 0] = math.nan
-    with pytest.raises(pathlift.PathliftError, match="PL0180"):
-        pathlift.path_norm_loss(module, (1, 4))
+    for bad in (math.nan, math.inf):
+        with torch.no_grad():
+            module.weight[0, 0] = bad
+        with pytest.raises(pathlift.PathliftError, match="PL0180"):
+            pathlift.path_norm_loss(module, (1, 4))

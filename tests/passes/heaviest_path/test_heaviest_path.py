@@ -194,6 +194,21 @@ def test_what_has_no_rule_is_refused_by_name() -> None:
         heaviest(samples()["Product"])
 
 
+def test_a_bias_that_cancellation_leaves_uncertain_is_refused_where_it_may_be_the_heaviest(start: Start) -> None:
+    """β − s·mean is 2⁻⁵² or so, of which float64 knows nothing; beside a path of 1 it does not matter."""
+    for factor, refused in ((2.0**-70, True), (1.0, False)):
+        b, x = start("N", 1)
+        one, mean, var = (b.param([v]) for v in (1.0, 3.0 + 2.0**-51, 9.0))
+        x = b.op("Mul", x, b.param([factor]))
+        graph = b.finish(b.op("BatchNormalization", x, one, one, mean, var, epsilon=0.0, name="y"))
+        if refused:
+            with pytest.raises(UnsupportedError, match="PL0320"):
+                heaviest(graph)
+        else:
+            assert heaviest(graph).log10 == pytest.approx(-math.log10(3), abs=1e-9)
+        assert heaviest(graph, inputs_only=True).start == PathStart("x", "Input", None, (0, 0), 1.0)
+
+
 def test_extents_come_from_the_option(start: Start) -> None:
     b, x = start("N", "L")
     graph = b.finish(b.op("ReduceMean", x, axes=(1,), name="y"))

@@ -285,6 +285,13 @@ def test_products_of_activations_are_refused(start: Start) -> None:
         PathNorm().run(b.finish(b.op("Product", x, b.op("Relu", x))))
 
 
+def test_a_contraction_that_takes_a_diagonal_is_refused(start: Start) -> None:
+    b, x = start("N", 2, 2)
+    graph = b.finish(b.op("Einsum", x, b.param(np.ones((2, 3))), equation="bii,io->bo", name="diagonal"))
+    with pytest.raises(UnsupportedError, match="PL0313 node 'diagonal'"):
+        PathNorm().run(graph)
+
+
 # ---- attribution
 
 

@@ -211,6 +211,25 @@ def test_a_resize_whose_coefficients_are_no_floats(q: float, dtype: str) -> None
         assert_bracketed(graph, log10_norm(powers, q), q, dtype)
 
 
+# ---- roundings one by one
+
+
+@pytest.mark.parametrize("op", ["Gemm", "ReduceSum", "Conv"])
+def test_the_bound_covers_every_addition_of_a_long_sum(op: str) -> None:
+    """In float32, of many sums of a thousand terms some are rounded down more than once or twice."""
+    for seed in range(40):
+        w = np.random.default_rng(seed).uniform(0.5, 2, 1000).astype(np.float32)
+        b = Builder()
+        x = b.input("x", ("N", 1000) if op == "Gemm" else ("N", 1, 1000))
+        if op == "Conv":
+            y = b.op("Conv", x, b.param(w[None, None]), strides=(1,), pads=(0, 0), dilations=(1,))
+        else:
+            y = b.op("Gemm", x, b.param(w[:, None])) if op == "Gemm" else b.op("Mul", x, b.param(w))
+        graph = b.finish(b.op("ReduceSum", y, axes=(2,)) if op == "ReduceSum" else y)
+        with workprec(200):
+            assert_bracketed(graph, mp.log10(mp.fsum(map(mpf, w.tolist()))), 1.0, "float32")
+
+
 # ---- the logarithm itself
 
 
