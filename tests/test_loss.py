@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import math
 import weakref
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -48,6 +51,12 @@ def network() -> nn.Sequential:
 EXAMPLE = torch.zeros(1, 2, 12, 12, dtype=torch.float64)
 
 
+@functools.cache
+def norms() -> dict[float, Any]:
+    """Norms of the network, by exponent."""
+    return {norm.q: norm for norm in pathlift.norm(network(), q=tuple(Q), example=EXAMPLE).norms}
+
+
 @pytest.mark.parametrize("q", Q)
 @pytest.mark.parametrize("log", [False, True])
 def test_gradients_match_finite_differences(q: float, log: bool) -> None:
@@ -55,6 +64,8 @@ def test_gradients_match_finite_differences(q: float, log: bool) -> None:
     loss = pathlift.PathNormLoss(module, EXAMPLE, q, log=log)
     value = loss()
     value.backward()
+    norm = norms()[q]
+    assert value.item() == pytest.approx(norm.log10 * math.log(10) if log else norm.value, rel=1e-12, abs=1e-12)
     seen = 0.0
     for name, p in module.named_parameters():
         for i in range(0, p.numel(), max(1, p.numel() // 5)):
@@ -77,6 +88,30 @@ def test_value_is_that_of_the_file(q: float) -> None:
     module = network()
     value = pathlift.path_norm_loss(module, EXAMPLE, q)
     assert value.item() == pytest.approx(pathlift.norm(module, q=q, example=EXAMPLE).value, rel=1e-12)
+
+
+def test_every_option_and_shape_has_a_loss_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked twice for each, in turn: what is compiled for one is no other's, and is compiled once."""
+    import pathlift.loss as home
+
+    class Recorded:
+        def __init__(self, module: nn.Module, example: Tensor, q: float, **options: Any) -> None:
+            self._bound = SimpleNamespace(released=lambda: None)
+            self.value = (tuple(example.shape), example.dtype, q, options)
+            compiled.append(self.value)
+
+        def __call__(self) -> Any:
+            return self.value
+
+    compiled: list[Any] = []
+    monkeypatch.setattr(home, "PathNormLoss", Recorded)
+    module, (a, b) = nn.Linear(3, 2), (torch.zeros(1, 3), torch.zeros(2, 3))
+    options: list[dict[str, Any]] = [{}, {"log": True}, {"pooling": "max"}, {"inputs_only": True}, {"dtype": "float32"}]
+    asked = [(x, q, o) for x in (a, b, a.double()) for q in (1.0, 2.0, math.inf) for o in options]
+    expected = [(tuple(x.shape), x.dtype, q, {"log": False} | o) for x, q, o in asked]
+    for _ in range(2):
+        assert [pathlift.path_norm_loss(module, x, q, **o) for x, q, o in asked] == expected
+    assert compiled == expected
 
 
 def test_training_on_it_alone_shrinks_it_and_compiles_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -212,7 +247,8 @@ def test_wrong_uses_are_coded() -> None:
         pathlift.path_norm_loss(module, (1, 4), -1)
     with pytest.raises(pathlift.PathliftError, match="PL0315"):
         pathlift.path_norm_loss(nn.Sequential(nn.Linear(4, 3), nn.GELU(), nn.Linear(3, 1)), (1, 4))
-    with torch.no_grad():
-        module.weight[0, 0] = math.nan
-    with pytest.raises(pathlift.PathliftError, match="PL0180"):
-        pathlift.path_norm_loss(module, (1, 4))
+    for bad in (math.nan, math.inf):
+        with torch.no_grad():
+            module.weight[0, 0] = bad
+        with pytest.raises(pathlift.PathliftError, match="PL0180"):
+            pathlift.path_norm_loss(module, (1, 4))

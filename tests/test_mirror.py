@@ -12,6 +12,7 @@ ROOT = TESTS.parent
 OTHERS = {
     "laws": "what holds of every graph, whatever the module",
     "hostile": "model files that lie, through the command line",
+    "mutants": "changes of the code that a test must catch, in files like the code's folders, and what makes them",
     "golden": "expected texts, in folders like those of the tests that read them",
 }
 MOST_LINES = 400

@@ -10,10 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given, note, settings
 from hypothesis import strategies as st
 
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
+from pathlift.passes.path_norm.algebra import PathNormAlgebra
+from pathlift.passes.path_norm.evaluation import Evaluation
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.testing import oracle
 from pathlift.testing.feature_maps import convnets
@@ -51,6 +54,30 @@ def test_border_classes_equal_all_positions(check_law: CheckLaw, dtype: str) -> 
     )
 
 
+@pytest.mark.slow
+def test_border_classes_equal_a_recursion_over_neurons() -> None:
+    @settings(max_examples=60, database=None)
+    @given(convnets(max_nodes=5, capacity=100))
+    def law(graph: Graph) -> None:
+        note(str(graph))
+        assume(all(graph[key].op != "Resize" for key in graph.order))  # ONNX Runtime does not know all of them
+        assert_equals_recursion(graph, rtol=1e-9)
+
+    law()
+
+
+def test_classes_are_fewer_than_positions_and_can_be_left_out() -> None:
+    """Of a map with an interior, one representative each of its nine border situations is held, or every position."""
+    graph, held = built("windows_inside_and_at_borders"), []
+    for borders in (True, False):
+        evaluation = Evaluation(PathNormAlgebra(1.0), borders=borders)
+        evaluation.run(graph, {"x": (1, 1, 12, 11)})
+        (y,) = evaluation.outputs.values()
+        assert y.shape == (1, 1, 12, 11)
+        held.append(tuple(y.value.m.shape))
+    assert held == [(1, 1, 3, 3), (1, 1, 12, 11)]
+
+
 class Maps(Builder):
     """A builder for maps of two spatial axes, whose parameters are random, never zero, and seeded."""
 
@@ -71,8 +98,8 @@ class Maps(Builder):
         window = {"strides": (stride,) * 2, "dilations": (1, 1), "pads": (1, 0, 0, 1)}
         return self.op("ConvTranspose", x, self.weights(*shape), **window, output_padding=(output_padding,) * 2)
 
-    def pool(self, op: str, x: Value, kernel: int, stride: int, pads: Any, **attrs: Any) -> Value:
-        window = {"kernel": (kernel,) * 2, "strides": (stride,) * 2, "pads": pads, "dilations": (1, 1)}
+    def pool(self, op: str, x: Value, kernel: int, stride: int, pads: Any, *, dilation: int = 1, **attrs: Any) -> Value:
+        window = {"kernel": (kernel,) * 2, "strides": (stride,) * 2, "pads": pads, "dilations": (dilation,) * 2}
         return self.op(op, x, **window, **attrs)
 
     def part(self, x: Value, axis: int, start: int, end: int, step: int = 1) -> Value:
@@ -125,6 +152,18 @@ def smaller_last_windows(b: Maps, x: Value) -> Value:
     h = b.pool("AveragePool", b.conv(x, 2, 1, 3, 3), 3, 2, (1, 0, 0, 1), ceil_mode=True)
     h = b.pool("AveragePool", h, 3, 2, (1, 1, 1, 1), ceil_mode=True, count_include_pad=True)
     return b.pool("MaxPool", h, 2, 2, (0, 1, 0, 0), ceil_mode=True)
+
+
+@case(1, 1, 12, 11)
+def windows_inside_and_at_borders(b: Maps, x: Value) -> Value:
+    return b.conv(x, 1, 1, 3, 3)
+
+
+@case(1, 1, 13, 12)
+def dilated_pools(b: Maps, x: Value) -> Value:
+    h = b.pool("MaxPool", b.conv(x, 2, 1, 3, 3), 3, 1, (0, 1, 1, 0), dilation=2)
+    h = b.pool("AveragePool", h, 2, 1, (0, 0, 0, 0), dilation=3)
+    return b.pool("MaxPool", h, 2, 2, (0, 0, 0, 0), dilation=2, ceil_mode=True)
 
 
 @case(1, 2, 14, 13)

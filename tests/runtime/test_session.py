@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -64,19 +66,35 @@ def test_nothing_is_copied_on_the_way_in_and_out(digits: Path, monkeypatch: pyte
     import onnxruntime
 
     seen: list[int] = []
-    original = onnxruntime.OrtValue.ortvalue_from_numpy
+    computed: list[Any] = []
+    make, collect = onnxruntime.OrtValue.ortvalue_from_numpy, onnxruntime.IOBinding.get_outputs
 
     def spy(array: Any, *args: Any) -> Any:
-        value = original(array, *args)
+        value = make(array, *args)
         seen.append(value.data_ptr())
         return value
 
+    def spy_on_outputs(binding: Any) -> Any:
+        values = collect(binding)
+        computed.extend((value.data_ptr(), weakref.ref(value)) for value in values)
+        return values
+
     monkeypatch.setattr(onnxruntime.OrtValue, "ortvalue_from_numpy", spy)
+    monkeypatch.setattr(onnxruntime.IOBinding, "get_outputs", spy_on_outputs)
     x = torch.from_numpy(images())
-    y = pathlift.Session(digits)(x)
-    assert seen == [x.data_ptr()]
-    assert y.data_ptr() != 0
-    y += 1  # memory of its own, which outlives the session
+    for fed in (x, x.numpy()):
+        seen.clear()
+        computed.clear()
+        y = pathlift.Session(digits)(fed)
+        ((address, value),) = computed
+        assert seen == [x.data_ptr()]
+        assert (y.data_ptr() if torch.is_tensor(y) else y.ctypes.data) == address
+        gc.collect()
+        assert value() is not None  # the memory outlives the session
+        y += 1  # and may be written to
+        del y
+        gc.collect()
+        assert value() is None
 
 
 def test_batches_may_change_and_be_empty(digits: Path) -> None:

@@ -7,13 +7,18 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from mpmath import mpf, workprec
 
-from pathlift.ir.primitives.maps import Contract, Conv, ConvTranspose
+from pathlift.ir.primitives.maps import Contract, Conv, ConvTranspose, Reduce
+from pathlift.ir.primitives.selections import Extremum
+from pathlift.ir.primitives.views import Concat, Stack
 from pathlift.passes.fields.bits import EMPTY, FLOOR, pow2, shifted
+from pathlift.passes.fields.combine import apply_pools, apply_separable
 from pathlift.passes.fields.field import Field
 from pathlift.passes.fields.linear import apply_linear
+from pathlift.passes.fields.moves import move
 from pathlift.passes.fields.power import power
-from pathlift.passes.fields.scaled import Scaled
+from pathlift.passes.fields.scaled import Scaled, magnitudes
 from pathlift.passes.fields.semiring import Sums
 
 WIDE = st.floats(min_value=0, allow_infinity=False, allow_nan=False)
@@ -57,6 +62,51 @@ def test_power_has_the_right_logarithm(values: list[float], q: float) -> None:
         else:
             mantissa, exponent = math.frexp(abs(value))
             assert log == pytest.approx(q * (math.log2(mantissa) + exponent), rel=1e-12, abs=1e-12)
+
+
+@given(st.lists(WIDE, min_size=1, max_size=6))
+def test_bounds_of_measured_values_hold(values: list[float]) -> None:
+    t = torch.tensor(values, dtype=torch.float64)
+    low, high = magnitudes(t)
+    assert all(math.ldexp(1.0, max(low, -1074)) <= v and v / 2 < math.ldexp(0.5, high) for v in values if v)
+    for x in (Scaled.of(t), Scaled.of(t, 7).settled(), *(power(t, q, torch.float64) for q in (0, 0.3, 1, 2.7))):
+        if isinstance(x.e, int):
+            assert all(2.0**x.low <= m <= 2.0**x.high for m in x.m.tolist() if m)
+
+
+@pytest.mark.parametrize("q", [0.5, 2.0, 3.3, 31.9, 100.0, 1e4])
+@pytest.mark.parametrize("octaves", [1, 60])
+def test_powers_are_off_by_no_more_than_their_roundings(q: float, octaves: int) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.uniform(1, 2, 300) * 2.0 ** rng.integers(-octaves, octaves + 1, 300)
+    scaled = power(torch.tensor(values), q, torch.float64).spread()
+    with workprec(200):
+        for value, m, e in zip(values, scaled.m.tolist(), scaled.exponents().tolist(), strict=True):
+            off = abs(mpf(m) * mpf(2) ** e / mpf(value) ** mpf(q) - 1)
+            assert off <= scaled.roundings * 2.0**-53
+
+
+def test_every_operation_counts_its_roundings() -> None:
+    """A result has met those of what it is made of, and one each for a product, a sum and a change of format."""
+
+    def known(roundings: int, e: int | None = 0) -> Scaled:
+        x = Scaled.of(torch.rand(4, 7, dtype=torch.float64) + 0.5, e or 0, roundings)
+        return x if e is not None else x.spread()
+
+    sums = Sums(1.0)
+    for apart in (0, 5, 2000, None):
+        a, b = known(3), known(5, apart)
+        assert a.times(b).roundings >= 3 + 5 + 1
+        assert b.times(a).roundings >= 3 + 5 + 1
+        assert b.over(1, sums).roundings >= 5 + 6
+        assert b.cast(torch.float32).roundings >= 6
+        assert all(x.plus(y, sums).roundings >= 5 + 1 for x, y in ((a, b), (b, a)))
+        for join in (Concat(0), Stack()):
+            assert all(move(join, [Field.plain(x) for x in xy]).value.roundings >= 5 for xy in ((a, b), (b, a)))
+        y = apply_linear(Contract("...i,io->...o"), Field.plain(b), Scaled.of(torch.ones(7, 2).double(), 0, 9), sums)
+        assert y.value.roundings >= 5 + 9 + 1 + 6
+        assert apply_separable(Reduce((1,), True, True), Field.plain(b), sums).value.roundings >= 5 + 1 + 6
+        assert apply_pools(Extremum((1,), True), Field.plain(b), sums).value.roundings >= 5 + 6
 
 
 @given(st.lists(WIDE, min_size=3, max_size=3), st.lists(WIDE, min_size=3, max_size=3))

@@ -128,6 +128,7 @@ def test_computed_parameters_go_by_the_name_of_the_first(start: Start) -> None:
     [
         ("Pad", {"pads": (0, 1, 0, 0), "value": 2.0}, 2.0, (0, 0)),
         ("Clip", {"low": 3.0, "high": 6.0}, 3.0, (0, 0)),
+        ("Clip", {"high": -3.0}, -3.0, (0, 0)),
     ],
 )
 def test_constants_of_an_op_are_biases_without_a_tensor(
@@ -191,6 +192,21 @@ def test_clip_is_said_to_be_read_as_a_bound_and_a_head_to_be_left_out(start: Sta
 def test_what_has_no_rule_is_refused_by_name() -> None:
     with pytest.raises(UnsupportedError, match="PL0304 node 'y' \\(Product\\)"):
         heaviest(samples()["Product"])
+
+
+def test_a_bias_that_cancellation_leaves_uncertain_is_refused_where_it_may_be_the_heaviest(start: Start) -> None:
+    """β − s·mean is 2⁻⁵² or so, of which float64 knows nothing; beside a path of 1 it does not matter."""
+    for factor, refused in ((2.0**-70, True), (1.0, False)):
+        b, x = start("N", 1)
+        one, mean, var = (b.param([v]) for v in (1.0, 3.0 + 2.0**-51, 9.0))
+        x = b.op("Mul", x, b.param([factor]))
+        graph = b.finish(b.op("BatchNormalization", x, one, one, mean, var, epsilon=0.0, name="y"))
+        if refused:
+            with pytest.raises(UnsupportedError, match="PL0320"):
+                heaviest(graph)
+        else:
+            assert heaviest(graph).log10 == pytest.approx(-math.log10(3), abs=1e-9)
+        assert heaviest(graph, inputs_only=True).start == PathStart("x", "Input", None, (0, 0), 1.0)
 
 
 def test_extents_come_from_the_option(start: Start) -> None:

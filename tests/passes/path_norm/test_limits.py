@@ -95,6 +95,21 @@ def test_a_tiny_value_beside_a_large_one_outlives_their_sum(start: Start, dtype:
     check(norm, -1094 * LOG10_2, dtype)
 
 
+@both_dtypes
+@pytest.mark.parametrize("octaves", [300, 1000])
+@pytest.mark.parametrize("join", ["Concat", "Max", "Add"])
+def test_what_is_joined_keeps_its_magnitude(start: Start, join: str, octaves: int, dtype: Dtype) -> None:
+    """Of two maps, 2^(6·octaves) apart, each position that is read alone has the norm it had."""
+    b, x = start(1, 1, 2)
+    small, large = (scaled(b, x, [[[1.0, 2.0 ** (sign * octaves)]]] * 3) for sign in (-1, 1))
+    attrs = {"axis": 1} if join == "Concat" else {}
+    only_small, only_large = ([[1.0, 0.0]], [[0.0, 1.0]]) if join != "Concat" else ([[1.0, 1.0]], [[1.0, 1.0]])
+    y = b.op(join, scaled(b, small, [[only_large]]), scaled(b, large, [[only_small]]), **attrs)
+    for channel, log2 in ((0, -3 * octaves), (1, 3 * octaves)) if join == "Concat" else ((0, -3 * octaves),):
+        g = b.finish(cut(b, y, channel, 1))
+        check(PathNorm(dtype=dtype).run(g).norms[0], log2 * LOG10_2, dtype)
+
+
 @pytest.mark.parametrize(
     ("dtype", "first", "then", "channel"),
     [("float64", 880, 880, 1000), ("float32", 55, 55, 126), ("float32", 58, 58, 126)],
@@ -175,8 +190,9 @@ def test_a_slope_left_by_cancellation_is_bracketed(start: Start) -> None:
     assert norm.upper_log10 >= 1
 
 
+@pytest.mark.parametrize("mixed", [None, 2.0, math.inf])
 @pytest.mark.parametrize("op", ["BatchNormalization", "PRelu"])
-def test_the_bound_covers_every_rounding_of_a_product_of_parameters(start: Start, op: str) -> None:
+def test_the_bound_covers_every_rounding_of_a_product_of_parameters(start: Start, op: str, mixed: float | None) -> None:
     """Of several factors each time the one is taken whose product is rounded down most."""
     rng, product, exact = np.random.default_rng(0), 1.0, Fraction(1)
     b, x = start(1, 1, 1)
@@ -187,7 +203,7 @@ def test_the_bound_covers_every_rounding_of_a_product_of_parameters(start: Start
         product, exact, w = product * c, exact * Fraction(c), b.op("Mul", w, b.param([c]))
     zero, one = b.param([0.0]), b.param([1.0])
     y = b.op(op, x, w) if op == "PRelu" else b.op(op, x, w, zero, zero, one, epsilon=0.0)
-    upper = PathNorm().run(b.finish(y)).norms[0].upper_log10
+    upper = PathNorm(mixed=mixed).run(b.finish(y)).norms[0].upper_log10
     with workprec(200):
         log10 = mp.log10(mpf(exact.numerator) / mpf(exact.denominator))
         assert upper is not None
@@ -267,6 +283,14 @@ def test_shares_are_in_float64_whatever_the_norm_is_in(start: Start, dtype: Dtyp
     for layer in layers:
         assert layer.channels is not None
         assert layer.channels.dtype == torch.float64
+
+
+@pytest.mark.parametrize("q", [0.5, 1.0, 2.0])
+def test_a_weight_that_is_zero_has_a_share_of_zero(start: Start, q: float) -> None:
+    """|θ|^q has an infinite slope at 0 for q < 1, and no share: no path passes there."""
+    b, x = start(1, 2)
+    weights = PathNorm((q,), per_weight=True).run(b.finish(b.op("Mul", x, b.param([0.0, 3.0], "w")))).weights
+    assert weights["w"].tolist() == pytest.approx([0.0, 1.0])
 
 
 def test_of_paths_that_tie_for_the_largest_one_has_the_share(start: Start) -> None:

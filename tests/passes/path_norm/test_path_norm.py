@@ -35,11 +35,26 @@ def test_relu6_does_not_clip_the_norm(start: Start, q: float) -> None:
     assert "Clip" in result.assumptions[0]
 
 
-def test_clip_that_excludes_zero_adds_its_value_there(start: Start) -> None:
+@pytest.mark.parametrize(
+    ("low", "high", "at_zero"),
+    [
+        (2.0, 6.0, 2.0),
+        (2.0, math.inf, 2.0),
+        (-5.0, -3.0, 3.0),
+        (-math.inf, -3.0, 3.0),
+        (-2.0, 6.0, 0.0),
+        (4.0, 4.0, 4.0),
+    ],
+)
+def test_clip_that_excludes_zero_adds_its_magnitude_there(
+    start: Start, low: float, high: float, at_zero: float
+) -> None:
     b, x = start("N", 1)
-    g = b.finish(b.op("Clip", x, low=2.0, high=6.0))
-    assert norm(g) == 3.0
+    g = b.finish(b.op("Clip", x, low=low, high=high))
+    assert norm(g) == 1.0 + at_zero
+    assert norm(g, 2.0) == pytest.approx(math.sqrt(1 + at_zero**2))
     assert norm(g, inputs_only=True) == 1.0
+    assert not PathNorm().run(g).norms[0].is_path_norm
 
 
 def test_ceil_mode_is_not_dropped(start: Start) -> None:
@@ -268,6 +283,13 @@ def test_products_of_activations_are_refused(start: Start) -> None:
     b, x = start("N", 2)
     with pytest.raises(UnsupportedError, match="product of two activations"):
         PathNorm().run(b.finish(b.op("Product", x, b.op("Relu", x))))
+
+
+def test_a_contraction_that_takes_a_diagonal_is_refused(start: Start) -> None:
+    b, x = start("N", 2, 2)
+    graph = b.finish(b.op("Einsum", x, b.param(np.ones((2, 3))), equation="bii,io->bo", name="diagonal"))
+    with pytest.raises(UnsupportedError, match="PL0313 node 'diagonal'"):
+        PathNorm().run(graph)
 
 
 # ---- attribution

@@ -209,3 +209,51 @@ def test_a_resize_whose_coefficients_are_no_floats(q: float, dtype: str) -> None
         weights = [1 - abs(p - j) for p in places for j in range(4) if abs(p - j) < 1]
         powers = [w if q == math.inf else w**q for w in weights]
         assert_bracketed(graph, log10_norm(powers, q), q, dtype)
+
+
+# ---- roundings one by one
+
+
+@pytest.mark.parametrize("op", ["Gemm", "ReduceSum", "Conv"])
+def test_the_bound_covers_every_addition_of_a_long_sum(op: str) -> None:
+    """In float32, of many sums of a thousand terms some are rounded down more than once or twice."""
+    for seed in range(40):
+        w = np.random.default_rng(seed).uniform(0.5, 2, 1000).astype(np.float32)
+        b = Builder()
+        x = b.input("x", ("N", 1000) if op == "Gemm" else ("N", 1, 1000))
+        if op == "Conv":
+            y = b.op("Conv", x, b.param(w[None, None]), strides=(1,), pads=(0, 0), dilations=(1,))
+        else:
+            y = b.op("Gemm", x, b.param(w[:, None])) if op == "Gemm" else b.op("Mul", x, b.param(w))
+        graph = b.finish(b.op("ReduceSum", y, axes=(2,)) if op == "ReduceSum" else y)
+        with workprec(200):
+            assert_bracketed(graph, mp.log10(mp.fsum(map(mpf, w.tolist()))), 1.0, "float32")
+
+
+# ---- the logarithm itself
+
+
+@pytest.mark.parametrize("q", [0.5, 1.0, 2.0, math.inf])
+def test_the_bound_covers_the_rounding_of_the_logarithm(q: float) -> None:
+    """Of thousands of networks of one weight, those whose logarithm float64 rounds down most."""
+    rng = np.random.default_rng(0)
+    weights = rng.uniform(1, 2, 3000) * 2.0 ** rng.integers(-1000, 1000, 3000)
+    with workprec(200):
+        exact = {float(w): mp.log10(mpf(float(w))) for w in weights}
+        missing = {w: (log - mpf(math.log2(w) * math.log10(2))) / abs(log) for w, log in exact.items()}
+        for w in sorted(missing, key=lambda w: missing[w])[-40:]:
+            b = Builder()
+            graph = b.finish(b.op("Mul", b.input("x", ("N", 1), "f64"), b.param(np.array([w]))))
+            assert_bracketed(graph, exact[w], q, "float64", close=1e-11)
+
+
+@dtypes
+def test_the_bound_is_above_the_norm_and_stays_so_in_json(dtype: str) -> None:
+    """Both are rounded, and not exact: a bound that is the norm would be no bound."""
+    graph = dense(*np.random.default_rng(0).normal(size=(3, 4, 4)))
+    for norm in PathNorm(q=QS[1:], dtype=dtype).run(graph).norms:  # type: ignore[arg-type]
+        assert norm.log10 is not None
+        assert norm.upper_log10 is not None
+        assert norm.log10 < norm.upper_log10
+        json = norm.to_json()
+        assert (json["log10"], json["upper_log10"]) == (norm.log10, norm.upper_log10)

@@ -1,0 +1,63 @@
+"""The list of mutants does not rot, and a sample of them dies; `make mutants` runs them all."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def mutants() -> Any:
+    """The module next to this one: tests are no package."""
+    spec = importlib.util.spec_from_file_location("mutants", Path(__file__).with_name("run.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_mutant_changes_one_place(mutants: Any) -> None:
+    listed = mutants.load()
+    assert len(listed) > 20
+    for m in listed:
+        assert m.before != m.after
+        assert m.wrong or m.equivalent, m
+        count = (ROOT / m.path).read_text(encoding="utf-8").count(m.before)
+        assert count == 1, f"{m.path} has {count} places like\n{m.before}"
+
+
+def test_every_mutant_has_tests(mutants: Any) -> None:
+    for m in mutants.load():
+        for target in m.targets:
+            path, *names = target.split("[")[0].split("::")
+            assert (ROOT / path).exists(), target
+            assert all(f"def {name}(" in (ROOT / path).read_text(encoding="utf-8") for name in names), target
+
+
+def test_no_mutant_is_listed_twice(mutants: Any) -> None:
+    changes = [(m.path, m.before, m.after) for m in mutants.load()]
+    assert len(changes) == len(set(changes))
+
+
+def test_survivors_are_told_from_the_dead(mutants: Any) -> None:
+    path, sentence = "passes/docstring.py", '_SENTENCE.split(" ".join(text.split()))[0]'
+    lives = mutants.Mutant(path, "# A sentence ends where", "# A sentence stops where", "a comment says the same")
+    dies = mutants.Mutant(path, sentence, sentence[:-3] + "[-1]", "the last sentence is returned")
+    broken = mutants.Mutant(path, "import inspect", "import inspekt", "the module cannot be imported")
+    alive, killed, unknown = mutants.trial([lives, dies, broken], jobs=1)
+    assert (alive.killed, alive.outcome) == (False, "survived")
+    assert (killed.killed, killed.outcome.split("::")[0]) == (True, "killed by tests/passes/test_docstring.py")
+    assert (unknown.killed, unknown.outcome.split(":")[0]) == (False, "cannot be run")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_a_sample_is_killed(mutants: Any) -> None:
+    chosen = mutants.sampled([m for m in mutants.load() if not m.equivalent], 15)
+    assert [verdict for verdict in mutants.trial(chosen) if not verdict.killed] == []
