@@ -195,6 +195,7 @@ class Lowerer:
             raise Refusal(REASONS.get(op_type, f"no path-lifting semantics for {op_type}"))
         view.require(rule.takes)
         lowered = rule.lower(view)
+        view.require_read()
         return (self._named(view, lowered),) if isinstance(lowered, Value | Constant) else lowered
 
     def _named(self, view: OnnxNode, lowered: Operand) -> Operand:

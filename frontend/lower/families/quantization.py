@@ -22,12 +22,14 @@ opaque(
 opaque("a QuantizeLinear that is not dequantized at once", "QuantizeLinear")
 
 
-@lowering("DequantizeLinear", takes="any")
+@lowering("DequantizeLinear", takes="any", ignores=["axis"])
 def dequantize_linear(node: OnnxNode) -> Operand:
     """The second half of a pair with one constant scale and zero point; the first half is dead, then."""
     quantizer = node.producer(0)
     if quantizer is None or quantizer.op_type != "QuantizeLinear":
         raise Refusal("a DequantizeLinear without its QuantizeLinear")
+    if quantizer.integer("block_size") or quantizer.integer("precision"):
+        raise Refusal("a quantization by blocks, or of another precision than its scale")
     scale, zero, dtype = _scheme(node)
     if (scale, zero) != _scheme(quantizer)[:2]:
         raise Refusal("a DequantizeLinear that undoes another quantization")
