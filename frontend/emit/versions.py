@@ -8,7 +8,8 @@ import onnx
 from onnx import NodeProto, helper, version_converter
 
 from pathlift.frontend.protos import subgraphs
-from pathlift.ir.errors import UnsupportedError
+from pathlift.frontend.read.schemas import check_node
+from pathlift.ir.errors import InvalidModelError, UnsupportedError
 
 Option = onnx.defs.OpSchema.FormalParameterOption
 SchemaAttribute = onnx.defs.OpSchema.Attribute
@@ -57,9 +58,10 @@ def carried(node: NodeProto, old: int, new: int, fresh: Callable[[str], str]) ->
         inner = [moved for n in body.node for moved in carried(n, old, new, fresh)]
         del body.node[:]
         body.node.extend(inner)
-    if node.domain not in ("", "ai.onnx") or _keeps_meaning(node, old, new):
+    masked = node.op_type == "Dropout" and old < 12 and any(node.output[1:])  # masks were of other numbers then
+    if node.domain not in ("", "ai.onnx") or (_keeps_meaning(node, old, new) and not masked):
         return [node]
-    if node.op_type in _CONVERTED and (converted := _converted(node, old, new, fresh)):
+    if node.op_type in _CONVERTED and not masked and (converted := _converted(node, old, new, fresh)):
         return converted
     raise UnsupportedError("0372", f"{node.op_type} of opset {old} has no known equal in opset {new}")
 
@@ -112,4 +114,8 @@ def _converted(node: NodeProto, old: int, new: int, fresh: Callable[[str], str])
         constant.output[0] = names[constant.output[0]]
     result.input[:] = [names.get(name, name) for name in result.input]
     result.name, result.doc_string = node.name, node.doc_string
+    try:
+        check_node(result, new)
+    except InvalidModelError:  # the converter leaves what it does not know
+        return []
     return [*constants, result]

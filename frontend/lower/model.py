@@ -200,6 +200,7 @@ class Lowerer:
         around, self._made = self._made, []
         try:
             lowered = rule.lower(view)
+            view.require_read()
             results = (self._named(view, lowered),) if isinstance(lowered, Value | Constant) else lowered
             if self._made and (wording := word(view.node, view.version, view.operands)) is not None:
                 self._notes.append(Note(wording, self._made, results, len(view.names)))

@@ -10,7 +10,7 @@ import onnx_ir
 from onnx import FunctionProto
 
 from pathlift.frontend.fold import Constant, check_size, computed
-from pathlift.frontend.lower.registry import Refusal, Takes
+from pathlift.frontend.lower.registry import LOWERINGS, Refusal, Takes
 from pathlift.frontend.types import value_type
 from pathlift.ir.graph import Value
 from pathlift.ir.types import DTYPE_NAMES, Array, Dim, Dims, Ints, TensorType, is_float
@@ -40,36 +40,63 @@ class OnnxNode:
         self.lowerer, self.node, self.version = lowerer, node, version
         self.op_type = node.op_type
         self.names = tuple(lowerer.name_of(v) for v in node.outputs)
+        self._read: set[str] = set()
 
     # Attributes.
 
     def has(self, name: str) -> bool:
         """Whether the file spells this attribute out."""
+        self._read.add(name)
         return name in self.node.attributes
 
     def integer(self, name: str, default: int = 0) -> int:
         """Return an integer attribute."""
+        self._read.add(name)
         value = self.node.attributes.get_int(name, default)
         assert value is not None
         return value
 
     def integers(self, name: str, default: Sequence[int] = ()) -> Ints:
         """Return an attribute that is a list of integers."""
+        self._read.add(name)
         value = self.node.attributes.get_ints(name, default)
         assert value is not None
         return tuple(value)
 
     def real(self, name: str, default: float) -> float:
         """Return a floating-point attribute."""
+        self._read.add(name)
         value = self.node.attributes.get_float(name, default)
         assert value is not None
         return float(value)
 
+    def reals(self, name: str) -> tuple[float, ...]:
+        """Return an attribute that is a list of numbers."""
+        self._read.add(name)
+        value = self.node.attributes.get_floats(name)
+        return () if value is None else tuple(value)
+
     def text(self, name: str, default: str) -> str:
         """Return a string attribute."""
+        self._read.add(name)
         value = self.node.attributes.get_string(name, default)
         assert value is not None
         return value
+
+    def choice(self, name: str, *values: str) -> str:
+        """Return a string attribute that is one of these; the first is the default."""
+        value = self.text(name, values[0])
+        if value not in values:
+            raise ValueError(f"its {name} is {value!r}, and none of {', '.join(values)}")
+        return value
+
+    def require_read(self) -> None:
+        """Refuse the node if it has an attribute that its lowering neither reads nor ignores."""
+        rule = LOWERINGS.get(self.op_type)
+        ignored = rule.ignores if rule is not None and not self.node.domain else frozenset()
+        for name in sorted(self.node.attributes.keys() - self._read - ignored):
+            if not name.startswith("__"):
+                raise Refusal(f"no path-lifting semantics for its attribute {name}")
 
     # Operands.
 
@@ -197,10 +224,12 @@ class OnnxNode:
 
     def result(self, op: str, *operands: Operand | None, **attrs: Any) -> Value:
         """Add the IR node whose value is the ONNX node's first output."""
+        self.require_read()
         return self.lowerer.emit(self.node, op, operands, self.names[:1], attrs, last=True)[0]
 
     def results(self, op: str, *operands: Operand | None, **attrs: Any) -> tuple[Value, ...]:
         """Add the IR node whose values are all the ONNX node's outputs."""
+        self.require_read()
         return self.lowerer.emit(self.node, op, operands, self.names, attrs, last=True)
 
     def renamed(self, index: int, operand: Operand) -> Operand:

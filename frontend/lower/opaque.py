@@ -87,5 +87,6 @@ def output_types(view: OnnxNode) -> list[ValueType]:
         data = {n: c.numpy() for n, c in zip(proto.input, operands, strict=True) if isinstance(c, Constant) and c.small}
         inferred = infer_types(proto, known, view.version, data)
         if inferred is not None:
-            return [d if t == UNKNOWN else t for t, d in zip(inferred, declared, strict=True)]
+            named = [*inferred, *[UNKNOWN] * (len(declared) - len(inferred))]  # outputs left out at the end are cut off
+            return [d if t == UNKNOWN else t for t, d in zip(named, declared, strict=True)]
     return declared

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -29,10 +29,21 @@ class Refusal(Exception):  # noqa: N818 (no error: it never leaves the lowering)
 
 
 class Rule(NamedTuple):
-    """A lowering, and what its first operand may hold: ``real`` numbers, ``movable`` elements, or ``any``."""
+    """A lowering.
+
+    Parameters
+    ----------
+    lower
+        The function.
+    takes
+        What its first operand may hold: ``real`` numbers, ``movable`` elements, or ``any`` value.
+    ignores
+        Attributes that change nothing of what it reads.
+    """
 
     lower: Lowering
     takes: Takes
+    ignores: frozenset[str]
 
 
 LOWERINGS: dict[str, Rule] = {}
@@ -40,10 +51,11 @@ REASONS: dict[str, str] = {}
 """Why operators without a lowering stay opaque, where there is more to say than that."""
 
 
-def lowering(*op_types: str, takes: Takes = "real") -> Callable[[Lowering], Lowering]:
+def lowering(*op_types: str, takes: Takes = "real", ignores: Collection[str] = ()) -> Callable[[Lowering], Lowering]:
     """Register the decorated function as the lowering of these operators; ``domain.Op`` if the domain is not ONNX's.
 
-    It returns one operand per output of the ONNX node, or raises `Refusal`.
+    It returns one operand per output of the ONNX node, or raises `Refusal`. An attribute of the node that it neither
+    reads nor ignores is refused: it may mean something.
 
     Parameters
     ----------
@@ -51,12 +63,14 @@ def lowering(*op_types: str, takes: Takes = "real") -> Callable[[Lowering], Lowe
         The operators.
     takes
         What the first operand may hold: ``real`` numbers, ``movable`` elements (not strings), or ``any`` value.
+    ignores
+        Attributes that change nothing of what the function reads.
     """
 
     def register(function: Lowering) -> Lowering:
         for op_type in op_types:
             assert op_type not in LOWERINGS, op_type
-            LOWERINGS[op_type] = Rule(function, takes)
+            LOWERINGS[op_type] = Rule(function, takes, frozenset(ignores))
         return function
 
     return register

@@ -8,7 +8,7 @@ from pathlift.frontend.lower.registry import lowering, opaque
 opaque("data-dependent control flow", "Loop", "Scan", "SequenceMap")
 
 
-@lowering("If", takes="any")
+@lowering("If", takes="any", ignores=["then_branch", "else_branch"])
 def if_(node: OnnxNode) -> tuple[Operand, ...]:
     """The branch that a constant condition picks."""
     condition = node.constant(0, "data-dependent control flow")

@@ -24,11 +24,15 @@ def window(node: OnnxNode, kernel: Ints) -> tuple[Ints, Ints]:
     return strides, dilations
 
 
+def auto_pad(node: OnnxNode) -> str:
+    """Return how the file says its padding; an empty text says nothing."""
+    return node.choice("auto_pad", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", "") or "NOTSET"
+
+
 def padding(node: OnnxNode, dims: Sequence[Dim], kernel: Ints, strides: Ints, dilations: Ints) -> Ints:
     """Return the pads of a convolution or pooling, all begins then all ends, whatever way the file says them."""
-    mode = node.text("auto_pad", "NOTSET")
+    mode, pads = auto_pad(node), node.integers("pads", (0,) * (2 * len(kernel)))
     if mode == "NOTSET":
-        pads = node.integers("pads", (0,) * (2 * len(kernel)))
         if len(pads) != 2 * len(kernel) or min(pads, default=0) < 0:
             raise Refusal("its pads are negative, or do not fit its kernel")
         return pads
@@ -59,11 +63,18 @@ def spatial(node: OnnxNode, x: Operand, kernel: Ints) -> Sequence[Dim]:
     return dims
 
 
+def _kernel(node: OnnxNode, w: Constant) -> Ints:
+    kernel = w.param.shape[2:]
+    if (said := node.integers("kernel_shape", kernel)) != kernel:
+        raise ValueError(f"its kernel_shape {list(said)} is not that of its weight, {list(kernel)}")
+    return kernel
+
+
 @lowering("Conv")
 def conv(node: OnnxNode) -> Operand:
     """Convolution with a constant weight."""
     x, w, bias = node.input(0), node.constant(1, "dynamic weight"), node.optional(2)
-    kernel = w.param.shape[2:]
+    kernel = _kernel(node, w)
     dims = spatial(node, x, kernel)
     strides, dilations = window(node, kernel)
     pads = padding(node, dims, kernel, strides, dilations)
@@ -74,11 +85,11 @@ def conv(node: OnnxNode) -> Operand:
     return node.result("Add", y, node.emit("Unsqueeze", bias, axes=tuple(range(1, 1 + len(kernel)))))
 
 
-@lowering("ConvTranspose")
+@lowering("ConvTranspose", ignores=["pads"])
 def conv_transpose(node: OnnxNode) -> Operand:
     """Transposed convolution with a constant weight."""
     x, w, bias = node.input(0), node.constant(1, "dynamic weight"), node.optional(2)
-    kernel = w.param.shape[2:]
+    kernel = _kernel(node, w)
     dims = spatial(node, x, kernel)
     strides, dilations = window(node, kernel)
     extra = node.integers("output_padding", (0,) * len(kernel))
@@ -99,7 +110,7 @@ def conv_transpose(node: OnnxNode) -> Operand:
 def _transposed_padding(
     node: OnnxNode, sizes: Sequence[Dim], kernel: Ints, strides: Ints, dilations: Ints, extra: Ints
 ) -> tuple[Ints, Ints]:
-    mode = node.text("auto_pad", "NOTSET")
+    mode = auto_pad(node)
     wanted = node.integers("output_shape")[-len(kernel) :]
     if not wanted and mode in ("NOTSET", "VALID"):
         return padding(node, (), kernel, strides, dilations), extra

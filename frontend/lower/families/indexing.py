@@ -86,7 +86,7 @@ def split(node: OnnxNode) -> tuple[Value, ...]:
 @lowering("Gather", takes="movable")
 def gather(node: OnnxNode) -> Operand:
     """Constant indices of any rank along one axis."""
-    x, indices = node.input(0), node.input(1)
+    x, indices, axis = node.input(0), node.input(1), node.integer("axis")
     if isinstance(indices, Value) and (rows := node.lowerer.rows.get(indices)) is not None:
         return _strided(node, rows)
     if not isinstance(indices, Constant):
@@ -95,7 +95,7 @@ def gather(node: OnnxNode) -> Operand:
     dims, shape = node.dims(x), indices.param.shape
     if prod(shape) > MAX_INDICES:
         raise Refusal(f"more than {MAX_INDICES} indices")
-    axis = node.integer("axis") % max(len(dims), 1)
+    axis %= max(len(dims), 1)
     picked, size = indices.ints(), dims[axis]
     if isinstance(size, int):
         picked = [i + size if i < 0 else i for i in picked]

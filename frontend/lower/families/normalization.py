@@ -23,7 +23,7 @@ opaque(
 )
 
 
-@lowering("BatchNormalization")
+@lowering("BatchNormalization", ignores=["momentum", "spatial"])
 def batch_normalization(node: OnnxNode) -> tuple[Operand, ...]:
     """Scale and shift of every channel by constants."""
     # Before opset 14 it is the outputs that tell training from inference: those that are there, whether read or not.

@@ -30,7 +30,12 @@ def leaky_relu(node: OnnxNode) -> Operand:
 @lowering("PRelu")
 def prelu(node: OnnxNode) -> Operand:
     """Constant slopes for negative inputs."""
-    return node.result("PRelu", node.input(0), node.constant(1, "dynamic slope"))
+    x, slope = node.input(0), node.constant(1, "dynamic slope")
+    dims, shape = node.type(x).shape, slope.param.shape
+    known = () if dims is None else zip(reversed(dims), reversed(shape), strict=False)
+    if (dims is not None and len(shape) > len(dims)) or any(d == 1 != s for d, s in known):
+        raise Refusal("slopes that broadcast the input")
+    return node.result("PRelu", x, slope)
 
 
 @lowering("Elu")
@@ -68,7 +73,7 @@ def hard_sigmoid(node: OnnxNode) -> Operand:
 @lowering("Gelu")
 def gelu(node: OnnxNode) -> Operand:
     """x·Φ(x), or its tanh approximation."""
-    return node.result("Gelu", node.input(0), tanh=node.text("approximate", "none") == "tanh")
+    return node.result("Gelu", node.input(0), tanh=node.choice("approximate", "none", "tanh") == "tanh")
 
 
 @lowering("Clip")
@@ -105,7 +110,7 @@ def softmax(node: OnnxNode) -> Operand:
     return node.result("Reshape", y, shape=target)
 
 
-@lowering("Dropout")
+@lowering("Dropout", ignores=["ratio", "seed"])
 def dropout(node: OnnxNode) -> Operand:
     """The identity at inference time."""
     mode = node.optional(2) if node.version >= 12 else None
@@ -122,7 +127,7 @@ def identity(node: OnnxNode) -> Operand:
     return node.result("Identity", node.input(0))
 
 
-@lowering("Cast")
+@lowering("Cast", ignores=["saturate", "round_mode"])
 def cast(node: OnnxNode) -> Operand:
     """Another floating-point format of 16 bits or more."""
     to = numpy_dtype(onnx_ir.DataType(node.integer("to")), "a Cast")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pathlift.frontend.lower.families.convolution import padding, spatial, window, window_span
+from pathlift.frontend.lower.families.convolution import auto_pad, padding, spatial, window, window_span
 from pathlift.frontend.lower.families.indexing import amounts
 from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
@@ -16,7 +16,7 @@ INDICES_USED = "its indices are used"
 LOWEST = float(np.finfo(np.float32).min)
 
 
-@lowering("MaxPool", "AveragePool")
+@lowering("MaxPool", "AveragePool", ignores=["pads", "storage_order"])
 def pool(node: OnnxNode) -> Operand:
     """A pool with windows; `auto_pad` is resolved."""
     node.first_output_only(INDICES_USED)
@@ -24,8 +24,10 @@ def pool(node: OnnxNode) -> Operand:
     dims = spatial(node, x, kernel)
     strides, dilations = window(node, kernel)
     reach = [window_span(k, d) for k, d in zip(kernel, dilations, strict=True)]
-    # SAME says itself how many windows there are.
-    ceil_mode = bool(node.integer("ceil_mode")) and not node.text("auto_pad", "NOTSET").startswith("SAME")
+    ceil_mode = bool(node.integer("ceil_mode"))
+    if auto_pad(node).startswith("SAME"):  # which says itself how many windows there are
+        ceil_mode = False
+        _require_agreed(dims, kernel, reach, strides)
     if _ends_only(node, dims, reach, strides):
         pads, ceil_mode = (0,) * (2 * len(kernel)), True
     else:
@@ -34,15 +36,29 @@ def pool(node: OnnxNode) -> Operand:
         x, pads = _with_padding(node, pads, reach)
     if any(p >= r for p, r in zip(pads, reach + reach, strict=True)):
         raise Refusal("a window lies in the padding")
+    sides = zip(dims[2:], pads, pads[len(kernel) :], reach, strict=False)
+    if any(isinstance(d, int) and d + begin + end < r for d, begin, end, r in sides):
+        raise Refusal("not one window fits its input")
     attrs = {"kernel": kernel, "strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": ceil_mode}
     if node.op_type == "AveragePool":
         attrs["count_include_pad"] = bool(node.integer("count_include_pad"))
     return node.result(node.op_type, x, **attrs)
 
 
+def _require_agreed(dims: Sequence[Dim], kernel: Ints, reach: Sequence[int], strides: Ints) -> None:
+    """Refuse what runtimes make of SAME: they forget dilations, and crop the input where strides are wide."""
+    if tuple(reach) != kernel:
+        raise Refusal("an auto_pad with dilations, which runtimes read in two ways")
+    for size, span, stride in zip(dims[2:], reach, strides, strict=True):
+        windows = -(-size // stride) if isinstance(size, int) else 1
+        total = (windows - 1) * stride + span - (size if isinstance(size, int) else stride)
+        if total < -1:
+            raise Refusal("an auto_pad with strides wider than its kernel, which runtimes read in two ways")
+
+
 def _ends_only(node: OnnxNode, dims: Sequence[Dim], reach: Sequence[int], strides: Ints) -> bool:
     """Whether SAME_UPPER pads nothing but a last window, whatever the size: it is `ceil_mode`, then."""
-    if node.text("auto_pad", "NOTSET") != "SAME_UPPER" or node.integer("count_include_pad"):
+    if auto_pad(node) != "SAME_UPPER" or node.integer("count_include_pad"):
         return False
     small = all(r <= min(s, 2) for r, s in zip(reach, strides, strict=True))
     return small and not all(isinstance(d, int) for d in dims[2:])
@@ -79,15 +95,15 @@ def global_pool(node: OnnxNode) -> Operand:
 @lowering("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")
 def reduce(node: OnnxNode) -> Operand:
     """A reduction over axes given as an attribute or an input, or over all of them."""
-    x, axes = node.input(0), node.axes(1) or ()
-    if not axes and node.integer("noop_with_empty_axes") == 1:
+    x, axes, keepdims = node.input(0), node.axes(1) or (), node.integer("keepdims", 1) == 1
+    if node.integer("noop_with_empty_axes") == 1 and not axes:
         return x
     if any(a < 0 for a in axes):
         axes = tuple(sorted(a % max(len(node.dims(x)), 1) for a in axes))
-    return node.result(node.op_type, x, axes=axes, keepdims=node.integer("keepdims", 1) == 1)
+    return node.result(node.op_type, x, axes=axes, keepdims=keepdims)
 
 
-@lowering("TopK")
+@lowering("TopK", ignores=["sorted"])
 def top_k(node: OnnxNode) -> tuple[Operand, ...]:
     """The values of the k largest or smallest; where the order is left open, they come sorted."""
     node.first_output_only(INDICES_USED)

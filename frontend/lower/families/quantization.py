@@ -22,20 +22,25 @@ opaque(
 opaque("a QuantizeLinear that is not dequantized at once", "QuantizeLinear")
 
 
-@lowering("DequantizeLinear", takes="any")
+@lowering("DequantizeLinear", takes="any", ignores=["axis"])
 def dequantize_linear(node: OnnxNode) -> Operand:
     """The second half of a pair with one constant scale and zero point; the first half is dead, then."""
     quantizer = node.producer(0)
-    if quantizer is None or quantizer.op_type != "QuantizeLinear":
+    if quantizer is None or quantizer.node.domain or quantizer.op_type != "QuantizeLinear":
         raise Refusal("a DequantizeLinear without its QuantizeLinear")
+    if quantizer.integer("block_size") or quantizer.integer("precision"):
+        raise Refusal("a quantization by blocks, or of another precision than its scale")
     scale, zero, dtype = _scheme(node)
     if (scale, zero) != _scheme(quantizer)[:2]:
         raise Refusal("a DequantizeLinear that undoes another quantization")
+    x = quantizer.input(0)
+    if any(half.constant(1, "").param.dtype != node.type(x).dtype for half in (node, quantizer)):
+        raise Refusal("a scale of another type than what it scales")
     name = DTYPE_NAMES[dtype]
     bits = int(name[1:])
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if name.startswith("i") else (0, 2**bits - 1)
     attrs = {"scale": scale, "zero_point": zero, "dtype": name, "low": low, "high": high}
-    return node.result("FakeQuantize", quantizer.input(0), **attrs)
+    return node.result("FakeQuantize", x, **attrs)
 
 
 def _scheme(node: OnnxNode) -> tuple[float, int, np.dtype[Any]]:

@@ -15,11 +15,11 @@ from pathlift.ir.types import Dim, Dims, Ints
 def upsample(node: OnnxNode) -> Operand:
     """The older spelling, by scales alone."""
     x = node.input(0)
-    scales = _floats(node, 1) if node.version >= 9 else tuple(node.node.attributes["scales"].as_floats())
+    scales = _floats(node, 1) if node.version >= 9 else node.reals("scales")
     return _legacy(node, x, scales)
 
 
-@lowering("Resize")
+@lowering("Resize", ignores=["extrapolation_value"])
 def resize(node: OnnxNode) -> Operand:
     """By scales or to sizes, along all axes or those named."""
     x = node.input(0)
@@ -59,6 +59,9 @@ def _interpolation(node: OnnxNode) -> dict[str, Any]:
         raise Refusal("positions on the grid, which the rounding of the runtime decides")
     if node.integer("antialias"):
         raise Refusal("antialiasing")
+    kept = node.choice("keep_aspect_ratio_policy", "stretch", "not_larger", "not_smaller")
+    if kept != "stretch" and node.optional(3) is not None:
+        raise Refusal("an aspect ratio that is kept")
     return {
         "mode": mode,
         "coordinates": coordinates,
@@ -78,8 +81,6 @@ def _by_scales(node: OnnxNode, x: Operand, axes: Ints, scales: Sequence[float], 
 
 
 def _to_sizes(node: OnnxNode, x: Operand, axes: Ints, dims: Dims, attrs: dict[str, Any]) -> Operand:
-    if node.text("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise Refusal("an aspect ratio that is kept")
     sizes = node.extents(3)
     if sizes is None or len(sizes) != len(axes):
         raise Refusal("its sizes are computed from data")

@@ -93,8 +93,8 @@ def unsqueeze(node: OnnxNode) -> Operand:
 @lowering("Concat", takes="movable")
 def concat(node: OnnxNode) -> Operand:
     """Join along an axis."""
-    operands = [x for x in node.operands if x is not None]
-    return operands[0] if len(operands) == 1 else node.result("Concat", *operands, axis=node.integer("axis"))
+    operands, axis = [x for x in node.operands if x is not None], node.integer("axis")
+    return operands[0] if len(operands) == 1 else node.result("Concat", *operands, axis=axis)
 
 
 @lowering("Tile", takes="movable")
@@ -111,7 +111,7 @@ def depth_to_space(node: OnnxNode) -> Operand:
     if c % block**2:
         raise Refusal(f"{c} channels in blocks of {block}x{block}")
     rest = c // block**2
-    if node.text("mode", "DCR") == "DCR":
+    if node.choice("mode", "DCR", "CRD") == "DCR":
         return _regroup(node, x, (n, block, block, rest, h, w), (0, 3, 4, 1, 5, 2), (n, rest, h * block, w * block))
     return _regroup(node, x, (n, rest, block, block, h, w), (0, 1, 4, 2, 5, 3), (n, rest, h * block, w * block))
 
@@ -124,8 +124,8 @@ def space_to_depth(node: OnnxNode) -> Operand:
     if h % block or w % block:
         raise Refusal(f"{h}x{w} pixels in blocks of {block}x{block}")
     h, w = h // block, w // block
-    perm = (0, 3, 5, 1, 2, 4) if node.text("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
-    return _regroup(node, x, (n, c, h, block, w, block), perm, (n, c * block**2, h, w))
+    order = (3, 5, 1) if node.choice("mode", "DCR", "CRD") == "DCR" else (1, 3, 5)
+    return _regroup(node, x, (n, c, h, block, w, block), (0, *order, 2, 4), (n, c * block**2, h, w))
 
 
 def _image(node: OnnxNode, x: Operand) -> tuple[Dim, int, int, int]:

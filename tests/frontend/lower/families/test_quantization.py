@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import helper
+from onnx import TensorProto, helper
 
+from pathlift.frontend.load import load
+from pathlift.testing import op_names
 from pathlift.testing.onnx_models import f32
 
 Rng = np.random.Generator
@@ -106,3 +108,30 @@ def test_integer_operators_are_opaque(compare: Any, rng: Rng) -> None:
         "QLinearMatMul": "integer arithmetic",
         "DequantizeLinear": "a DequantizeLinear without its QuantizeLinear",
     }
+
+
+@pytest.mark.parametrize(
+    "domain,opset,first,second,scale",
+    [
+        ("", 23, {}, {}, np.float32(0.1)),  # the result has the type of its scale
+        ("", 23, {}, {"output_dtype": TensorProto.FLOAT}, np.float16(0.1)),
+        ("", 23, {"precision": TensorProto.FLOAT}, {}, np.float16(0.1)),
+        ("acme", 23, {}, {}, np.float16(0.1)),
+    ],
+)
+def test_halves_that_are_no_gate(
+    model_of: Any, rng: Rng, domain: str, opset: int, first: Any, second: Any, scale: Any
+) -> None:
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], domain=domain, **first),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], **second),
+    ]
+    x = f32(rng, 4, 3).astype(np.float16)
+    graph = load(model_of(nodes, {"x": x}, {"s": np.asarray(scale), "z": np.int8(3)}, ["y"], opset))
+    assert op_names(graph) == ["Opaque", "Opaque"]
+
+
+def test_pair_in_half_precision(compare: Any, rng: Rng) -> None:
+    nodes, constants = pair(0.125, np.int8(3))
+    constants |= {name: constants[name].astype(np.float16) for name in "st"}
+    assert op_names(compare(nodes, {"x": f32(rng, 4, 3).astype(np.float16)}, constants, ["y"], 21)) == ["FakeQuantize"]
