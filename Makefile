@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow check format docs-pages bench
+.PHONY: help install demo test slow mutants check format docs-pages bench
 
 help:
 	@echo "make demo    norms of a small trained network"
 	@echo "make test    the fast tests"
 	@echo "make slow    the slow tests"
+	@echo "make mutants small wrong changes to the code, each of which a test must catch; ONLY=pattern chooses"
 	@echo "make check   ruff and mypy"
 	@echo "make format  ruff, fixing what it can"
 	@echo "make docs-pages   the reference pages that come from the code"
@@ -36,6 +37,9 @@ test: $(STAMP)
 # Exit code 5 is pytest's "no tests were found".
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow || test $$? -eq 5
+
+mutants: $(STAMP)
+	$(BIN)/python tests/mutants/run.py "$(ONLY)"
 
 check: $(STAMP)
 	$(BIN)/ruff check

@@ -70,8 +70,7 @@ class Flatten(Reinterpretation):
 
     def __call__(self, *xs: Tensor) -> Tensor:
         (x,) = xs
-        axis = self.axis + x.ndim if self.axis < 0 else self.axis
-        return x.reshape(x.shape[:axis].numel(), x.shape[axis:].numel())
+        return x.reshape(x.shape[: self.axis].numel(), x.shape[self.axis :].numel())
 
 
 def _product(dims: Dims) -> Dim:

@@ -75,3 +75,36 @@ def test_unify_and_axis():
     assert [D.axis(i, 2) for i in (-2, -1, 0, 1)] == [0, 1, 0, 1]
     with pytest.raises(GraphError, match="PL0536"):
         D.axis(0, 0)
+
+
+def test_windows_fit_up_to_the_last_value():
+    for dilation in (1, 2):
+        span = 2 * dilation + 1
+        assert D.windows(span, 3, 1, 0, dilation) == D.windows(span - 1, 3, 1, 1, dilation) == 1
+        for size in (span - 1, span - 2, 0):
+            with pytest.raises(GraphError, match="PL0521"):
+                D.windows(size, 3, 1, 0, dilation)
+
+
+def test_an_axis_just_past_the_ends_is_none():
+    for index in (2, -3):
+        with pytest.raises(GraphError, match="PL0536"):
+            D.axis(index, 2)
+
+
+@pytest.mark.parametrize(("dims", "target"), [((2, 3), (2, 4)), ((2, 3), (-1, 4)), ((5,), (6,)), ((0,), (1, -1, 0))])
+def test_a_reshape_keeps_the_number_of_elements(dims, target):
+    with pytest.raises(GraphError, match="PL0522"):
+        D.reshaped(dims, target)
+
+
+@pytest.mark.parametrize("shapes", [((2,), (3,)), ((2, 1), (3, 4)), ((1, 2), (1, 1), (4, 3))])
+def test_extents_that_differ_do_not_broadcast(shapes):
+    with pytest.raises(GraphError, match="PL0520"):
+        D.broadcast(*shapes)
+
+
+def test_a_last_window_may_not_start_behind_the_input():
+    assert D.pooled(3, 1, 3, 0, 1, 1, True) == 1  # at 3, the first of the padding
+    assert D.pooled(4, 1, 3, 0, 0, 1, True) == 2  # at 3, the last of the input
+    assert D.pooled(3, 1, 3, 1, 1, 1, True) == 2

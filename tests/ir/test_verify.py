@@ -107,6 +107,8 @@ SHAPES = {  # code: (types of the operands, call)
     "0529 transposed": ("f32[1, 2, 5]; f32[1, 3, 3]", f"ConvTranspose(%a, %b) {{{CONV}, output_padding=[0]}}"),
     "0530": ("f32[1, 2, 5]", "MaxPool(%a) {kernel=[2], strides=[0], pads=[0, 0], dilations=[1]}"),
     "0530 pads": ("f32[1, 2, 5]", "MaxPool(%a) {kernel=[2], strides=[1], pads=[0], dilations=[1]}"),
+    "0529 divisor": ("f32[1, 4, 5]; f32[3, 2, 3]", f"Conv(%a, %b) {{{CONV}, groups=2}}"),
+    "0529 per group": ("f32[1, 4, 5]; f32[2, 4, 3]", f"Conv(%a, %b) {{{CONV}, groups=2}}"),
     "0530 crop": (
         "f32[1, 1, 1]; f32[1, 1, 1]",
         "ConvTranspose(%a, %b) {strides=[1], pads=[1, 1], dilations=[1], output_padding=[0]}",
@@ -127,7 +129,10 @@ SHAPES = {  # code: (types of the operands, call)
     "0540": ("f32[2]", "Tile(%a) {repeats=[1, 1]}"),
     "0541": ("f32[2]", 'Cast(%a) {to="f31"}'),
     "0542": ("f32[2]", "Split(%a) {parts=[3]}"),
+    "0542 more": ("f32[3]", "Split(%a) {parts=[1, 1]}"),
     "0542 negative": ("f32[2]", "Split(%a) {parts=[-1]}"),
+    "0543": ("f32[2]; f64[2]", "Add(%a, %b)"),
+    "0543 weights": ("f32[1, 2]; f64[2, 2]", "Gemm(%a, %b)"),
 }
 
 

@@ -234,6 +234,12 @@ def tokens(b: Maps, x: Value) -> Value:
     return b.op("ReduceMax", h, axes=(1,), keepdims=False)
 
 
+@case(1, 2, 6, 4)
+def rows_cut_anew(b: Maps, x: Value) -> Value:
+    """Six rows of four become four of six: an axis of the old extent, which is another one."""
+    return b.conv(b.op("Reshape", b.conv(x, 2, 2, 3, 3), shape=(1, 2, 4, 6)), 1, 2, 3, 3)
+
+
 @case(1, 4, 7, 9)
 def pixel_shuffle(b: Maps, x: Value) -> Value:
     h = b.op("Reshape", b.conv(x, 4, 4, 3, 3), shape=(0, 1, 2, 2, 7, 9))

@@ -29,6 +29,9 @@ POOLS: dict[str, tuple[tuple[int, ...], Attrs]] = {
     "begun in the padding": ((7,), {**LINE, "kernel": (4,), "pads": (3, 1), "strides": (2,)}),
     "a smaller last one": ((8,), {**LINE, "kernel": (3,), "strides": (2,), "ceil_mode": True}),
     "no last one in the padding": ((4,), {**LINE, "kernel": (1,), "strides": (3,), "pads": (0, 2), "ceil_mode": True}),
+    "no last one right behind the input": (
+        (3,), {**LINE, "kernel": (1,), "strides": (3,), "pads": (0, 1), "ceil_mode": True},
+    ),
     "axes that differ": ((6, 7), {**PLANE, "kernel": (2, 3)}),
     "a volume": ((3, 4, 3), {"kernel": (1, 2, 2), "strides": (1, 2, 1), "pads": (0, 1, 0, 0, 0, 1),
                              "dilations": (1, 1, 2)}),
@@ -82,10 +85,24 @@ def test_norms_are_those_of_the_paths(op: str, shape: tuple[int, ...], weights: 
 
 
 @cases
-def test_the_heaviest_path_is_one_of_the_heaviest(
+def test_the_heaviest_path_to_each_channel_is_one_of_the_heaviest(
     op: str, shape: tuple[int, ...], weights: tuple[int, ...], attrs: Attrs
 ) -> None:
     graph = window(op, shape, weights, attrs)
+    (y,) = graph.outputs
+    channels = graph.type_of(y).shape[1]  # type: ignore[union-attr, index]
+    for channel in range(channels):  # type: ignore[arg-type]
+        assert_heaviest(sliced(graph, channel))
+
+
+def sliced(graph: Graph, channel: int) -> Graph:
+    b = graph.edit()
+    (y,) = graph.outputs
+    b.outputs.clear()
+    return b.finish(b.op("Slice", y, axes=(1,), starts=(channel,), ends=(channel + 1,), steps=(1,)))
+
+
+def assert_heaviest(graph: Graph) -> None:
     path = HeaviestPath().run(graph)
     assert path.start is not None
     assert path.log10 is not None

@@ -181,6 +181,14 @@ def test_other_formats(dtype: str, executor: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("executor", ["onnxruntime", "torch"])
+def test_a_network_in_float64_runs_in_float64(executor: Any) -> None:
+    b = Builder()
+    x = b.op("Cast", b.input("x", ("N", 1), "f32"), to="f64")
+    graph = b.finish(b.op("Sub", b.op("Add", x, b.param(np.array([2.0**-40]))), x, name="y"))
+    assert pathlift.Session(graph, executor=executor)(np.ones((1, 1), np.float32)).tolist() == [[2.0**-40]]
+
+
+@pytest.mark.parametrize("executor", ["onnxruntime", "torch"])
 def test_outputs_have_memory_of_their_own(executor: Any) -> None:
     b = Builder()
     x = b.input("x", (2, 3))

@@ -110,6 +110,21 @@ def test_a_file_cannot_refer_to_itself() -> None:
         read_model(model_of(tensor).SerializeToString(), base_dir=Path())
 
 
+def test_a_file_cannot_guess_where_weights_are_put(monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[str] = []
+
+    def cut(data: bytes, location: str) -> bytes:
+        places.append(location)
+        return weights.cut(data, location)
+
+    monkeypatch.setattr("pathlift.frontend.read.cut", cut)
+    data = model_of(numpy_helper.from_array(np.ones(3), "w")).SerializeToString()
+    for _ in range(2):
+        read_model(data)
+    assert len(set(places)) == 2
+    assert all(place.startswith("\0") and len(place) > 32 for place in places)
+
+
 def test_a_file_of_many_fields_takes_no_longer_than_parsing_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "MAX_FIELDS", 1000)
     data = model_of(numpy_helper.from_array(np.ones(3), "w")).SerializeToString()

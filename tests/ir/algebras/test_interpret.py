@@ -187,3 +187,5 @@ def test_numeric_reads_small_formats_exactly():
     outputs = run(graph, Numeric(), {})
     assert outputs["w"].tolist() == graph["w"].value.numpy().astype(np.float64).tolist()
     assert outputs["i"].tolist() == [-8, 7]
+    wide = parse_graph(f"%w = Param {{value=[{1 + 2.0**-40!r}]}} : f64[1]\nreturn %w")
+    assert run(wide, Numeric(), {})["w"].tolist() == [1 + 2.0**-40]

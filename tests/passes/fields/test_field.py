@@ -106,6 +106,8 @@ def test_every_operation_counts_its_roundings() -> None:
         y = apply_linear(Contract("...i,io->...o"), Field.plain(b), Scaled.of(torch.ones(7, 2).double(), 0, 9), sums)
         assert y.value.roundings >= 5 + 9 + 1 + 6
         assert apply_separable(Reduce((1,), True, True), Field.plain(b), sums).value.roundings >= 5 + 1 + 6
+        # 1/7 is no float, and to the power q it is off by q times as much.
+        assert apply_separable(Reduce((1,), True, True), Field.plain(b), Sums(20.0)).value.roundings >= 5 + 20 + 1 + 6
         assert apply_pools(Extremum((1,), True), Field.plain(b), sums).value.roundings >= 5 + 6
 
 
@@ -115,6 +117,13 @@ def test_addition_equals_that_of_floats(a: list[float], b: list[float]) -> None:
     total = read(x.plus(y, Sums(1.0)))
     assert total[0] == pytest.approx(a[0] / 4 + b[1] / 4, rel=1e-15)
     assert total[1] == 0
+
+
+@pytest.mark.parametrize("octaves", [10, 20, 40, 52])
+def test_what_is_only_known_to_be_perhaps_tiny_is_added_all_the_same(octaves: int) -> None:
+    small, one = (Scaled(torch.ones(2).double(), -k, 0, -990 if k else 0, 0) for k in (octaves, 0))
+    for total in (small.plus(one, Sums(1.0)), one.plus(small, Sums(1.0))):
+        assert read(total) == [1 + 2.0**-octaves] * 2
 
 
 def test_shifted_spans_the_whole_range() -> None:

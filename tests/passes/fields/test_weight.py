@@ -90,7 +90,7 @@ def test_a_power_multiplies_what_its_weight_is_off_by(q: float) -> None:
 @pytest.mark.parametrize("left", [127.0, -127.0, 5.0, 0.0])
 def test_what_is_uncertain_is_rounded_up_to_more_than_it_may_be(left: float) -> None:
     """2⁶⁰ + 127 is rounded to 2⁶⁰, and off by as much as half a last place of it: 128."""
-    w = minus(plus(number(2.0**60), number(left)), number(2.0**60))
+    w = plus(plus(number(2.0**60), number(left)), number(-(2.0**60)))
     assert_within(w)
     with rounding_mode(up=True) as record:
         up = w[0].power(1.0, torch.float64)

@@ -101,11 +101,14 @@ def test_a_batch_norm_is_a_scale_and_a_bias(start: Start) -> None:
 BATCH_NORM = {"gamma": [-3.0, 1.0], "beta": [0.0, 1.0], "mean": [0.0, -2.0], "var": [4.0, 1.0]}
 
 
-def test_parameters_keep_their_names_through_views(start: Start) -> None:
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_parameters_keep_their_names_through_views(start: Start, row: int, column: int) -> None:
     b, x = start("N", 2)
-    w = b.op("Concat", b.param([[1.0, 2.0]], "first"), b.param([[3.0, -4.0]], "second"), axis=0)
+    values = [[1.0, 2.0], [3.0, 2.5]]
+    values[row][column] = -4.0
+    w = b.op("Concat", b.param(values[:1], "first"), b.param(values[1:], "second"), axis=0)
     result = heaviest(b.finish(b.op("Gemm", x, b.op("Transpose", w, perm=(1, 0)), name="y")))
-    assert result.steps == (PathStep("y", "Gemm", "second", (0, 1), -4.0, (0, 1)),)
+    assert result.steps == (PathStep("y", "Gemm", ("first", "second")[row], (0, column), -4.0, (0, row)),)
 
 
 def test_letters_of_the_weights_alone_are_summed_over_too(start: Start) -> None:

@@ -96,6 +96,14 @@ def test_a_tiny_value_beside_a_large_one_outlives_their_sum(start: Start, dtype:
 
 
 @both_dtypes
+def test_a_channel_far_below_another_is_not_lost_where_that_one_is_zero(start: Start, dtype: Dtype) -> None:
+    b, x = start(1, 2, 2)
+    x = scaled(b, x, [[[[1, 0], [2.0**-400, 2.0**-400]]]] * 3)
+    y = b.op("Conv", x, b.param(np.ones((1, 2, 1))), **POINTWISE)
+    check(PathNorm(dtype=dtype).run(b.finish(cut(b, y, 1))).norms[0], -1200 * LOG10_2, dtype)
+
+
+@both_dtypes
 @pytest.mark.parametrize("octaves", [300, 1000])
 @pytest.mark.parametrize("join", ["Concat", "Max", "Add"])
 def test_what_is_joined_keeps_its_magnitude(start: Start, join: str, octaves: int, dtype: Dtype) -> None:
@@ -108,6 +116,19 @@ def test_what_is_joined_keeps_its_magnitude(start: Start, join: str, octaves: in
     for channel, log2 in ((0, -3 * octaves), (1, 3 * octaves)) if join == "Concat" else ((0, -3 * octaves),):
         g = b.finish(cut(b, y, channel, 1))
         check(PathNorm(dtype=dtype).run(g).norms[0], log2 * LOG10_2, dtype)
+
+
+@pytest.mark.parametrize("octaves", [150, -150])
+@pytest.mark.parametrize("first", [0, 1])
+def test_what_is_joined_is_as_large_as_its_largest_part_and_as_small_as_its_smallest(
+    start: Start, octaves: int, first: int
+) -> None:
+    """Then 2^(7·octaves) is beyond the normal numbers, and the other part is not."""
+    b, x = start(1, 1, 1)
+    parts = [x, scaled(b, x, [[[[1.25 * 2.0**octaves]]]])]
+    y = b.op("Concat", parts[first], parts[1 - first], axis=1)
+    g = b.finish(cut(b, scaled(b, y, [[[[1.1 * 2.0**octaves]]]] * 6), 1 - first, 0))
+    check(PathNorm().run(g).norms[0], math.log10(1.25 * 1.1**6) + 7 * octaves * LOG10_2)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import product
 
 import numpy as np
 import pytest
@@ -68,10 +69,10 @@ def test_powers_of_wide_weights_keep_to_their_roundings(q: float) -> None:
 
 def test_windows_that_overlap_meet_a_rounding_per_value(start: Start) -> None:
     window = {"kernel": (63,), "strides": (1,), "pads": (31, 31), "dilations": (1,)}
-    for op in ("AveragePool", "MaxPool"):
+    for op, classes in product(("AveragePool", "MaxPool"), (False, True)):
         algebra = PathNormAlgebra(1.0, "sum", inputs_only=False)
         b, x = start("N", 1, 64)
-        ones = Field.ones((1, 1, 64), torch.float64, torch.device("cpu"), classes=False)
+        ones = Field.ones((1, 1, 64), torch.float64, torch.device("cpu"), classes=classes)
         y = run(b.finish(b.op(op, x, name="y", **window)), algebra, {"x": ones})["y"]
         assert isinstance(y, Field)
         assert y.value.roundings >= 62

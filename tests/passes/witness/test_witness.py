@@ -62,6 +62,49 @@ def test_a_fold_that_is_wrong() -> None:
         rewritten.witness.check(NET, scaled(after, "w", 1.0))
 
 
+@pytest.mark.parametrize(("dtype", "within", "beyond"), [("f64", 1e-10, 1e-8), ("f32", 1e-6, 1e-4), ("f16", 1e-3, 0.1)])
+def test_tolerances_are_those_of_the_element_type(dtype: str, within: float, beyond: float) -> None:
+    def graph(off: float) -> Graph:
+        return parse_graph(
+            f"""
+            %x = Input : {dtype}[N, 1]
+            %w = Param {{value=[[1.0, {1 + off!r}]]}} : {dtype}[1, 2]
+            %y = Gemm(%x, %w)
+            return %y
+            """
+        )
+
+    witness = RewriteWitness("k", (Site("y", ("x",), "y"),))
+    witness.check(graph(0.0), graph(within))
+    assert "differs by" in refused(witness, graph(0.0), graph(beyond))
+
+
+def test_what_cancels_is_compared_with_rounding_of_what_it_was() -> None:
+    def graph(left: float) -> Graph:
+        return parse_graph(
+            f"""
+            %x = Input : f64[N, 1]
+            %w = Param {{value=[[1.0]]}} : f64[1, 1]
+            %v = Param {{value=[[{-1.0 + left!r}]]}} : f64[1, 1]
+            %a = Gemm(%x, %w)
+            %b = Gemm(%x, %v)
+            %y = Add(%a, %b)
+            return %y
+            """
+        )
+
+    witness = RewriteWitness("k", (Site("y", ("x",), "y"),))
+    witness.check(graph(0.0), graph(1e-13))
+    assert "differs by" in refused(witness, graph(0.0), graph(1e-6))
+
+
+def test_the_steps_of_a_rewrite_lead_to_its_result() -> None:
+    steps = SequentialWitness(((RewriteWitness("k", ()), NET),))
+    steps.check(NET, NET)
+    with pytest.raises(WitnessError, match="another graph"):
+        steps.check(NET, NET.edit().finish())
+
+
 def test_a_site_says_all_that_its_value_is_computed_from() -> None:
     site = Site("y", ("n",), "from the middle")
     RewriteWitness("k", (site,)).check(NET, NET)
