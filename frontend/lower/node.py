@@ -34,12 +34,18 @@ class OnnxNode:
         The ONNX node.
     version
         The opset of its domain.
+
+    Attributes
+    ----------
+    respelled
+        Whether the file's spelling is better not kept.
     """
 
     def __init__(self, lowerer: Lowerer, node: onnx_ir.Node, version: int) -> None:
         self.lowerer, self.node, self.version = lowerer, node, version
         self.op_type = node.op_type
         self.names = tuple(lowerer.name_of(v) for v in node.outputs)
+        self.respelled = False
 
     # Attributes.
 
