@@ -42,7 +42,8 @@ def annotate(nodes: Sequence[NodeProto], source: Origin) -> None:
         return
     for node, name in zip(reversed(nodes), reversed(source.nodes[: len(nodes)]), strict=False):
         node.name = name
-    nodes[-1].doc_string = source.doc
+    if source.doc:
+        nodes[-1].doc_string = source.doc
     helper.set_model_props(nodes[-1], metadata(source, named=len(nodes)))
 
 

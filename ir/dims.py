@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import prod
 
 from pathlift.ir.errors import GraphError
-from pathlift.ir.types import Dim, Dims
+from pathlift.ir.types import Dim, Dims, Ints
 
 
 def broadcast(*shapes: Dims) -> Dims:
@@ -93,6 +93,26 @@ def pooled(size: Dim, kernel: int, stride: int, begin: int, end: int, dilation: 
     if ceil_mode and isinstance(count, int) and isinstance(size, int) and (count - 1) * stride >= size + begin:
         count -= 1
     return count
+
+
+Windows = tuple[int, int, int, int, int, int]  # size, kernel, stride, begin, end, dilation: along one axis
+
+
+def known_windows(sizes: Sequence[Dim], kernel: Ints, strides: Ints, pads: Ints, dilations: Ints) -> list[Windows]:
+    """Return the windows along each axis of known extent."""
+    rows = zip(sizes, kernel, strides, pads, pads[len(kernel) :], dilations, strict=False)
+    return [(size, *rest) for size, *rest in rows if isinstance(size, int)]
+
+
+def ceil_adds(windows_: Windows) -> bool:
+    """Whether `ceil_mode` makes one window more."""
+    return pooled(*windows_, True) != pooled(*windows_, False)
+
+
+def ceil_overshoots(windows_: Windows) -> bool:
+    """Whether `ceil_mode` asks for a last window in the end padding, which no execution has."""
+    size, kernel, stride, begin, end, dilation = windows_
+    return pooled(*windows_, True) != windows(size, kernel, stride, begin + end, dilation, True)
 
 
 def reshaped(dims: Dims, target: Sequence[int]) -> Dims:

@@ -6,6 +6,7 @@ and the text form has none. It is believed only as long as the nodes compute wha
 
 from __future__ import annotations
 
+import dataclasses
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,7 +84,9 @@ class Spelling:
     def of(cls, wording: Wording, outputs: tuple[Value | None, ...], graph: Graph, keys: list[str]) -> Spelling | None:
         """Return the spelling of some nodes; ``None`` if they do not compute the outputs from what the node reads."""
         nodes = {key: (graph[key].op, graph[key].attrs, graph.inputs_of(key)) for key in keys}
-        read = {value for key in keys for value in graph.inputs_of(key) if value is not None and value.node not in nodes}
+        read = {
+            value for key in keys for value in graph.inputs_of(key) if value is not None and value.node not in nodes
+        }
         params = {key: _reference(graph[key]) for key in (*keys, *(v.node for v in read)) if graph[key].op == "Param"}
         operands = {value for value in wording.inputs if isinstance(value, Value)}
         # What is not read directly was looked through: the node may mean something else once that has changed.
@@ -104,6 +107,11 @@ class Spelling:
         used = {Value(key, port) for key in self.nodes for user, _, port in graph.users(key) if user not in self.nodes}
         used |= {value for value in graph.outputs if value.node in self.nodes}
         return used <= set(self.outputs)
+
+
+def without_spellings(graph: Graph) -> Graph:
+    """Return a graph that is saved in the canonical spelling of its ops, whatever its file had."""
+    return Graph(graph.nx, graph.outputs, dataclasses.replace(graph.info, spellings=()))
 
 
 def _reference(node: Node) -> weakref.ref[Param]:

@@ -13,17 +13,10 @@ def ceil_mode_at(at: EmissionSite, kernel: Ints, strides: Ints, pads: Ints, dila
     Before opset 22, ONNX's shape inference counts a last window that would start in the end padding, and that every
     execution drops. Such a node is written without ``ceil_mode`` where that makes no other difference, else at 22.
     """
-    n = len(kernel)
-    spatial = (at.type(0).shape or ())[2:]
-    rows = [
-        (size, kernel[i], strides[i], pads[i], pads[i + n], dilations[i])
-        for i, size in enumerate(spatial)
-        if isinstance(size, int)
-    ]
-    dropped = [row for row in rows if D.pooled(*row, True) != D.windows(*row[:3], row[3] + row[4], row[5], True)]
-    if at.opset >= 22 or not dropped:
+    known = D.known_windows((at.type(0).shape or ())[2:], kernel, strides, pads, dilations)
+    if at.opset >= 22 or not any(map(D.ceil_overshoots, known)):
         return True
-    if len(rows) == n and all(D.pooled(*row, True) == D.pooled(*row, False) for row in rows):
+    if len(known) == len(kernel) and not any(map(D.ceil_adds, known)):
         return None
     at.require(22)
     return True

@@ -10,16 +10,12 @@ from onnx import NodeProto, helper, version_converter
 from pathlift.frontend.protos import subgraphs
 from pathlift.frontend.read.schemas import check_node
 from pathlift.ir.errors import InvalidModelError, UnsupportedError
-
-Option = onnx.defs.OpSchema.FormalParameterOption
-SchemaAttribute = onnx.defs.OpSchema.Attribute
+from pathlift.ir.opsets import keeps_meaning
 
 OLDEST, UNSET = 13, 18
 """The oldest opset that is written, and that of a model that came from no file."""
 NEWEST = onnx.defs.onnx_opset_version()
 
-# Their meaning changed in this version, although an old node is a well-formed new one.
-_CHANGED = {"Upsample": 9, "Resize": 11, "RoiAlign": 16, "Split": 18, "DFT": 20, "GroupNormalization": 21}
 # All that changed is that an attribute became an input, or the name: here the converter does what it should.
 _CONVERTED = {"Clip", "Dropout", "Pad", "Slice", "Split", "Squeeze", "TopK", "Unsqueeze", "Scatter"}
 _CONVERTED |= {
@@ -59,36 +55,11 @@ def carried(node: NodeProto, old: int, new: int, fresh: Callable[[str], str]) ->
         del body.node[:]
         body.node.extend(inner)
     masked = node.op_type == "Dropout" and old < 12 and any(node.output[1:])  # masks were of other numbers then
-    if node.domain not in ("", "ai.onnx") or (_keeps_meaning(node, old, new) and not masked):
+    if node.domain not in ("", "ai.onnx") or (keeps_meaning(node, old, new) and not masked):
         return [node]
     if node.op_type in _CONVERTED and not masked and (converted := _converted(node, old, new, fresh)):
         return converted
     raise UnsupportedError("0372", f"{node.op_type} of opset {old} has no known equal in opset {new}")
-
-
-def _keeps_meaning(node: NodeProto, old: int, new: int) -> bool:
-    """Whether the operator changed only in what this node does not use: types, attributes, optional inputs."""
-    try:
-        before, after = (onnx.defs.get_schema(node.op_type, max_inclusive_version=v) for v in (old, new))
-    except onnx.defs.SchemaError:
-        return False
-    if before.since_version == after.since_version:
-        return True
-    changed = _CHANGED.get(node.op_type, new + 1)
-    if after.deprecated or old < changed <= new or len(node.output) > len(after.outputs):
-        return False
-    inputs = zip(before.inputs, after.inputs, strict=False)
-    return (
-        all(attribute.name in after.attributes for attribute in node.attribute)
-        and all(_same_default(before.attributes.get(k), a) for k, a in after.attributes.items())
-        and len(before.inputs) <= len(after.inputs)
-        and all(b.option in (a.option, Option.Optional) for a, b in inputs)
-        and all(added.option == Option.Optional for added in after.inputs[len(before.inputs) :])
-    )
-
-
-def _same_default(before: SchemaAttribute | None, after: SchemaAttribute) -> bool:
-    return not after.required if before is None else before.default_value == after.default_value
 
 
 def _converted(node: NodeProto, old: int, new: int, fresh: Callable[[str], str]) -> list[NodeProto]:

@@ -75,7 +75,7 @@ def emit(graph: Graph) -> Emitted:
     UnsupportedError
         If a node cannot be written; names it.
     """
-    opset = max(OLDEST, graph.info.opsets.get("", UNSET), *(_version(node) for _, node in graph.nx.nodes(data="node")))
+    opset = max(graph.info.opsets.get("", UNSET), *(_version(node) for _, node in graph.nx.nodes(data="node")), 1)
     while True:
         try:
             return Writer(graph, opset).run()
@@ -191,8 +191,11 @@ class Writer:
             for name, attribute in OPS[node.op].attributes.items()
             for value in (node.attrs.get(name, attribute.default),)
         }
+        site = EmissionSite(self, key, node, outputs)
+        if node.op != "Opaque":
+            site.require(OLDEST)
         try:
-            EMISSIONS[node.op](EmissionSite(self, key, node, outputs), *inputs, **attributes)
+            EMISSIONS[node.op](site, *inputs, **attributes)
         except UnsupportedError as refusal:
             raise refusal.at(node.label, str(node.attrs.get("op_type", node.op))) from None
         annotate(self.emitted.nodes[start:], node.origin)

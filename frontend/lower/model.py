@@ -16,8 +16,8 @@ from pathlift.frontend.lower.opaque import inputs_of, opaque_attributes, output_
 from pathlift.frontend.lower.registry import LOWERINGS, REASONS, Refusal
 from pathlift.frontend.lower.rows import Rows, counted
 from pathlift.frontend.lower.shapes import SymbolicInts, propagate
-from pathlift.frontend.lower.spelling import MOST_STEPS, Note, spellings, word
 from pathlift.frontend.lower.source import info_of, node_origin, param_of, value_origin
+from pathlift.frontend.lower.spelling import MOST_STEPS, Note, spellings, word
 from pathlift.frontend.read.functions import KEPT_DOMAIN
 from pathlift.frontend.types import unified_type, value_type
 from pathlift.ir.builder import Builder
@@ -96,6 +96,7 @@ class Lowerer:
         self._params: dict[Param, Value] = {}
         self._inlined: dict[onnx_ir.Value, str] = {}
         self._notes: list[Note] = []
+        self._computed: list[Constant] = []
         self._made: list[str] = []
         self.symbols: dict[str, tuple[Value, int]] = {}
         self._count = itertools.count()
@@ -202,15 +203,23 @@ class Lowerer:
             lowered = rule.lower(view)
             view.require_read()
             results = (self._named(view, lowered),) if isinstance(lowered, Value | Constant) else lowered
-            if self._made and (wording := word(view.node, view.version, view.operands)) is not None:
-                self._notes.append(Note(wording, self._made, results, len(view.names)))
+            if (
+                self._made
+                and not view.respelled
+                and (wording := word(view.node, view.version, view.operands)) is not None
+            ):
+                self._notes.append(Note(wording, self._made, results))
         finally:
             self._made = around
         return results
 
     def _named(self, view: OnnxNode, lowered: Operand) -> Operand:
         # A lowering may find that the node passes a value on; the user's name for the result stays.
-        if isinstance(lowered, Constant) or self.builder[lowered].names[lowered.port] == view.names[0]:
+        if isinstance(lowered, Constant):
+            operands = view.operands
+            passed_on = any(isinstance(x, Value) or (x is not None and x.param is lowered.param) for x in operands)
+            return lowered if passed_on or lowered.wording is not None else self._worded(view, lowered)
+        if self.builder[lowered].names[lowered.port] == view.names[0]:
             return lowered
         return view.result("Identity", lowered)
 
@@ -237,11 +246,18 @@ class Lowerer:
             where = node_origin(view.node)
             folded = fold(proto, constants, view.version, where, self.memory_limit)
             if folded is not None and len(folded) == 1:
-                wording = word(view.node, view.version, operands)
-                if wording is not None and wording.depth <= MOST_STEPS:
-                    folded = [dataclasses.replace(folded[0], wording=wording)]
+                folded = [self._worded(view, folded[0])]
             self._folded[key] = folded
         return self._folded[key]
+
+    def _worded(self, view: OnnxNode, constant: Constant) -> Constant:
+        """Return the result of a node that reads constants alone, which remembers the node."""
+        wording = word(view.node, view.version, view.operands)
+        if wording is None or wording.depth > MOST_STEPS:
+            return constant
+        name = view.names[0] or constant.name
+        self._computed.append(dataclasses.replace(constant, name=name, wording=wording))
+        return self._computed[-1]
 
     def opaque(self, view: OnnxNode, reason: str, hint: str = "") -> tuple[Value, ...]:
         """Carry a node as it is."""
@@ -332,8 +348,7 @@ class Lowerer:
         overridable = tuple(str(v.name) for v in replaceable if v.name in names)
         builder.info = dataclasses.replace(builder.info, overridable=overridable)
         lowered = builder.finish(*outputs)
-        folded = [made[0] for made in self._folded.values() if made]
-        noted = tuple(spellings(lowered, self._notes, folded, self._params))
+        noted = tuple(spellings(lowered, self._notes, self._computed, self._params))
         return Graph(lowered.nx, lowered.outputs, dataclasses.replace(lowered.info, spellings=noted))
 
     def _output(self, output: onnx_ir.Value) -> Value:

@@ -34,6 +34,11 @@ class OnnxNode:
         The ONNX node.
     version
         The opset of its domain.
+
+    Attributes
+    ----------
+    respelled
+        Whether the file's spelling is better not kept.
     """
 
     def __init__(self, lowerer: Lowerer, node: onnx_ir.Node, version: int) -> None:
@@ -41,6 +46,7 @@ class OnnxNode:
         self.op_type = node.op_type
         self.names = tuple(lowerer.name_of(v) for v in node.outputs)
         self._read: set[str] = set()
+        self.respelled = False
 
     # Attributes.
 

@@ -23,12 +23,11 @@ _PLAIN |= {AttributeProto.FLOATS, AttributeProto.INTS, AttributeProto.STRINGS}
 
 @dataclass(frozen=True)
 class Note:
-    """An ONNX node of some outputs, and the IR nodes and operands that it became."""
+    """An ONNX node, and the IR nodes and operands that it became."""
 
     wording: Wording
     keys: Sequence[str]
     results: Sequence[Value | Constant]
-    outputs: int
 
 
 def word(node: onnx_ir.Node, version: int, operands: Sequence[Value | Constant | None]) -> Wording | None:
@@ -66,7 +65,8 @@ def spellings(
     for note in notes:
         keys = [key for key in note.keys if key in graph]
         values = [x if isinstance(x, Value) else None for x in note.results]
-        outputs = (*values, *[None] * (note.outputs - len(values)))
+        count = len(NodeProto.FromString(note.wording.proto).output)  # what is left out at the end is not written
+        outputs = (*values, *[None] * count)[:count]
         if keys and (found := Spelling.of(note.wording, outputs, graph, keys)) is not None:
             yield found
     for constant in constants:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pathlift.ir.graph import Graph, Node
@@ -23,27 +24,17 @@ def opaque_key(graph: Graph, node: Node) -> tuple[object, ...]:
     import onnx
 
     proto = onnx.NodeProto.FromString(node.attrs["proto"])
+    version = int(node.attrs.get("version", 0))  # type: ignore[arg-type]
+    domain = str(node.attrs.get("domain", ""))
     outer = [*proto.input, *node.attrs.get("captures", ())]  # type: ignore[misc]
     names: dict[str, str] = {"": ""}
     for slot, name in enumerate(outer):
         names.setdefault(name, f"i{slot}")
-    _rename_node(proto, names)
+    _rename_node(proto, names, {**graph.info.opsets, domain: version})
     del proto.input[:]  # the graph's edges say what it reads
     called = tuple(f for f in graph.info.functions if _is_called(onnx.FunctionProto.FromString(f), proto))
     others = graph.info.functions if called else ()  # which may call each other
-    domain = str(node.attrs.get("domain", ""))
-    return (domain, _since(domain, proto.op_type, node), proto.SerializeToString(deterministic=True), *sorted(others))
-
-
-def _since(domain: str, op_type: str, node: Node) -> int:
-    """The version that last changed the operator's meaning, if it is known."""
-    import onnx
-
-    version = int(node.attrs.get("version", 0))  # type: ignore[arg-type]
-    try:
-        return int(onnx.defs.get_schema(op_type, version, domain).since_version)
-    except onnx.defs.SchemaError:
-        return version
+    return (proto.SerializeToString(deterministic=True), *sorted(others))
 
 
 def _is_called(function: onnx.FunctionProto, node: onnx.NodeProto) -> bool:
@@ -56,29 +47,32 @@ def _graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
     return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
 
 
-def _rename_node(node: onnx.NodeProto, names: dict[str, str]) -> None:
-    """Name values by the order in which they occur."""
+def _rename_node(node: onnx.NodeProto, names: dict[str, str], versions: Mapping[str, int]) -> None:
+    """Name values by the order in which they occur, and the node by its operator's version; spell out defaults."""
+    from pathlift.ir.opsets import settle
+
     for field in ("name", "doc_string", "metadata_props"):
         node.ClearField(field)
+    node.name = str(settle(node, versions.get(node.domain, 0)))
     _rename_all(node.input, names)
     for attribute in node.attribute:
         attribute.ClearField("doc_string")
         for graph in _graphs(attribute):
-            _rename_graph(graph, names)
+            _rename_graph(graph, names, versions)
     _rename_all(node.output, names)
     attributes = sorted(node.attribute, key=lambda a: a.name)
     del node.attribute[:]
     node.attribute.extend(attributes)
 
 
-def _rename_graph(graph: onnx.GraphProto, names: dict[str, str]) -> None:
+def _rename_graph(graph: onnx.GraphProto, names: dict[str, str], versions: Mapping[str, int]) -> None:
     for field in ("name", "doc_string", "metadata_props", "value_info", "quantization_annotation"):
         graph.ClearField(field)
     for values in (graph.input, graph.initializer):
         for value in values:
             _rename_one(value, names)
     for node in graph.node:
-        _rename_node(node, names)
+        _rename_node(node, names, versions)
     for output in graph.output:
         _rename_one(output, names)
 

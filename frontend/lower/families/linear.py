@@ -79,11 +79,11 @@ def matmul(node: OnnxNode) -> Operand:
         return _batched(node, a, b, "mk", "kn")
     if not isinstance(a, Constant):
         raise Refusal(PRODUCT)
-    vector = len(node.dims(b)) == 1
-    if len(a.param.shape) == 1:
-        return node.result("Einsum", b, a, equation="k,k->" if vector else "...kn,k->...n")
-    if len(a.param.shape) == 2:
-        return node.result("Einsum", b, a, equation="k,mk->m" if vector else "...kn,mk->...mn")
+    rank = len(node.dims(b))
+    lead, column = "..." if rank > 2 else "", "n" if rank > 1 else ""
+    if len(a.param.shape) in (1, 2):
+        row = "m" if len(a.param.shape) == 2 else ""
+        return node.result("Einsum", b, a, equation=f"{lead}k{column},{row}k->{lead}{row}{column}")
     return _batched(node, b, a, "kn", "mk")
 
 
@@ -123,6 +123,9 @@ def einsum(node: OnnxNode) -> Operand:
     if len(w_term.replace(".", "")) == len(w.param.shape):
         w_term = w_term.replace(".", "")
     _check_einsum(x_term, w_term, result, node.dims(x), w.param.shape)
+    if sorted(w_term) == sorted(x_term[-1:] + result[-1:]) and x_term[:-1] == result[:-1]:
+        w, trans_w = untransposed(w, w_term[0] == result[-1])
+        return node.result("Gemm", x, w, trans_w=trans_w)
     equation = f"{x_term},{w_term}->{result}".replace(".", "...")
     return node.result("Einsum", x, w, equation=equation)
 

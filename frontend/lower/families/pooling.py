@@ -10,6 +10,7 @@ from pathlift.frontend.lower.families.convolution import auto_pad, padding, spat
 from pathlift.frontend.lower.families.indexing import amounts
 from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
+from pathlift.ir import dims as D
 from pathlift.ir.types import Dim, Ints
 
 INDICES_USED = "its indices are used"
@@ -32,6 +33,11 @@ def pool(node: OnnxNode) -> Operand:
         pads, ceil_mode = (0,) * (2 * len(kernel)), True
     else:
         pads = padding(node, dims, kernel, strides, dilations)
+        if ceil_mode:
+            known = D.known_windows(dims[2:], kernel, strides, pads, dilations)
+            ceil_mode = len(known) < len(kernel) or any(map(D.ceil_adds, known))
+            # Before opset 22, ONNX's shape inference counts a window that no execution has.
+            node.respelled |= node.version < 22 and any(map(D.ceil_overshoots, known))
     if node.op_type == "MaxPool" and not ceil_mode:
         x, pads = _with_padding(node, pads, reach)
     if any(p >= r for p, r in zip(pads, reach + reach, strict=True)):
@@ -41,7 +47,7 @@ def pool(node: OnnxNode) -> Operand:
         raise Refusal("not one window fits its input")
     attrs = {"kernel": kernel, "strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": ceil_mode}
     if node.op_type == "AveragePool":
-        attrs["count_include_pad"] = bool(node.integer("count_include_pad"))
+        attrs["count_include_pad"] = bool(node.integer("count_include_pad")) and (ceil_mode or any(pads))
     return node.result(node.op_type, x, **attrs)
 
 

@@ -19,14 +19,14 @@ def upsample(node: OnnxNode) -> Operand:
     return _legacy(node, x, scales)
 
 
-@lowering("Resize", ignores=["extrapolation_value"])
+@lowering("Resize", ignores=["extrapolation_value", "cubic_coeff_a", "exclude_outside"])
 def resize(node: OnnxNode) -> Operand:
     """By scales or to sizes, along all axes or those named."""
     x = node.input(0)
     if node.version < 11:
         return _legacy(node, x, _floats(node, 1))
-    attrs = _interpolation(node)
     dims = node.dims(x)
+    attrs = _interpolation(node)
     axes = tuple(a % len(dims) for a in node.integers("axes", range(len(dims))))
     sizes = node.optional(3)
     if sizes is not None:
@@ -46,7 +46,7 @@ def _legacy(node: OnnxNode, x: Operand, scales: Sequence[float]) -> Operand:
         raise Refusal(f"mode {node.text('mode', '')}")
     if mode == "nearest" and any(s < 1 and (1 / s) % 1 for s in scales):
         raise Refusal("shrinking to nearest by no whole number, which this opset leaves open")
-    attrs = {"mode": mode, "coordinates": "asymmetric", "nearest_mode": "floor"}
+    attrs = {"mode": mode, "coordinates": "asymmetric"} | ({"nearest_mode": "floor"} if mode == "nearest" else {})
     return _by_scales(node, x, tuple(range(len(scales))), scales, attrs)
 
 
@@ -62,13 +62,15 @@ def _interpolation(node: OnnxNode) -> dict[str, Any]:
     kept = node.choice("keep_aspect_ratio_policy", "stretch", "not_larger", "not_smaller")
     if kept != "stretch" and node.optional(3) is not None:
         raise Refusal("an aspect ratio that is kept")
-    return {
-        "mode": mode,
-        "coordinates": coordinates,
-        "nearest_mode": nearest,
-        "cubic_coeff_a": node.real("cubic_coeff_a", -0.75),
-        "exclude_outside": bool(node.integer("exclude_outside")),
-    }
+    # Files spell out what means nothing in their mode. Of one value, or of two that the border clamps onto one, none
+    # can be left out.
+    attrs: dict[str, Any] = {"mode": mode, "coordinates": coordinates}
+    if mode == "nearest":
+        attrs["nearest_mode"] = nearest
+    elif mode == "cubic":
+        attrs["cubic_coeff_a"] = node.real("cubic_coeff_a", -0.75)
+        attrs["exclude_outside"] = bool(node.integer("exclude_outside"))
+    return attrs
 
 
 def _by_scales(node: OnnxNode, x: Operand, axes: Ints, scales: Sequence[float], attrs: dict[str, Any]) -> Operand:

@@ -154,6 +154,8 @@ def test_round_trip(name: str, version: int) -> None:
         assert str(read).partition("\n")[2] == str(graph).partition("\n")[2]
 
 
-# Loading prefers other words for the same: axes that count from the front, Relu, letters, reasons, no epilogues.
-SPELLED_ANEW = {"Einsum", "ReduceSum", "Clip/relu", "TopK", "Opaque"}
+# Loading prefers other words for the same: axes that count from the front, Relu, letters, reasons, no epilogues, no
+# `ceil_mode` where it adds no window.
+SPELLED_ANEW = {"Einsum", "ReduceSum", "Clip/relu", "TopK", "Opaque", "AveragePool/include_pad"}
+SPELLED_ANEW |= {f"{pool}/{variant}" for pool in ("AveragePool", "MaxPool") for variant in ("ceil", "dropped_window")}
 SPELLED_ANEW |= {f"KSLinear/{variant}" for variant in ("bias", "blocks", "feature_major", "gelu")}

@@ -78,8 +78,8 @@ def test_integer_matmul_is_opaque(check: Any, dyn: Any) -> None:
 @pytest.mark.parametrize(
     "equation,x,w,op",
     [
-        ("bi,io->bo", (2, 3), (3, 4), "Einsum"), ("bi,oi", (2, 3), (4, 3), "Einsum"),
-        ("...i,io->...o", (2, 5, 3), (3, 4), "Einsum"), ("bhi,hio->bho", (2, 5, 3), (5, 3, 4), "Einsum"),
+        ("bi,io->bo", (2, 3), (3, 4), "Gemm"), ("bi,oi", (2, 3), (4, 3), "Gemm"),
+        ("...i,io->...o", (2, 5, 3), (3, 4), "Gemm"), ("bhi,hio->bho", (2, 5, 3), (5, 3, 4), "Einsum"),
         ("b...i,io->b...o", (2, 5, 3), (3, 4), "Opaque"), ("bii,io->bo", (2, 3, 3), (3, 4), "Opaque"),
         ("bj,io->bo", (2, 3), (3, 4), "Opaque"), ("nchw,kc->nkhw", (2, 3, 4, 5), (6, 3), "Einsum"),
     ],
