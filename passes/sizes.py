@@ -9,9 +9,14 @@ from pathlift.ir.algebras.interpret import run
 from pathlift.ir.algebras.shape import Shape
 from pathlift.ir.errors import GraphError, UnsafeModelError, UsageError
 from pathlift.ir.graph import Graph, Node
-from pathlift.ir.types import TensorType, ValueType
+from pathlift.ir.types import Dim, TensorType, ValueType, named
 
 Extents = tuple[int, ...]
+
+
+def address(name: str, axis: int, dim: Dim) -> str:
+    """Return what an open extent of an input is given by: its symbol, or ``input.axis`` if it has no name."""
+    return dim if isinstance(dim, str) and named(dim) is not None else f"{name}.{axis}"
 
 
 def resolve_inputs(graph: Graph, sizes: Mapping[str, int]) -> dict[str, Extents]:
@@ -41,7 +46,7 @@ def resolve_inputs(graph: Graph, sizes: Mapping[str, int]) -> dict[str, Extents]
             raise UsageError("0410", f"the rank of input {name!r} is not known")
         extents: list[int] = []
         for axis, dim in enumerate(type_.shape):
-            names = [f"{name}.{axis}", *([dim] if isinstance(dim, str) else [])]
+            names = (f"{name}.{axis}", address(name, axis, dim))
             given = next((n for n in names if n in sizes), None)
             used.update(n for n in names if n in sizes)
             if isinstance(dim, int):
@@ -53,12 +58,12 @@ def resolve_inputs(graph: Graph, sizes: Mapping[str, int]) -> dict[str, Extents]
             elif axis == 0:
                 extents.append(1)
             else:
-                missing.append(names[-1])
+                missing.append(address(name, axis, dim))
         resolved[name] = tuple(extents)
     if missing:
-        names = list(dict.fromkeys(missing))
-        hint = f"--shape {','.join(f'{n}=…' for n in names)}"
-        raise UsageError("0412", f"the extent of {', '.join(names)} is not in the file", hint=hint)
+        missing = list(dict.fromkeys(missing))
+        hint = f"--shape {','.join(f'{n}=…' for n in missing)}"
+        raise UsageError("0412", f"the extent of {', '.join(missing)} is not in the file", hint=hint)
     unknown = sorted(set(sizes) - used)
     if unknown:
         raise UsageError("0413", f"the model has no dimension {unknown[0]!r} to set")
@@ -75,7 +80,8 @@ def missing_batches(graph: Graph, inputs: Mapping[str, Extents]) -> list[str]:
         name, type_ = graph[key].names[0], graph[key].types[0]
         symbol = type_.shape[0] if isinstance(type_, TensorType) and type_.shape else None
         if isinstance(symbol, str) and inputs[name][0] == 1 and any(s is not None and symbol not in s for s in outputs):
-            lines.append(f"axis 0 ({symbol}) of input {name!r} has extent 1, although not every output has that axis")
+            named_so = f" ({symbol})" if named(symbol) else ""
+            lines.append(f"axis 0{named_so} of input {name!r} has extent 1, although not every output has that axis")
     return lines
 
 

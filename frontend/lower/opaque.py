@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir
 
 from pathlift.frontend.fold import Constant
-from pathlift.frontend.types import infer_types, value_type
+from pathlift.frontend.types import infer_types, typed, value_type
 from pathlift.ir.types import UNKNOWN, ValueType
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _embedded(tensor: onnx_ir.TensorProtocol) -> onnx_ir.TensorProtocol:
 
 
 def output_types(view: OnnxNode) -> list[ValueType]:
-    """Return the best that ONNX's type inference, or else the file, knows about a node's outputs."""
+    """Return what ONNX's type inference knows about a node's outputs, and the element types that the file declares."""
     declared = [value_type(v) for v in view.node.outputs]
     if not any(True for _ in subgraphs(view.node)):
         operands = view.operands
@@ -87,5 +87,5 @@ def output_types(view: OnnxNode) -> list[ValueType]:
         data = {n: c.numpy() for n, c in zip(proto.input, operands, strict=True) if isinstance(c, Constant) and c.small}
         inferred = infer_types(proto, known, view.version, data)
         if inferred is not None:
-            return [d if t == UNKNOWN else t for t, d in zip(inferred, declared, strict=True)]
-    return declared
+            return list(map(typed, inferred, declared))
+    return [typed(UNKNOWN, d) for d in declared]

@@ -30,17 +30,13 @@ def reshape_target(dims: Sequence[Dim], kept: int = 1) -> Ints:
 @lowering("Reshape", takes="movable")
 def reshape(node: OnnxNode) -> Operand:
     """A target that is constant, or known but for one extent."""
-    x, declared, target = node.input(0), node.declared(), node.extents(1)
+    x, target = node.input(0), node.extents(1)
     if target is None:
-        if declared is None:
-            raise Refusal("its shape is computed from data")
-        target = list(declared)
-    elif node.integer("allowzero") and 0 in target:
+        raise Refusal("its shape is computed from data")
+    if node.integer("allowzero") and 0 in target:
         raise Refusal("a literal extent of zero")
     dims = node.type(x).shape or ()
     known = [_target(d, dims[i] if i < len(dims) else None) for i, d in enumerate(target)]
-    if known.count(-1) > 1 and declared is not None and len(declared) == len(target):
-        known = [d if t is None and isinstance(d, int) else k for t, k, d in zip(target, known, declared, strict=True)]
     if known.count(-1) > 1:
         raise Refusal("more than one unknown extent", "give the input's shape")
     return node.result("Reshape", x, shape=tuple(known))
