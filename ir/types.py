@@ -94,7 +94,7 @@ class TensorType:
             If the rank is unknown.
         """
         if self.shape is None:
-            raise UnsupportedError("0301", "the rank of an input is not known", hint="run ONNX shape inference first")
+            raise UnsupportedError("0301", "the rank of an input is not known")
         return len(self.shape)
 
 

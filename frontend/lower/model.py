@@ -23,9 +23,10 @@ from pathlift.frontend.types import typed, value_type
 from pathlift.ir.builder import Builder
 from pathlift.ir.dims import filled
 from pathlift.ir.errors import GraphError, InvalidModelError, UnsupportedError
+from pathlift.ir.extents import given, misfit
 from pathlift.ir.graph import Graph, Origin, Value
 from pathlift.ir.limits import MEMORY_LIMIT
-from pathlift.ir.types import Param, TensorType, ValueType, named
+from pathlift.ir.types import Dims, Param, TensorType, ValueType, named
 
 
 def lower(
@@ -34,6 +35,7 @@ def lower(
     memory_limit: int = MEMORY_LIMIT,
     assume_eval: bool = False,
     warnings: list[str] | None = None,
+    shapes: Mapping[str, int] | None = None,
 ) -> Graph:
     """Lower a checked model: names defined once, nodes sorted, functions inlined, types inferred.
 
@@ -47,6 +49,8 @@ def lower(
         Read training-mode batch normalization and dropout as in inference.
     warnings
         Is appended to.
+    shapes
+        Extents of open dimensions of inputs, as `pathlift.ir.extents.given` takes them.
 
     Raises
     ------
@@ -56,15 +60,23 @@ def lower(
         If a value would not fit `memory_limit`.
     UnsupportedError
         If the model holds element types that the IR cannot represent, or calls functions that cannot be inlined.
+    UsageError
+        If the model has no such dimensions, or cannot run on inputs of these extents.
     """
     for node in model.graph.all_nodes():
         if node.op_identifier() in model.functions and node.domain != KEPT_DOMAIN:
             message = f"node {node.name or node.outputs[0].name!r}: function {node.op_type!r} cannot be inlined"
             raise UnsupportedError("0394", message)
     lowerer = Lowerer(model, memory_limit, assume_eval, [] if warnings is None else warnings)
-    lowerer.inputs()
-    lowerer.nodes(model.graph)
-    return lowerer.finish()
+    inputs = lowerer.inputs(shapes or {})
+    try:
+        lowerer.nodes(model.graph)
+        return lowerer.finish()
+    except InvalidModelError as error:
+        if not shapes:
+            raise
+        lower(model, memory_limit=memory_limit, assume_eval=assume_eval)  # raises if the fault is the model's own
+        raise misfit(inputs, error.message) from error
 
 
 class Lowerer:
@@ -121,17 +133,21 @@ class Lowerer:
 
     # The parts of a graph.
 
-    def inputs(self) -> None:
-        """Add the inputs and initializers of the main graph."""
+    def inputs(self, sizes: Mapping[str, int]) -> Mapping[str, Dims]:
+        """Add the inputs, with these extents, and the initializers of the main graph; return the inputs' shapes."""
         graph = self.model.graph
-        for value in graph.inputs:
-            if value.is_initializer():
-                continue
-            added = self.builder.input_of(value.name or "", value_type(value), value_origin(value))
+        values = [value for value in graph.inputs if not value.is_initializer()]
+        types = {value.name or "": value_type(value) for value in values}
+        open_types = {name: t for name, t in types.items() if isinstance(t, TensorType)}
+        shapes = given({name: t.shape for name, t in open_types.items() if t.shape is not None}, sizes)
+        types |= {name: TensorType(open_types[name].dtype, shape) for name, shape in shapes.items()}
+        for value in values:
+            added = self.builder.input_of(value.name or "", types[value.name or ""], value_origin(value))
             self.operands[value], type_ = added, self.builder.type_of(added)
             if isinstance(type_, TensorType) and type_.shape is not None:
                 self.symbols |= {d: (added, i) for i, d in enumerate(type_.shape) if isinstance(d, str)}
         self.initializers(graph.initializers.values())
+        return shapes
 
     def initializers(self, values: Iterable[onnx_ir.Value]) -> None:
         """Make constants of initializers; weights are read when something asks for them."""

@@ -153,7 +153,7 @@ class OnnxNode:
         """Return the shape of an operand whose rank must be known."""
         shape = self.type(operand).shape
         if shape is None:
-            raise Refusal("the rank of its input is not known", "run ONNX shape inference first")
+            raise Refusal("the rank of its input is not known")
         return shape
 
     def used(self, index: int) -> bool:

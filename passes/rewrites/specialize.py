@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TypeVar
 
-from pathlift.ir.errors import GraphError, UsageError
+from pathlift.ir.errors import GraphError
+from pathlift.ir.extents import misfit
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import TensorType, ValueType
 from pathlift.passes.sizes import Extents
@@ -44,8 +45,7 @@ def specialize(graph: Graph, inputs: Mapping[str, Extents]) -> Graph:
     try:
         return builder.finish()
     except GraphError as error:
-        shapes = ", ".join(f"{name} {list(shape)}" for name, shape in inputs.items())
-        raise UsageError("0415", f"the model cannot run on inputs of shape {shapes}: {error.message}") from None
+        raise misfit(inputs, error.message) from None
 
 
 def _symbols(graph: Graph, inputs: Mapping[str, Extents]) -> dict[str, int]:

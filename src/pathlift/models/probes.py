@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from pathlift.ir.errors import UnsupportedError
+from pathlift.ir.extents import address
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import DTYPE_NAMES, Array, TensorType
-from pathlift.passes.sizes import Extents, address, check_sizes, resolve_inputs
+from pathlift.passes.sizes import Extents, check_sizes, resolve_inputs
 
 Feeds = Mapping[str, Array]
 Signature = Mapping[str, tuple[np.dtype[Any], Extents]]
