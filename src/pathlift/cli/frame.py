@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import redirect_stdout
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -92,11 +92,17 @@ def framed(verb: Callable[..., Result], module: ModuleType) -> Callable[..., Non
         raise typer.Exit(result.exit_code)
 
     parameters = [*inspect.signature(verb).parameters.values(), *_SHARED]
-    options = {name for p in parameters for name in p.annotation.__metadata__[0].param_decls or ()}
+    options = option_names(parameters)
     wrapper.__doc__ = verb.__doc__
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapper
+
+
+def option_names(parameters: Iterable[inspect.Parameter]) -> frozenset[str]:
+    """Return the options that Typer makes of parameters; it takes the first name for a default."""
+    infos = [parameter.annotation.__metadata__[0] for parameter in parameters]
+    return frozenset(str(name) for info in infos for name in (info.default, *(info.param_decls or ())))
 
 
 def applicable(hint: str, options: Collection[str]) -> str:
