@@ -24,7 +24,7 @@ from pathlift.verbs import VERBS
 
 ROOT = Path(__file__).parents[2]
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
-FOREIGN = {"np.save", "np.savez", "torch.export"}
+FOREIGN = {"np.savez", "detach", ".detach", "f"}
 """Functions of other packages that hints name."""
 
 
