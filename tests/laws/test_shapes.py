@@ -1,4 +1,4 @@
-"""What files say of shapes: nothing is computed from declarations, unnamed extents are symbols, given ones hold."""
+"""Shapes in files: nothing is computed from declarations, unnamed extents are symbols, given ones hold."""
 
 from __future__ import annotations
 
