@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ def load(
     base_dir: str | os.PathLike[str] | None = None,
     memory_limit: int = MEMORY_LIMIT,
     assume_eval: bool = False,
+    shapes: Mapping[str, int] | None = None,
 ) -> Graph:
     """Load an ONNX model.
 
@@ -36,6 +38,8 @@ def load(
         Bytes that no single tensor, stored or computed, may take.
     assume_eval
         Read training-mode batch normalization and dropout as in inference.
+    shapes
+        Extents of open dimensions, by name, or by ``input.axis``: the graph is that for inputs of these.
 
     Returns
     -------
@@ -48,8 +52,12 @@ def load(
         If the file is no valid model, or asks for more than it may.
     UnsupportedError
         If it holds values that the IR cannot represent.
+    UsageError
+        If an extent does not fit the model.
     """
-    return load_with_report(source, base_dir=base_dir, memory_limit=memory_limit, assume_eval=assume_eval)[0]
+    return load_with_report(
+        source, base_dir=base_dir, memory_limit=memory_limit, assume_eval=assume_eval, shapes=shapes
+    )[0]
 
 
 def load_with_report(
@@ -58,6 +66,7 @@ def load_with_report(
     base_dir: str | os.PathLike[str] | None = None,
     memory_limit: int = MEMORY_LIMIT,
     assume_eval: bool = False,
+    shapes: Mapping[str, int] | None = None,
 ) -> tuple[Graph, ReadModel]:
     """Load an ONNX model like `load`, and return with it what is to be said about the file."""
     given = source if not isinstance(source, os.PathLike) else Path(source)
@@ -69,5 +78,5 @@ def load_with_report(
         )
     read = read_model(given, base_dir=None if base_dir is None else Path(base_dir), memory_limit=memory_limit)
     warnings = list(read.warnings)
-    graph = lower(read.model, memory_limit=memory_limit, assume_eval=assume_eval, warnings=warnings)
+    graph = lower(read.model, memory_limit=memory_limit, assume_eval=assume_eval, warnings=warnings, shapes=shapes)
     return graph, dataclasses.replace(read, warnings=tuple(warnings))

@@ -118,7 +118,7 @@ def _split(graph: Graph) -> tuple[ModelProto, dict[str, Param]]:
         emitted.nodes,
         info.name or "graph",  # ONNX insists on a name
         list(_inputs(graph, emitted)),
-        [value_info(emitted.names[v], graph.type_of(v)) for v in graph.outputs],
+        [value_info(emitted.names[v], graph.shown_type(v)) for v in graph.outputs],
         doc_string=info.doc,
         value_info=list(_intermediates(graph, emitted)),
     )
@@ -165,8 +165,8 @@ def _intermediates(graph: Graph, emitted: Emitted) -> Iterator[ValueInfoProto]:
         node = graph[key]
         if key in params and node.origin != Origin() and graph.name_of(Value(key)) not in emitted.overridable:
             yield value_info(emitted.names[Value(key)], node.types[0], node.origin)
-        for port, type_ in enumerate(node.types):
-            value = Value(key, port)
+        for value in (Value(key, port) for port in range(len(node.types))):
+            type_ = graph.shown_type(value)
             known = isinstance(type_, TensorType) and type_.dtype is not None and type_.shape is not None
             if known and node.op not in ("Input", "Param") and emitted.names[value] and value not in graph.outputs:
                 yield value_info(emitted.names[value], type_)

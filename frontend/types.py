@@ -12,9 +12,8 @@ from onnx import TypeProto, helper
 from onnx.onnx_cpp2py_export.shape_inference import InferenceError
 
 from pathlift.frontend.read.tensors import MAX_RANK
-from pathlift.ir.dims import unify
 from pathlift.ir.errors import UnsupportedError
-from pathlift.ir.types import DTYPE_NAMES, UNKNOWN, Array, Dim, Dims, OtherType, TensorType, ValueType
+from pathlift.ir.types import DTYPE_NAMES, UNKNOWN, Array, Dim, Dims, OtherType, TensorType, ValueType, named
 
 
 def numpy_dtype(dtype: onnx_ir.DataType, where: str) -> np.dtype[Any]:
@@ -51,12 +50,7 @@ def dims(shape: onnx_ir.Shape | None) -> Dims | None:
     """Return a shape; an unnamed extent is ``None``."""
     if shape is None:
         return None
-    return tuple(d if isinstance(d, int) else _symbol(d.value) for d in shape)
-
-
-def _symbol(name: str | None) -> str | None:
-    # Shape inference numbers the extents it cannot know; such names say nothing.
-    return None if not name or name.startswith("unk__") else name
+    return tuple(named(d if isinstance(d, int) else d.value) for d in shape)
 
 
 def _text(type_: Any) -> str:
@@ -69,33 +63,17 @@ def _text(type_: Any) -> str:
     return f"{kind}({type_.dtype.name.lower()})"
 
 
-def unified_type(inferred: ValueType, declared: ValueType, symbols: Collection[str]) -> ValueType | None:
-    """Return what an inferred and a declared type say together; ``None`` if they contradict each other.
+def typed(inferred: ValueType, declared: ValueType) -> ValueType:
+    """Return what is proved of a value: what is inferred, and the element type that the file declares.
 
-    Parameters
-    ----------
-    inferred
-        From the operands.
-    declared
-        By the file.
-    symbols
-        Names of extents that the declaration may use: one means something only where it can be traced to an input.
+    ONNX Runtime refuses a file that is wrong about an element type. About the shape of a value that is no input a file
+    may be wrong: that is a warning, and what the nodes compute counts.
     """
-    if declared in (inferred, UNKNOWN) or not isinstance(inferred, TensorType) or not isinstance(declared, TensorType):
-        return inferred
-    dtype = inferred.dtype or declared.dtype
-    if declared.dtype not in (None, dtype):
-        return None
-    if declared.shape is None:
-        return TensorType(dtype, inferred.shape)
-    claimed = tuple(d if isinstance(d, int) or d in symbols else None for d in declared.shape)
-    if inferred.shape is None:
-        return TensorType(dtype, claimed)
-    pairs = [unify(a, b) for a, b in zip(inferred.shape, claimed, strict=False)]
-    if len(inferred.shape) != len(claimed) or not all(agree for agree, _ in pairs):
-        return None
-    # A file may declare one batch size where its inputs leave it open: the declaration only fills gaps.
-    return TensorType(dtype, tuple(b if a is None else a for a, b in zip(inferred.shape, claimed, strict=True)))
+    if not isinstance(declared, TensorType):
+        return declared if inferred == UNKNOWN else inferred
+    if isinstance(inferred, TensorType) and inferred.dtype is None:
+        return TensorType(declared.dtype, inferred.shape)
+    return inferred
 
 
 def infer_types(
@@ -129,7 +107,8 @@ def infer_types(
         found = onnx.shape_inference.infer_node_outputs(schema, proto, types, tensors, opset_imports=imports)
     except (onnx.defs.SchemaError, onnx.checker.ValidationError, InferenceError, TypeError, ValueError, RuntimeError):
         return None
-    return [_tensor_type(found.get(name)) for name in proto.output]
+    symbols = {d for t in inputs if isinstance(t, TensorType) for d in t.shape or () if isinstance(d, str)}
+    return [_tensor_type(found.get(name), symbols) for name in proto.output]
 
 
 def _is_safe(proto: onnx.NodeProto, inputs: Sequence[ValueType | None], version: int) -> bool:
@@ -156,15 +135,17 @@ def _tensor_proto(t: TensorType) -> TypeProto:
     return helper.make_tensor_type_proto(element, t.shape)
 
 
-def _tensor_type(proto: TypeProto | None) -> TensorType:
+def _tensor_type(proto: TypeProto | None, symbols: Collection[str]) -> TensorType:
     if proto is None or not proto.HasField("tensor_type") or not proto.tensor_type.elem_type:
         return UNKNOWN
     tensor = proto.tensor_type
     dtype = numpy_dtype(onnx_ir.DataType(tensor.elem_type), "an inferred type")
     if not tensor.HasField("shape"):
         return TensorType(dtype, None)
-    return TensorType(dtype, tuple(_dim(d) for d in tensor.shape.dim))
+    return TensorType(dtype, tuple(_dim(d, symbols) for d in tensor.shape.dim))
 
 
-def _dim(proto: onnx.TensorShapeProto.Dimension) -> Dim:
-    return proto.dim_value if proto.HasField("dim_value") else _symbol(proto.dim_param)
+def _dim(proto: onnx.TensorShapeProto.Dimension, symbols: Collection[str]) -> Dim:
+    if proto.HasField("dim_value"):
+        return proto.dim_value
+    return proto.dim_param if proto.dim_param in symbols else None

@@ -14,7 +14,7 @@ from pathlift.ir.algebras.shape import Shape
 from pathlift.ir.errors import GraphError
 from pathlift.ir.graph import Graph, ModelInfo, Node, Origin, Value, freeze_attrs
 from pathlift.ir.ops import OPS
-from pathlift.ir.types import DTYPES, UNKNOWN, Array, Dim, Param, TensorType, ValueType
+from pathlift.ir.types import DTYPES, UNKNOWN, Array, Dim, Param, TensorType, ValueType, unnamed
 from pathlift.ir.verify import merge_types, verify
 
 Ref = Value | str
@@ -88,11 +88,14 @@ class Builder:
         return name
 
     def input(self, name: str, shape: Sequence[Dim] | None, dtype: str = "f32", origin: Origin = Origin()) -> Value:
-        """Add a graph input; `shape` may hold symbols and ``None``."""
+        """Add a graph input; `shape` may hold symbols, and ``None`` for an extent unlike any other."""
         return self.input_of(name, TensorType(DTYPES[dtype], None if shape is None else tuple(shape)), origin)
 
     def input_of(self, name: str, type_: ValueType, origin: Origin = Origin()) -> Value:
         """Add a graph input of any type."""
+        if isinstance(type_, TensorType) and type_.shape is not None:
+            shape = tuple(unnamed(name, i) if d is None else d for i, d in enumerate(type_.shape))
+            type_ = TensorType(type_.dtype, shape)
         return self._insert(Node("Input", freeze_attrs({}), (name,), (type_,), origin=origin))
 
     def param(self, value: Param | Array | Sequence[Any] | float, name: str = "", origin: Origin = Origin()) -> Value:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import prod
 
 from pathlift.ir.errors import GraphError
-from pathlift.ir.types import Dim, Dims, Ints
+from pathlift.ir.types import Dim, Dims, Ints, TensorType
 
 
 def broadcast(*shapes: Dims) -> Dims:
@@ -71,6 +71,20 @@ def unify(a: Dim, b: Dim) -> tuple[bool, Dim]:
     if isinstance(a, int) or b is None:
         return True, a
     return True, b
+
+
+def filled(known: TensorType, declared: TensorType) -> TensorType | None:
+    """Return a type whose gaps another one fills; ``None`` if the two contradict each other."""
+    dtype = declared.dtype if known.dtype is None else known.dtype
+    if declared.dtype not in (None, dtype):
+        return None
+    if known.shape is None or declared.shape is None:
+        return TensorType(dtype, declared.shape if known.shape is None else known.shape)
+    if len(known.shape) != len(declared.shape):
+        return None
+    pairs = list(zip(known.shape, declared.shape, strict=True))
+    agree = all(unify(a, b)[0] for a, b in pairs)
+    return TensorType(dtype, tuple(b if a is None else a for a, b in pairs)) if agree else None
 
 
 def windows(size: Dim, kernel: int, stride: int, pad: int, dilation: int, ceil_mode: bool = False) -> Dim:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import networkx as nx
 
+from pathlift.ir.dims import filled
 from pathlift.ir.errors import GraphError
-from pathlift.ir.types import Param, ValueType
+from pathlift.ir.types import Param, TensorType, ValueType
 
 if TYPE_CHECKING:
     from pathlift.ir.builder import Builder
@@ -112,6 +113,8 @@ class ModelInfo:
         FunctionProtos that opaque nodes call, serialized.
     spellings
         How the file wrote nodes of the graph. They do not count in comparisons, and text has none.
+    declared
+        Types of values by name, where the file says more than is proved: to show and to save, never to compute with.
     """
 
     name: str = "graph"
@@ -124,6 +127,7 @@ class ModelInfo:
     overridable: tuple[str, ...] = ()
     functions: tuple[bytes, ...] = ()
     spellings: tuple[Spelling, ...] = field(default=(), compare=False, repr=False)
+    declared: Mapping[str, TensorType] = field(default_factory=lambda: MappingProxyType({}))
 
 
 class Graph:
@@ -220,6 +224,11 @@ class Graph:
     def type_of(self, value: Value) -> ValueType:
         """Return the type of a value."""
         return self[value.node].types[value.port]
+
+    def shown_type(self, value: Value) -> ValueType:
+        """Return the type of a value; where it is not known, what the file declares it to be, rightly or not."""
+        type_, declared = self.type_of(value), self.info.declared.get(self.name_of(value))
+        return (declared and isinstance(type_, TensorType) and filled(type_, declared)) or type_
 
     def name_of(self, value: Value) -> str:
         """Return the name of a value, as the file and the text form call it."""

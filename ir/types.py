@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from typing import Any
@@ -17,7 +17,7 @@ from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.quoting import SYMBOL, plain, quote
 
 Dim = int | str | None
-"""A known extent, a symbolic one (``"N"``), or an unknown one."""
+"""A known extent, a symbolic one (``"N"``), or an unknown one. See `unnamed` for symbols without a name."""
 Dims = tuple[Dim, ...]
 Ints = tuple[int, ...]
 Array = NDArray[Any]
@@ -46,6 +46,19 @@ def float_limits(dtype: np.dtype[Any]) -> Any:
     return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
 
 
+_NAMELESS = ("", "None", "-1")
+
+
+def unnamed(name: str, axis: int) -> str:
+    """Return the symbol of an extent of an input that has no name: it is like no other, and shown as ``?``."""
+    return f"?{name}.{axis}"
+
+
+def named(dim: Dim) -> Dim:
+    """Return an extent as a file names it, ``None`` if it does not: exporters write ``?``, ``None`` and ``-1`` too."""
+    return None if isinstance(dim, str) and (dim.startswith("?") or dim in _NAMELESS) else dim
+
+
 @dataclass(frozen=True, slots=True)
 class TensorType:
     """Element type and shape of a tensor; ``None`` where it is not known.
@@ -62,8 +75,13 @@ class TensorType:
     shape: Dims | None
 
     def __str__(self) -> str:
+        return self.spelled(d for d in self.shape or () if named(d) is None)
+
+    def spelled(self, nameless: Iterable[Dim] = ()) -> str:
+        """Return the text form, with ``?`` for these extents, and the symbols of all others spelled out."""
+        hidden = {None, *nameless}
         dtype = "?" if self.dtype is None else DTYPE_NAMES[self.dtype]
-        dims = "..." if self.shape is None else ", ".join(map(_dim_text, self.shape))
+        dims = "..." if self.shape is None else ", ".join("?" if d in hidden else _dim_text(d) for d in self.shape)
         return f"{dtype}[{dims}]"
 
     @property
@@ -76,12 +94,12 @@ class TensorType:
             If the rank is unknown.
         """
         if self.shape is None:
-            raise UnsupportedError("0301", "the rank of an input is not known", hint="run ONNX shape inference first")
+            raise UnsupportedError("0301", "the rank of an input is not known")
         return len(self.shape)
 
 
 def _dim_text(dim: Dim) -> str:
-    return "?" if dim is None else str(dim) if isinstance(dim, int) else plain(dim, SYMBOL)
+    return plain(dim, SYMBOL) if isinstance(dim, str) else str(dim)
 
 
 _OTHER = re.compile(r"[A-Za-z0-9_(),.? \[\]-]+")

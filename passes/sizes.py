@@ -8,8 +8,9 @@ from math import prod
 from pathlift.ir.algebras.interpret import run
 from pathlift.ir.algebras.shape import Shape
 from pathlift.ir.errors import GraphError, UnsafeModelError, UsageError
+from pathlift.ir.extents import address, given, misfit
 from pathlift.ir.graph import Graph, Node
-from pathlift.ir.types import TensorType, ValueType
+from pathlift.ir.types import Dims, TensorType, ValueType, named
 
 Extents = tuple[int, ...]
 
@@ -30,41 +31,34 @@ def resolve_inputs(graph: Graph, sizes: Mapping[str, int]) -> dict[str, Extents]
     UsageError
         If an extent is missing (names all of them), not positive, or belongs to nothing in the graph.
     """
-    resolved: dict[str, Extents] = {}
-    missing: list[str] = []
-    used: set[str] = set()
-    for key in graph.inputs:
-        name, type_ = graph[key].names[0], graph[key].types[0]
-        if not isinstance(type_, TensorType):
-            continue
-        if type_.shape is None:
+    ranked: dict[str, Dims] = {}
+    for name, shape in _shapes(graph).items():
+        if shape is None:
             raise UsageError("0410", f"the rank of input {name!r} is not known")
-        extents: list[int] = []
-        for axis, dim in enumerate(type_.shape):
-            names = [f"{name}.{axis}", *([dim] if isinstance(dim, str) else [])]
-            given = next((n for n in names if n in sizes), None)
-            used.update(n for n in names if n in sizes)
-            if isinstance(dim, int):
-                if given is not None and sizes[given] != dim:
-                    raise UsageError("0413", f"axis {axis} of input {name!r} is {dim} in the file, not {sizes[given]}")
-                extents.append(dim)
-            elif given is not None:
-                extents.append(sizes[given])
-            elif axis == 0:
-                extents.append(1)
-            else:
-                missing.append(names[-1])
-        resolved[name] = tuple(extents)
-    if missing:
-        names = list(dict.fromkeys(missing))
-        hint = f"--shape {','.join(f'{n}=…' for n in names)}"
-        raise UsageError("0412", f"the extent of {', '.join(names)} is not in the file", hint=hint)
-    unknown = sorted(set(sizes) - used)
-    if unknown:
-        raise UsageError("0413", f"the model has no dimension {unknown[0]!r} to set")
-    if any(n <= 0 for n in sizes.values()):
-        raise UsageError("0414", f"extents must be positive, got {dict(sizes)}")
-    return resolved
+        ranked[name] = shape
+    shapes = given(ranked, sizes)
+    if missing := _missing(shapes):
+        hint = f"--shape {','.join(f'{n}=…' for n in missing)}"
+        raise UsageError("0412", f"the extent of {', '.join(missing)} is not in the file", hint=hint)
+    return {name: tuple(d if isinstance(d, int) else 1 for d in shape) for name, shape in shapes.items()}
+
+
+def open_extents(graph: Graph) -> tuple[str, ...]:
+    """Return what `resolve_inputs` would have to be given, and the inputs whose rank is not known."""
+    shapes = _shapes(graph)
+    unranked = tuple(name for name, shape in shapes.items() if shape is None)
+    return unranked + _missing({name: shape for name, shape in shapes.items() if shape is not None})
+
+
+def _shapes(graph: Graph) -> dict[str, Dims | None]:
+    """Return the shapes of the tensors among the inputs, by name."""
+    types = {node.names[0]: node.types[0] for node in map(graph.__getitem__, graph.inputs)}
+    return {name: type_.shape for name, type_ in types.items() if isinstance(type_, TensorType)}
+
+
+def _missing(shapes: Mapping[str, Dims]) -> tuple[str, ...]:
+    axes = ((name, axis, d) for name, shape in shapes.items() for axis, d in enumerate(shape))
+    return tuple(dict.fromkeys(address(*at) for at in axes if at[1] and not isinstance(at[2], int)))
 
 
 def missing_batches(graph: Graph, inputs: Mapping[str, Extents]) -> list[str]:
@@ -75,7 +69,8 @@ def missing_batches(graph: Graph, inputs: Mapping[str, Extents]) -> list[str]:
         name, type_ = graph[key].names[0], graph[key].types[0]
         symbol = type_.shape[0] if isinstance(type_, TensorType) and type_.shape else None
         if isinstance(symbol, str) and inputs[name][0] == 1 and any(s is not None and symbol not in s for s in outputs):
-            lines.append(f"axis 0 ({symbol}) of input {name!r} has extent 1, although not every output has that axis")
+            named_so = f" ({symbol})" if named(symbol) else ""
+            lines.append(f"axis 0{named_so} of input {name!r} has extent 1, although not every output has that axis")
     return lines
 
 
@@ -97,7 +92,7 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Extents], limit: int) -> None
             if size > limit:
                 raise UnsafeModelError(
                     "0230", f"node {node.label!r} ({node.op}): value {key!r} would take {size} bytes",
-                    hint="smaller extents (--shape) or a higher --memory-limit",
+                    hint="give smaller extents by --shape; raise --memory-limit if this is meant",
                 )  # fmt: skip
 
     types = {
@@ -107,5 +102,4 @@ def check_sizes(graph: Graph, inputs: Mapping[str, Extents], limit: int) -> None
     try:
         run(graph, Shape(), types, observe=check)
     except GraphError as error:
-        shapes = ", ".join(f"{name} {list(shape)}" for name, shape in inputs.items())
-        raise UsageError("0415", f"the model cannot run on inputs of shape {shapes}: {error.message}") from None
+        raise misfit(inputs, error.message) from None

@@ -10,7 +10,7 @@ from onnx import TensorProto, TypeProto, ValueInfoProto, helper
 from pathlift.frontend.provenance import metadata
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Origin
-from pathlift.ir.types import TensorType, ValueType
+from pathlift.ir.types import TensorType, ValueType, named
 
 _ELEMENTS = {name.lower(): number for name, number in TensorProto.DataType.items()}
 
@@ -26,7 +26,8 @@ def value_info(name: str, type_: ValueType, origin: Origin = Origin()) -> ValueI
     if isinstance(type_, TensorType):
         # Even without an element type this says that it is a tensor, which is all that ONNX insists on.
         dtype = TensorProto.UNDEFINED if type_.dtype is None else onnx_dtype(type_.dtype)
-        info.type.CopyFrom(helper.make_tensor_type_proto(dtype, type_.shape))
+        shape = None if type_.shape is None else tuple(map(named, type_.shape))
+        info.type.CopyFrom(helper.make_tensor_type_proto(dtype, shape))
     else:
         info.type.CopyFrom(_other(type_.text))
     helper.set_model_props(info, metadata(origin))

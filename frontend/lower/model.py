@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Hashable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,14 @@ from pathlift.frontend.lower.shapes import SymbolicInts, propagate
 from pathlift.frontend.lower.source import info_of, node_origin, param_of, value_origin
 from pathlift.frontend.lower.spelling import MOST_STEPS, Note, spellings, word
 from pathlift.frontend.read.functions import KEPT_DOMAIN
-from pathlift.frontend.types import unified_type, value_type
+from pathlift.frontend.types import typed, value_type
 from pathlift.ir.builder import Builder
+from pathlift.ir.dims import filled
 from pathlift.ir.errors import GraphError, InvalidModelError, UnsupportedError
+from pathlift.ir.extents import given, misfit
 from pathlift.ir.graph import Graph, Origin, Value
 from pathlift.ir.limits import MEMORY_LIMIT
-from pathlift.ir.types import Param, TensorType, ValueType
+from pathlift.ir.types import Dims, Param, TensorType, ValueType, named
 
 
 def lower(
@@ -33,6 +36,7 @@ def lower(
     memory_limit: int = MEMORY_LIMIT,
     assume_eval: bool = False,
     warnings: list[str] | None = None,
+    shapes: Mapping[str, int] | None = None,
 ) -> Graph:
     """Lower a checked model: names defined once, nodes sorted, functions inlined, types inferred.
 
@@ -46,6 +50,8 @@ def lower(
         Read training-mode batch normalization and dropout as in inference.
     warnings
         Is appended to.
+    shapes
+        Extents of open dimensions of inputs, as `pathlift.ir.extents.given` takes them.
 
     Raises
     ------
@@ -55,15 +61,23 @@ def lower(
         If a value would not fit `memory_limit`.
     UnsupportedError
         If the model holds element types that the IR cannot represent, or calls functions that cannot be inlined.
+    UsageError
+        If the model has no such dimensions, or cannot run on inputs of these extents.
     """
     for node in model.graph.all_nodes():
         if node.op_identifier() in model.functions and node.domain != KEPT_DOMAIN:
             message = f"node {node.name or node.outputs[0].name!r}: function {node.op_type!r} cannot be inlined"
             raise UnsupportedError("0394", message)
     lowerer = Lowerer(model, memory_limit, assume_eval, [] if warnings is None else warnings)
-    lowerer.inputs()
-    lowerer.nodes(model.graph)
-    return lowerer.finish()
+    inputs = lowerer.inputs(shapes or {})
+    try:
+        lowerer.nodes(model.graph)
+        return lowerer.finish()
+    except InvalidModelError as error:
+        if not shapes:
+            raise
+        lower(model, memory_limit=memory_limit, assume_eval=assume_eval)  # raises if the fault is the model's own
+        raise misfit(inputs, error.message) from error
 
 
 class Lowerer:
@@ -81,6 +95,8 @@ class Lowerer:
         Integer tensors that count on from sample to sample.
     symbols
         An input, and the axis of it, that has each symbolic extent.
+    declared
+        Types of values that say more than is proved, by name: for display, nothing is computed with them.
     derived
         Constants that lowerings computed from others, by what was asked for.
     """
@@ -99,6 +115,7 @@ class Lowerer:
         self._computed: list[Constant] = []
         self._made: list[str] = []
         self.symbols: dict[str, tuple[Value, int]] = {}
+        self.declared: dict[str, TensorType] = {}
         self._count = itertools.count()
         graph = model.graph
         values = [*graph.inputs, *graph.initializers.values(), *(v for node in graph for v in node.outputs)]
@@ -120,18 +137,21 @@ class Lowerer:
 
     # The parts of a graph.
 
-    def inputs(self) -> None:
-        """Add the inputs and initializers of the main graph."""
+    def inputs(self, sizes: Mapping[str, int]) -> Mapping[str, Dims]:
+        """Add the inputs, with these extents, and the initializers of the main graph; return the inputs' shapes."""
         graph = self.model.graph
-        for value in graph.inputs:
-            if value.is_initializer():
-                continue
-            type_ = value_type(value)
-            added = self.builder.input_of(value.name or "", type_, value_origin(value))
-            self.operands[value] = added
+        values = [value for value in graph.inputs if not value.is_initializer()]
+        types = {value.name or "": value_type(value) for value in values}
+        open_types = {name: t for name, t in types.items() if isinstance(t, TensorType)}
+        shapes = given({name: t.shape for name, t in open_types.items() if t.shape is not None}, sizes)
+        types |= {name: TensorType(open_types[name].dtype, shape) for name, shape in shapes.items()}
+        for value in values:
+            added = self.builder.input_of(value.name or "", types[value.name or ""], value_origin(value))
+            self.operands[value], type_ = added, self.builder.type_of(added)
             if isinstance(type_, TensorType) and type_.shape is not None:
                 self.symbols |= {d: (added, i) for i, d in enumerate(type_.shape) if isinstance(d, str)}
         self.initializers(graph.initializers.values())
+        return shapes
 
     def initializers(self, values: Iterable[onnx_ir.Value]) -> None:
         """Make constants of initializers; weights are read when something asks for them."""
@@ -304,26 +324,28 @@ class Lowerer:
         values = self.builder.node(op, *refs, names=names, types=types, origin=origin, **attrs)
         self._made.append(values[0].node)
         if last:
-            self._refine(values, node.outputs)
+            self.declare(values, node.outputs)
         for value in values:
             type_ = self.builder.type_of(value)
             if isinstance(type_, TensorType):
                 check_size(type_, f"node {node.name or names[0]!r} ({node.op_type})", self.memory_limit)
         return values
 
-    def _refine(self, values: Sequence[Value], declared: Sequence[onnx_ir.Value]) -> None:
-        """Add what the file says about types to what the IR infers; of two claims the IR's own stands."""
-        types = list(self.builder[values[0]].types)
-        refined = list(types)
-        for i, (inferred, value) in enumerate(zip(types, declared, strict=False)):
-            claim = value_type(value)
-            agreed = unified_type(inferred, claim, self.symbols)
-            if agreed is None:
-                self.warnings.append(f"value {value.name!r} is declared as {claim}, but is {inferred}")
-            else:
-                refined[i] = agreed
-        if refined != types:
-            self.builder.replace_node(values[0], types=tuple(refined))
+    def declare(self, values: Sequence[Value], declared: Sequence[onnx_ir.Value]) -> None:
+        """Compare what the file says about the outputs of a node with what is proved of them; that is what counts."""
+        node = self.builder[values[0]]
+        # A node of ONNX may have more outputs than ours, all of them unused.
+        claims = [value_type(value) for value in declared[: len(node.types)]]
+        types = (*map(typed, node.types, claims), *node.types[len(claims) :])
+        if types != node.types:
+            self.builder.replace_node(values[0], types=types)
+        for name, type_, claim in zip(node.names, types, claims, strict=False):
+            if not isinstance(type_, TensorType) or not isinstance(claim, TensorType):
+                continue
+            if (shown := filled(type_, claim)) is None:
+                self.warnings.append(f"value {name!r} is declared as {claim}, but is {type_}")
+            elif shown != type_:
+                self.declared[name] = TensorType(shown.dtype, tuple(map(named, shown.shape or ())))
 
     def finish(self) -> Graph:
         """Return the graph without dead nodes; initializers that nothing ever read stay."""
@@ -344,9 +366,11 @@ class Lowerer:
         for key in reversed(list(builder.nx)):
             if key not in alive and builder.nx.nodes[key]["node"].op != "Input":
                 builder.remove(key)
-        names = {node.names[0] for _, node in builder.nx.nodes(data="node") if node.op == "Param"}
-        overridable = tuple(str(v.name) for v in replaceable if v.name in names)
-        builder.info = dataclasses.replace(builder.info, overridable=overridable)
+        nodes = [node for _, node in builder.nx.nodes(data="node")]
+        params, names = {n.names[0] for n in nodes if n.op == "Param"}, {name for n in nodes for name in n.names}
+        overridable = tuple(str(v.name) for v in replaceable if v.name in params)
+        declared = {name: type_ for name, type_ in self.declared.items() if name in names}
+        builder.info = dataclasses.replace(builder.info, overridable=overridable, declared=MappingProxyType(declared))
         lowered = builder.finish(*outputs)
         noted = tuple(spellings(lowered, self._notes, self._computed, self._params))
         return Graph(lowered.nx, lowered.outputs, dataclasses.replace(lowered.info, spellings=noted))
@@ -356,4 +380,6 @@ class Lowerer:
         name = output.name or ""
         if self.builder[value].names[value.port] == name:
             return value
-        return self.builder.op("Identity", value, name=name)
+        added = self.builder.op("Identity", value, name=name)
+        self.declare((added,), (output,))
+        return added

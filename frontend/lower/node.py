@@ -186,13 +186,8 @@ class OnnxNode:
         """Return the shape of an operand whose rank must be known."""
         shape = self.type(operand).shape
         if shape is None:
-            raise Refusal("the rank of its input is not known", "run ONNX shape inference first")
+            raise Refusal("the rank of its input is not known")
         return shape
-
-    def declared(self) -> Dims | None:
-        """Return the shape that the file declares for the first output."""
-        type_ = value_type(self.node.outputs[0])
-        return type_.shape if isinstance(type_, TensorType) else None
 
     def used(self, index: int) -> bool:
         """Whether anything reads an output."""
@@ -242,7 +237,9 @@ class OnnxNode:
         """Return an operand under the name of an output; a constant goes by its own."""
         if isinstance(operand, Constant) or not self.names[index]:
             return operand
-        return self.lowerer.emit(self.node, "Identity", (operand,), (self.names[index],), {}, last=False)[0]
+        values = self.lowerer.emit(self.node, "Identity", (operand,), (self.names[index],), {}, last=False)
+        self.lowerer.declare(values, self.node.outputs[index : index + 1])
+        return values[0]
 
     def fresh(self, hint: str) -> str:
         """Return a name that no value of the model has."""

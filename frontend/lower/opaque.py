@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir
 
 from pathlift.frontend.fold import Constant
-from pathlift.frontend.types import infer_types, value_type
+from pathlift.frontend.types import infer_types, typed, value_type
 from pathlift.ir.types import UNKNOWN, ValueType
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _embedded(tensor: onnx_ir.TensorProtocol) -> onnx_ir.TensorProtocol:
 
 
 def output_types(view: OnnxNode) -> list[ValueType]:
-    """Return the best that ONNX's type inference, or else the file, knows about a node's outputs."""
+    """Return what ONNX's type inference knows about a node's outputs, and the element types that the file declares."""
     declared = [value_type(v) for v in view.node.outputs]
     if not any(True for _ in subgraphs(view.node)):
         operands = view.operands
@@ -88,5 +88,5 @@ def output_types(view: OnnxNode) -> list[ValueType]:
         inferred = infer_types(proto, known, view.version, data)
         if inferred is not None:
             named = [*inferred, *[UNKNOWN] * (len(declared) - len(inferred))]  # outputs left out at the end are cut off
-            return [d if t == UNKNOWN else t for t, d in zip(named, declared, strict=True)]
-    return declared
+            return list(map(typed, named, declared))
+    return [typed(UNKNOWN, d) for d in declared]

@@ -12,6 +12,10 @@ Takes = Literal["real", "movable", "any"]
 Lowering = Callable[["OnnxNode"], "Operand | tuple[Operand, ...]"]
 
 
+GIVE_SHAPE = "--shape gives the extents of inputs; load(file, shapes={…}) fixes them"
+"""What helps where an unknown extent is all that is in the way."""
+
+
 class Refusal(Exception):  # noqa: N818 (no error: it never leaves the lowering)
     """A node stays opaque.
 

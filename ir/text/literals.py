@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pathlift.ir.quoting import quote
-from pathlift.ir.types import DTYPE_NAMES, Array, is_float
+from pathlift.ir.types import DTYPE_NAMES, Array, TensorType, is_float
 
 Literal = Any
 """A bool, int, float, str or bytes, or a list of literals."""
@@ -27,6 +27,8 @@ def literal_text(value: object) -> str:
         return quote(value)
     if isinstance(value, bytes):
         return f'b64"{base64.b64encode(value).decode()}"'
+    if isinstance(value, TensorType):
+        return str(value)
     if isinstance(value, Mapping):
         return pairs_text(value.items())
     assert isinstance(value, list | tuple), value

@@ -102,6 +102,7 @@ class _Parser:
             "graph_metadata": lambda: MappingProxyType(dict(cursor.pairs(cursor.string))),
             "overridable": lambda: tuple(cursor.string() for _ in cursor.items("[]")),
             "functions": lambda: tuple(cursor.literal() for _ in cursor.items("[]")),
+            "declared": lambda: MappingProxyType(dict(cursor.pairs(self.type))),
         }
         fields = self.fields(known, "a graph")
         if cursor.match(_LINE_END) is None:

@@ -10,7 +10,7 @@ from pathlift.ir.graph import Graph, ModelInfo, Node, Origin
 from pathlift.ir.ops import OPS
 from pathlift.ir.quoting import plain, quote
 from pathlift.ir.text.literals import array_text, literal_text, pairs_text
-from pathlift.ir.types import UNKNOWN
+from pathlift.ir.types import UNKNOWN, TensorType, ValueType, unnamed
 
 
 def print_graph(graph: Graph, *, max_inline: int = 16) -> str:
@@ -44,10 +44,18 @@ def print_graph(graph: Graph, *, max_inline: int = 16) -> str:
         else:
             text += _call(graph, key, node)
         if any(t != UNKNOWN for t in node.types):
-            text += f" : {', '.join(map(str, node.types))}"
+            text += f" : {', '.join(_type(t, node) for t in node.types)}"
         lines.append(text + _location(node.origin))
     returned = ", ".join(_value(graph.name_of(v)) for v in graph.outputs)
     return "\n".join([*lines, f"return {returned}".rstrip()])
+
+
+def _type(type_: ValueType, node: Node) -> str:
+    """Print a type; symbols without a name, whose `?` would not tell which they are, stand in quotes."""
+    if not isinstance(type_, TensorType):
+        return str(type_)
+    own = range(len(type_.shape or ())) if node.op == "Input" else ()
+    return type_.spelled(unnamed(node.names[0], axis) for axis in own)
 
 
 def _value(name: str) -> str:
@@ -65,6 +73,7 @@ def _header(info: ModelInfo) -> str:
         "graph_metadata": info.graph_metadata,
         "overridable": info.overridable,
         "functions": info.functions,
+        "declared": info.declared,
     }
     return f"graph {quote(info.name)}{_braces({k: v for k, v in fields.items() if v})}"
 

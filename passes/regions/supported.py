@@ -6,7 +6,7 @@ ones, independent of the others.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pathlift.ir.builder import Builder
@@ -151,8 +151,9 @@ def supported_regions(graph: Graph, sizes: Mapping[str, int]) -> Regions:
     stripped = StripHead().run(graph)
     inputs = resolve_inputs(stripped.graph, sizes)
     finder = _Finder(specialize(stripped.graph, inputs))
-    assumptions = (stripped.witness.describe(), *missing_batches(stripped.graph, inputs))
-    return Regions(*finder.regions(), tuple(a for a in assumptions if a))
+    found, skipped = finder.regions()
+    assumptions = (stripped.witness.describe(), *missing_batches(stripped.graph, inputs), *finder.believed(found))
+    return Regions(found, skipped, tuple(a for a in assumptions if a))
 
 
 class _Finder:
@@ -184,7 +185,9 @@ class _Finder:
         starts, ends = self._starts(keys), self._ends(keys)
         nodes = tuple(graph[key].label for key in keys)
         layers = tuple(graph[key].label for key in keys if key in self.weighted)
-        unknown = [f"{graph.name_of(v)!r} ({graph.type_of(v)})" for v in starts if not _is_known(graph.type_of(v))]
+        unknown = [
+            f"{graph.name_of(v)!r} ({graph.shown_type(v)})" for v in starts if not _is_known(graph.shown_type(v))
+        ]
         if unknown:
             return Skipped(nodes, layers, f"it starts at {', '.join(unknown)}, whose type is not known")
         return Region(
@@ -194,6 +197,14 @@ class _Finder:
             nodes,
             layers,
         )
+
+    def believed(self, regions: Iterable[Region]) -> Iterator[str]:
+        """Say which regions start at values whose shapes are not proved, but declared by the file."""
+        declared = self.graph.info.declared
+        for name in dict.fromkeys(
+            start.name for region in regions for start in region.starts if start.name in declared
+        ):
+            yield f"value {name!r} has the shape that the file declares: {declared[name]}"
 
     def _sorted(self, keys: Iterable[str]) -> list[str]:
         return sorted(keys, key=self.position.__getitem__)
@@ -238,7 +249,7 @@ class _Finder:
         graph, info = self.graph, self.graph.info
         builder = Builder(ModelInfo(info.name, ir_version=info.ir_version, opsets=info.opsets))
         for value in starts:
-            builder.input_of(graph.name_of(value), graph.type_of(value))
+            builder.input_of(graph.name_of(value), graph.shown_type(value))
         for key in self._with_constants(keys):
             node = graph[key]
             if node.value is not None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TypeVar
 
-from pathlift.ir.errors import GraphError, UsageError
+from pathlift.ir.errors import GraphError
+from pathlift.ir.extents import misfit
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import TensorType, ValueType
 from pathlift.passes.sizes import Extents
+
+T = TypeVar("T", bound=ValueType)
 
 
 def specialize(graph: Graph, inputs: Mapping[str, Extents]) -> Graph:
@@ -34,11 +40,12 @@ def specialize(graph: Graph, inputs: Mapping[str, Extents]) -> Graph:
         if node.op == "Input" and isinstance(types[0], TensorType):
             types = (TensorType(types[0].dtype, inputs[node.names[0]]),)
         builder.replace_node(Value(key), types=types)
+    declared = {name: _bound(type_, symbols) for name, type_ in graph.info.declared.items()}
+    builder.info = dataclasses.replace(graph.info, declared=MappingProxyType(declared))
     try:
         return builder.finish()
     except GraphError as error:
-        shapes = ", ".join(f"{name} {list(shape)}" for name, shape in inputs.items())
-        raise UsageError("0415", f"the model cannot run on inputs of shape {shapes}: {error.message}") from None
+        raise misfit(inputs, error.message) from None
 
 
 def _symbols(graph: Graph, inputs: Mapping[str, Extents]) -> dict[str, int]:
@@ -53,7 +60,8 @@ def _symbols(graph: Graph, inputs: Mapping[str, Extents]) -> dict[str, int]:
     return {symbol: min(found) for symbol, found in extents.items() if len(found) == 1}
 
 
-def _bound(type_: ValueType, symbols: Mapping[str, int]) -> ValueType:
+def _bound(type_: T, symbols: Mapping[str, int]) -> T:
     if not isinstance(type_, TensorType) or type_.shape is None:
         return type_
-    return TensorType(type_.dtype, tuple(symbols.get(d, d) if isinstance(d, str) else d for d in type_.shape))
+    shape = tuple(symbols.get(d, d) if isinstance(d, str) else d for d in type_.shape)
+    return dataclasses.replace(type_, shape=shape)

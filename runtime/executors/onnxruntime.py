@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pathlift.ir.errors import RuntimeFailureError, UsageError
-from pathlift.ir.types import Array
+from pathlift.ir.types import Array, named
 from pathlift.runtime.ports import BFLOAT16, Port, as_numpy
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -109,7 +109,7 @@ def _array(value: Any, port: Port) -> Array:
 
 
 def _port(info: Any) -> Port:
-    shape = tuple(d if isinstance(d, int | str) else None for d in info.shape or ())
+    shape = tuple(named(d) if isinstance(d, int | str) else None for d in info.shape or ())
     return Port(info.name, _TYPES.get(_element(info.type)), shape)
 
 

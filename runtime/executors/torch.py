@@ -13,7 +13,7 @@ from pathlift.ir.algebras.interpret import Kernel, run
 from pathlift.ir.algebras.numeric import Numeric
 from pathlift.ir.errors import RuntimeFailureError, UsageError
 from pathlift.ir.graph import Graph
-from pathlift.ir.types import Param, TensorType, is_float
+from pathlift.ir.types import Param, TensorType, is_float, named
 from pathlift.runtime.ports import Port, is_tensor
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
@@ -114,8 +114,9 @@ def _dtype(graph: Graph) -> torch.dtype:
 
 
 def _port(name: str, type_: Any) -> Port:
-    known = isinstance(type_, TensorType)
-    return Port(name, type_.dtype if known else None, type_.shape if known else None)
+    if not isinstance(type_, TensorType):
+        return Port(name, None, None)
+    return Port(name, type_.dtype, None if type_.shape is None else tuple(map(named, type_.shape)))
 
 
 def _own(y: Any, port: Port, seen: set[int]) -> torch.Tensor:

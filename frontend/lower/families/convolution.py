@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pathlift.frontend.fold import Constant
 from pathlift.frontend.lower.node import OnnxNode, Operand
-from pathlift.frontend.lower.registry import Refusal, lowering
+from pathlift.frontend.lower.registry import GIVE_SHAPE, Refusal, lowering
 from pathlift.ir.types import Dim, Ints
 
 
@@ -45,7 +45,7 @@ def padding(node: OnnxNode, dims: Sequence[Dim], kernel: Ints, strides: Ints, di
         elif isinstance(size, int):
             totals.append(max((-(-size // s) - 1) * s + window_span(k, d) - size, 0))
         else:
-            raise Refusal(f"auto_pad={mode} with an unknown size", "give the input's shape")
+            raise Refusal(f"auto_pad={mode} with an unknown size", GIVE_SHAPE)
     return split_pads(totals, upper=mode == "SAME_UPPER")
 
 
@@ -121,7 +121,7 @@ def _transposed_padding(
         elif isinstance(size, int):
             totals.append(s * (size - 1) + extra[i] + window_span(k, d) - wanted[i])
         else:
-            raise Refusal("output_shape with an unknown size", "give the input's shape")
+            raise Refusal("output_shape with an unknown size", GIVE_SHAPE)
     if min(totals) < 0:
         raise Refusal("an output larger than the transposed convolution reaches")
     return split_pads(totals, upper=mode == "SAME_UPPER"), extra

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from pathlift.frontend.lower.node import MOVABLE, OnnxNode, Operand
-from pathlift.frontend.lower.registry import Refusal, lowering
+from pathlift.frontend.lower.registry import GIVE_SHAPE, Refusal, lowering
 from pathlift.ir.dims import broadcast
 from pathlift.ir.graph import Value
 from pathlift.ir.types import DTYPE_NAMES, Dims, is_float
 
 COMPUTED = "its shape is computed from data"
-UNKNOWN_EXTENT = "its shape depends on an unknown extent", "give the input's shape"
+UNKNOWN_EXTENT = "its shape depends on an unknown extent", GIVE_SHAPE
 
 
 @lowering("Expand", takes="movable")

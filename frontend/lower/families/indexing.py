@@ -8,7 +8,7 @@ from math import prod
 from pathlift.frontend.fold import Constant
 from pathlift.frontend.lower.families.structure import reshape_target
 from pathlift.frontend.lower.node import OnnxNode, Operand
-from pathlift.frontend.lower.registry import Refusal, lowering, opaque
+from pathlift.frontend.lower.registry import GIVE_SHAPE, Refusal, lowering, opaque
 from pathlift.frontend.lower.rows import Rows
 from pathlift.ir.graph import Value
 from pathlift.ir.types import Ints
@@ -73,7 +73,7 @@ def split(node: OnnxNode) -> tuple[Value, ...]:
     if parts is None:
         size, count = dims[axis], node.integer("num_outputs", len(node.names))
         if not isinstance(size, int):
-            raise Refusal("an unknown extent is split", "give the input's shape")
+            raise Refusal("an unknown extent is split", GIVE_SHAPE)
         if count != len(node.names):
             raise Refusal(f"{count} parts for {len(node.names)} outputs")
         part = -(-size // count)
@@ -100,7 +100,7 @@ def gather(node: OnnxNode) -> Operand:
     if isinstance(size, int):
         picked = [i + size if i < 0 else i for i in picked]
     elif min(picked, default=0) < 0:
-        raise Refusal("a negative index into an unknown extent", "give the input's shape")
+        raise Refusal("a negative index into an unknown extent", GIVE_SHAPE)
     attrs = {"axis": axis, "indices": tuple(picked)}
     if len(shape) == 1:
         return node.result("Gather", x, **attrs)
@@ -161,7 +161,7 @@ def amounts(node: OnnxNode, rank: int) -> tuple[Ints, Ints, float]:
 def _indices(node: OnnxNode, x: Operand, axis: int, mode: str, begin: int, end: int) -> Ints:
     size = node.dims(x)[axis]
     if not isinstance(size, int):
-        raise Refusal(f"mode {mode} along an axis of unknown extent", "give the input's shape")
+        raise Refusal(f"mode {mode} along an axis of unknown extent", GIVE_SHAPE)
     if size == 0 or (mode == "reflect" and max(begin, end) >= size):
         raise Refusal(f"mode {mode} wider than the input")
     return tuple(_SOURCES[mode](i, size) for i in range(-begin, size + end))

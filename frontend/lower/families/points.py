@@ -13,7 +13,7 @@ from pathlift.frontend.fold import Constant
 from pathlift.frontend.lower.families.indexing import DYNAMIC_INDICES, MAX_INDICES
 from pathlift.frontend.lower.families.structure import reshape_target
 from pathlift.frontend.lower.node import OnnxNode, Operand
-from pathlift.frontend.lower.registry import Refusal, lowering
+from pathlift.frontend.lower.registry import GIVE_SHAPE, Refusal, lowering
 from pathlift.ir.graph import Value
 from pathlift.ir.types import Dims, Ints
 
@@ -55,7 +55,7 @@ def scatter_nd(node: OnnxNode) -> Operand:
 
 def _count(dims: Dims) -> int:
     if not all(isinstance(d, int) for d in dims):
-        raise Refusal("places along an unknown extent", "give the input's shape")
+        raise Refusal("places along an unknown extent", GIVE_SHAPE)
     return prod(d for d in dims if isinstance(d, int))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pathlift.frontend.lower.node import OnnxNode, Operand
-from pathlift.frontend.lower.registry import Refusal, lowering
+from pathlift.frontend.lower.registry import GIVE_SHAPE, Refusal, lowering
 from pathlift.ir.primitives.resample import COORDINATES
 from pathlift.ir.types import Dim, Dims, Ints
 
@@ -91,7 +91,7 @@ def _to_sizes(node: OnnxNode, x: Operand, axes: Ints, dims: Dims, attrs: dict[st
         if _same(size, dims[axis]):
             continue
         if not isinstance(size, int):
-            raise Refusal("its sizes depend on an unknown extent", "give the input's shape")
+            raise Refusal("its sizes depend on an unknown extent", GIVE_SHAPE)
         changed[axis] = size
     if not changed:
         return x

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pathlift.frontend.lower.node import OnnxNode, Operand
-from pathlift.frontend.lower.registry import Refusal, lowering
+from pathlift.frontend.lower.registry import GIVE_SHAPE, Refusal, lowering
 from pathlift.ir.types import Dim, Dims, Ints
 
 
@@ -23,26 +23,22 @@ def reshape_target(dims: Sequence[Dim], kept: int = 1) -> Ints:
         raise Refusal("an empty tensor")
     target = [d if isinstance(d, int) else 0 if i < kept else -1 for i, d in enumerate(dims)]
     if target.count(-1) > 1:
-        raise Refusal("more than one unknown extent", "give the input's shape")
+        raise Refusal("more than one unknown extent", GIVE_SHAPE)
     return tuple(target)
 
 
 @lowering("Reshape", takes="movable")
 def reshape(node: OnnxNode) -> Operand:
     """A target that is constant, or known but for one extent."""
-    x, declared, target = node.input(0), node.declared(), node.extents(1)
+    x, target = node.input(0), node.extents(1)
     if target is None:
-        if declared is None:
-            raise Refusal("its shape is computed from data")
-        target = list(declared)
-    elif node.integer("allowzero") and 0 in target:
+        raise Refusal("its shape is computed from data")
+    if node.integer("allowzero") and 0 in target:
         raise Refusal("a literal extent of zero")
     dims = node.type(x).shape or ()
     known = [_target(d, dims[i] if i < len(dims) else None) for i, d in enumerate(target)]
-    if known.count(-1) > 1 and declared is not None and len(declared) == len(target):
-        known = [d if t is None and isinstance(d, int) else k for t, k, d in zip(target, known, declared, strict=True)]
     if known.count(-1) > 1:
-        raise Refusal("more than one unknown extent", "give the input's shape")
+        raise Refusal("more than one unknown extent", GIVE_SHAPE)
     return node.result("Reshape", x, shape=tuple(known))
 
 
@@ -74,7 +70,7 @@ def squeeze(node: OnnxNode) -> Operand:
     if axes is None:
         dims = node.dims(x)
         if not all(isinstance(d, int) for d in dims):
-            raise Refusal("which axes have extent 1 is not known", "give the input's shape")
+            raise Refusal("which axes have extent 1 is not known", GIVE_SHAPE)
         axes = tuple(i for i, d in enumerate(dims) if d == 1)
     elif not axes:
         raise Refusal("an empty list of axes, which runtimes read in two ways")
@@ -134,7 +130,7 @@ def _image(node: OnnxNode, x: Operand) -> tuple[Dim, int, int, int]:
         raise Refusal(f"an input of {len(dims)} axes")
     n, c, h, w = dims
     if not isinstance(c, int) or not isinstance(h, int) or not isinstance(w, int) or 0 in dims:
-        raise Refusal("an unknown extent other than the batch", "give the input's shape")
+        raise Refusal("an unknown extent other than the batch", GIVE_SHAPE)
     return n, c, h, w
 
 

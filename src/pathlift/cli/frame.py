@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import redirect_stdout
 from types import ModuleType
 from typing import Annotated, Any, Literal
@@ -21,6 +22,7 @@ from pathlift.report.tables import Renderer
 
 SCHEMA_VERSION = 1
 INTERRUPTED = 130
+_OPTION, _COMMAND = re.compile(r"(?<!\w)--[a-z][a-z-]*"), re.compile("`[^`]*`")
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -81,15 +83,32 @@ def framed(verb: Callable[..., Result], module: ModuleType) -> Callable[..., Non
         configure_logging(quiet=quiet, verbose=verbose)
         # Whatever a library or a user's own module prints is not the result.
         with redirect_stdout(sys.stderr):
-            result = verb(**arguments)
+            try:
+                result = verb(**arguments)
+            except PathliftError as error:
+                error.hint = applicable(error.hint, options)
+                raise
         emit(result, output_format, module.text, quiet=quiet)
         raise typer.Exit(result.exit_code)
 
     parameters = [*inspect.signature(verb).parameters.values(), *_SHARED]
+    options = option_names(parameters)
     wrapper.__doc__ = verb.__doc__
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapper
+
+
+def option_names(parameters: Iterable[inspect.Parameter]) -> frozenset[str]:
+    """Return the options that Typer makes of parameters; it takes the first name for a default."""
+    infos = [parameter.annotation.__metadata__[0] for parameter in parameters]
+    return frozenset(str(name) for info in infos for name in (info.default, *(info.param_decls or ())))
+
+
+def applicable(hint: str, options: Collection[str]) -> str:
+    """Return a hint without the clauses that name options which a verb does not have; commands are in backticks."""
+    clauses = (clause for clause in hint.split("; "))
+    return "; ".join(c for c in clauses if all(o in options for o in _OPTION.findall(_COMMAND.sub("", c))))
 
 
 def emit(result: Result, output_format: Literal["text", "json"], render: Renderer, *, quiet: bool = False) -> None:

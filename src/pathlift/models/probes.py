@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pathlift.ir.errors import UnsupportedError
+from pathlift.ir.extents import address
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import DTYPE_NAMES, Array, TensorType
 from pathlift.passes.sizes import Extents, check_sizes, resolve_inputs
@@ -42,7 +43,7 @@ def signature(graph: Graph, sizes: Mapping[str, int], memory_limit: int) -> Sign
             raise UnsupportedError("0395", f"input {name!r} is {type_}, and no values for it can be made with NumPy")
         types[name] = type_
     firsts = {name: type_.shape[0] for name, type_ in types.items() if type_.shape}
-    batch = {dim or f"{name}.0": _BATCH for name, dim in firsts.items() if not isinstance(dim, int)}
+    batch = {address(name, 0, dim): _BATCH for name, dim in firsts.items() if not isinstance(dim, int)}
     shapes = resolve_inputs(graph, {**batch, **sizes})
     check_sizes(graph, shapes, memory_limit)
     return {name: (type_.dtype, shapes[name]) for name, type_ in types.items() if type_.dtype is not None}

@@ -20,11 +20,22 @@ Model: TypeAlias = "str | os.PathLike[str] | bytes | Graph | onnx.ModelProto | t
 
 
 class Opened(NamedTuple):
-    """A graph, where it came from, and what loading had to say."""
+    """A graph, where it came from, and what loading had to say.
+
+    Parameters
+    ----------
+    graph
+        For inputs of the given extents, unless it is one that was given itself.
+    source, warnings
+        Of the file.
+    shape
+        The extents that the graph still leaves open.
+    """
 
     graph: Graph
     source: Source
     warnings: tuple[str, ...] = ()
+    shape: tuple[tuple[str, int], ...] = ()
 
 
 def open_model(
@@ -33,6 +44,7 @@ def open_model(
     memory_limit: int = MEMORY_LIMIT,
     assume_eval: bool = False,
     example: Any = None,
+    shape: tuple[tuple[str, int], ...] = (),
 ) -> Opened:
     """Bring any kind of model into the IR.
 
@@ -46,6 +58,9 @@ def open_model(
         Read training-mode layers as in evaluation.
     example
         For a module: a shape, or a sequence of shapes or tensors, one per argument of ``forward``.
+    shape
+        Extents of symbolic dimensions, as `extents` returns them. With them, what a file computes from its inputs'
+        shapes is settled.
 
     Raises
     ------
@@ -57,7 +72,7 @@ def open_model(
     from pathlift.frontend.load import load_with_report
 
     if isinstance(model, Graph):
-        return Opened(model, Source())
+        return Opened(model, Source(), shape=shape)
     if not isinstance(memory_limit, Real):
         raise UsageError("0442", f"memory_limit is {memory_limit!r}, not a number of bytes")
     if not isinstance(model, str | os.PathLike | bytes) and hasattr(model, "forward"):
@@ -73,7 +88,7 @@ def open_model(
         loadable: Any = onnx_ir.to_proto(export(model, (example,) if hasattr(example, "layout") else example))
     else:
         loadable = model
-    graph, read = load_with_report(loadable, memory_limit=memory_limit, assume_eval=assume_eval)
+    graph, read = load_with_report(loadable, memory_limit=memory_limit, assume_eval=assume_eval, shapes=dict(shape))
     path = str(model) if isinstance(model, str | os.PathLike) else None
     return Opened(graph, Source(path, read.sha256 if path else None), tuple(read.warnings))
 
@@ -97,4 +112,4 @@ def extents(shape: Any) -> tuple[tuple[str, int], ...]:
     """
     if not isinstance(shape, Mapping | None) or not all(isinstance(n, Integral) for n in (shape or {}).values()):
         raise UsageError("0423", f"shape is {shape!r}, not extents by name", hint='shape={"H": 224}')
-    return tuple((shape or {}).items())
+    return tuple((name, int(n)) for name, n in (shape or {}).items())

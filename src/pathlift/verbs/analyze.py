@@ -17,6 +17,8 @@ from pathlift.report.tables import Payload, json_tables
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from pathlift.ir.graph import Graph
+    from pathlift.models.source import Opened
     from pathlift.passes.base import Analysis
 
 
@@ -106,15 +108,32 @@ def analyze(
     analyses = [_filled(p, given) for p in parse_analyses(pipeline)]
     if shape and not any(getattr(p, "shape", None) == given["shape"] for p in analyses):
         raise UsageError("1402", "no analysis of the pipeline takes extents", hint="leave --shape out")
-    opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
-    findings = tuple(Finding(p, run_analysis(p, opened.graph)) for p in analyses)
+    opened = {
+        sizes: open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example, shape=sizes)
+        for sizes in dict.fromkeys(map(_sizes, analyses))
+    }
+    findings = tuple(Finding(p, run_analysis(*_on(p, opened[_sizes(p)]))) for p in analyses)
     assumed = [str(line) for finding in findings for line in getattr(finding.result, "assumptions", ())]
     return AnalyzeResult(
-        input=opened.source,
+        input=opened[_sizes(analyses[0])].source,
         assumptions=tuple(dict.fromkeys(assumed)),
-        warnings=(*opened.warnings, *shadowed(p.name for p in analyses)),
+        warnings=tuple(dict.fromkeys(w for o in opened.values() for w in o.warnings))
+        + shadowed(p.name for p in analyses),
         findings=findings,
     )
+
+
+def _sizes(analysis: Analysis[Any]) -> tuple[tuple[str, int], ...]:
+    """Return the extents that an analysis takes; none if it takes no such thing."""
+    sizes = getattr(analysis, "shape", ())
+    return sizes if isinstance(sizes, tuple) and all(isinstance(s, tuple) for s in sizes) else ()
+
+
+def _on(analysis: Analysis[Any], opened: Opened) -> tuple[Analysis[Any], Graph]:
+    """Return an analysis, with the extents that the model leaves open, and the model."""
+    if not _sizes(analysis):
+        return analysis, opened.graph
+    return dataclasses.replace(analysis, shape=opened.shape), opened.graph  # type: ignore[type-var]
 
 
 def _filled(analysis: Analysis[Any], given: dict[str, Any]) -> Analysis[Any]:

@@ -41,7 +41,7 @@ class InspectResult(Result):
             "ops": dict(sorted(Counter(str(n.attrs.get("op_type", n.op)) for n in nodes).items())),
             "opaque": sum(n.op == "Opaque" for n in nodes),
             "inputs": [_interface(graph[key].names[0], graph[key].types[0]) for key in graph.inputs],
-            "outputs": [_interface(graph.name_of(v), graph.type_of(v)) for v in graph.outputs],
+            "outputs": [_interface(graph.name_of(v), graph.shown_type(v)) for v in graph.outputs],
             "parameters": {
                 "count": sum(p.size for p in params),
                 "bytes": sum(p.size * p.dtype.itemsize for p in params),
@@ -61,12 +61,12 @@ class InspectResult(Result):
 
 
 def _interface(name: str, type_: ValueType) -> dict[str, Any]:
-    from pathlift.ir.types import DTYPE_NAMES, TensorType
+    from pathlift.ir.types import DTYPE_NAMES, TensorType, named
 
     if not isinstance(type_, TensorType):
         return {"name": name, "dtype": str(type_), "shape": None}
     dtype = "?" if type_.dtype is None else DTYPE_NAMES[type_.dtype]
-    return {"name": name, "dtype": dtype, "shape": None if type_.shape is None else list(type_.shape)}
+    return {"name": name, "dtype": dtype, "shape": None if type_.shape is None else list(map(named, type_.shape))}
 
 
 def inspect(model: Model, *, memory_limit: MemoryLimit = MEMORY_LIMIT, example: Any = None) -> InspectResult:

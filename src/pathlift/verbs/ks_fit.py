@@ -164,6 +164,7 @@ def ks_fit(
     from pathlift.passes.kronecker.layout import AssignLayout
     from pathlift.passes.layers.dense import dense_layers
     from pathlift.passes.pipeline import run_pipeline
+    from pathlift.passes.sizes import open_extents
     from pathlift.passes.sketches.moments import second_moments
 
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
@@ -183,11 +184,14 @@ def ks_fit(
     graph = rewritten.graph
     if feature_major:
         graph, _ = run_pipeline(graph, [FuseEpilogue(), AssignLayout()])
-    data, errors = "none", dict[str, float]()
+    data, errors, untried = "none", dict[str, float](), tuple[str, ...]()
     if graph is not before:
-        data = "random" if arrays is None else "calibration"
-        feeds = _random(before, seed, memory_limit) if arrays is None else batches(before, arrays)
-        errors = _output_errors(before, graph, itertools.islice(feeds, _TRIED))
+        if arrays is None and (unknown := open_extents(before)):
+            untried = (f"outputs are not compared: the extents of {', '.join(unknown)} are not known",)
+        else:
+            data = "random" if arrays is None else "calibration"
+            feeds = _random(before, seed, memory_limit) if arrays is None else batches(before, arrays)
+            errors = _output_errors(before, graph, itertools.islice(feeds, _TRIED))
     if output is not None:
         from pathlift.frontend.save import save
 
@@ -195,7 +199,10 @@ def ks_fit(
     return KsFitResult(
         input=opened.source,
         warnings=opened.warnings,
-        assumptions=("speed is predicted by a cost model, and right within a factor of 1.5 mostly",),
+        assumptions=(
+            f"speed is predicted by a cost model, for {samples} rows, and right within a factor of 1.5 mostly",
+            *untried,
+        ),
         graph=graph,
         approximation=witness,
         data=data,

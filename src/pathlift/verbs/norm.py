@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -191,7 +192,8 @@ def norm(
         raise UsageError("0445", reason, hint="ask for one or the other")
     options.check()
     files = _files(weights, chart)
-    opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
+    opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example, shape=options.shape)
+    options = dataclasses.replace(options, shape=opened.shape)
     if regions:
         return _of_regions(opened, options, full=full)
     return _of_network(opened, options, heaviest_path, files, force=force, full=full)
