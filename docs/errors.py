@@ -80,6 +80,7 @@ CAUSES = {
     "0803": "two graphs differ in more than a rewrite's witness explains",
     "0804": "two graphs differ in more than a rescaling's witness explains",
     "0805": "a fit is not what its witness says",
+    "0813": "a rescaled graph does not compute what it did",
     "0811": "a pass returned something else than it must",
     "0901": "an opaque node cannot be executed; the message says why",
 }

@@ -12,6 +12,7 @@ from pathlift.ir.types import Array, Param, float_limits, is_float
 from pathlift.passes.base import Rewritten, Witness
 from pathlift.passes.channels.symmetry import Symmetry
 from pathlift.passes.rescaling.factors import Factors, scaled_param
+from pathlift.passes.witness.multiples import check_multiples
 
 _SAMPLE = 2**16
 """Values of a parameter that the witness looks at."""
@@ -20,6 +21,10 @@ _SAMPLE = 2**16
 @dataclass(frozen=True, eq=False)
 class RescalingWitness(Witness):
     """One positive factor per class of neurons.
+
+    Checked is that nothing but parameters changed, that each weight (of large parameters, a sample of them) is what the
+    factors make of it up to rounding, and, whatever the classes are, that the function stays: by evaluating both graphs
+    node by node (`pathlift.passes.witness.multiples`).
 
     Parameters
     ----------
@@ -55,6 +60,7 @@ class RescalingWitness(Witness):
             times, over = (np.broadcast_to(x, a.value.shape or (1,))[where] for x in (use.scale.times, use.scale.over))
             dead = self.factors.dead & (not use.scale.divides)
             self._check_values(a.names[0], _flat(a.value)[where], _flat(b.value)[where], times, over, dead)
+        check_multiples("the rescaling", before, after, self.factors.log2())
 
     def _check_values(self, name: str, old: Array, new: Array, times: Array, over: Array, dead: Array) -> None:
         """Compare in logarithms: nothing over- or underflows there."""
@@ -62,12 +68,14 @@ class RescalingWitness(Witness):
         gone = dead[times] | dead[over]
         if (new[gone] != 0).any() or ((old == 0) & (new != 0)).any() or (np.sign(old) * np.sign(new) < 0).any():
             raise WitnessError("0804", f"{name!r} is not rescaled by its factors")
-        kept = (old != 0) & (new != 0)
+        kept, limits = (old != 0) & ~gone, float_limits(new.dtype)
         (m_old, e_old), (m_new, e_new) = np.frexp(old[kept].astype(np.float64)), np.frexp(new[kept].astype(np.float64))
+        exponents = e_old + f.e[times[kept]] - f.e[over[kept]]
         expected = m_old * f.m[times[kept]] / f.m[over[kept]]
-        shift = e_new.astype(np.int64) - e_old - f.e[times[kept]] + f.e[over[kept]]
-        tolerance = 4 * float(float_limits(new.dtype).eps)
-        if (np.abs(np.ldexp(m_new, shift) - expected) > tolerance * np.abs(expected)).any():
+        with np.errstate(over="ignore", under="ignore"):
+            found = np.ldexp(m_new, e_new - exponents)
+            step = np.ldexp(float(limits.smallest_subnormal), -exponents)  # what lies between the smallest numbers
+        if not (np.abs(found - expected) <= 4 * float(limits.eps) * np.abs(expected) + step).all():
             raise WitnessError("0804", f"{name!r} is not rescaled by its factors")
 
     def describe(self) -> str:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pathlift.ir.graph import Graph
+from pathlift.ir.builder import Builder
+from pathlift.ir.errors import WitnessError
+from pathlift.ir.graph import Graph, Value
 from pathlift.ir.text import parse_graph
+from pathlift.passes.channels.constraints import Scale
 from pathlift.passes.channels.symmetry import symmetry
 from pathlift.passes.rescaling.canonicalize import Canonicalize
+from pathlift.passes.rescaling.factors import Factors
 from pathlift.passes.rescaling.random_rescale import RandomRescale
+from pathlift.passes.rescaling.rescaled import rescaled
 from pathlift.testing import assert_equivalent
 from pathlift.testing.rescaling import in_float64
+from pathlift.testing.samples import sample
 from pathlift.testing.strategies import graphs
 from pathlift.testing.symmetry_oracle import rescaling_equations
 from pathlift.verbs.compare import compare
@@ -161,6 +169,63 @@ def test_a_rescaled_copy_computes_the_same_and_is_recognized(check_law: Callable
         assert compare(graph, copy, tolerance=1e-4).exit_code == 0
 
     check_law(law, graphs())
+
+
+WRONG: dict[str, Callable[[Scale], Scale]] = {
+    "the other way round": lambda s: replace(s, times=s.over, over=s.times),
+    "not at all": lambda s: replace(s, times=np.zeros((), np.int64), over=np.zeros((), np.int64)),
+    "towards other channels": lambda s: replace(s, times=np.flip(s.times)),
+    "from other channels": lambda s: replace(s, over=np.flip(s.over)),
+    "towards one channel": lambda s: replace(s, times=np.full_like(s.times, s.times.flat[0])),
+    "from one channel": lambda s: replace(s, over=np.full_like(s.over, s.over.flat[-1])),
+}
+"""What may be wrong with how one parameter is rescaled."""
+
+
+def check_that_wrong_rescalings_are_refused(graph: Graph) -> int:
+    """A symmetry that is none: what comes of it is refused by its witness unless it computes the same all the same."""
+    found, refused = symmetry(graph), 0
+    rng = np.random.default_rng(len(found.uses))
+    factors = Factors.exp(rng.uniform(-2, 2, found.count + 1))
+    for use, change in itertools.product({id(u.param): u for u in found.uses if u.param.size}.values(), WRONG.values()):
+        # All uses of a tied parameter, whose symmetry it therefore still is as far as `Symmetry` says.
+        uses = tuple(replace(u, scale=change(u.scale)) if u.param is use.param else u for u in found.uses)
+        step = rescaled(graph, replace(found, uses=uses), factors)
+        try:
+            assert_equivalent(graph, step.graph, rtol=1e-4, trials=1)
+        except AssertionError:
+            with pytest.raises(WitnessError, match="PL0813"):
+                step.witness.check(graph, step.graph)
+            refused += 1
+    return refused
+
+
+def test_no_wrong_rescaling_gets_past_its_witness(check_law: Callable[..., None]) -> None:
+    check_law(check_that_wrong_rescalings_are_refused, graphs())
+
+
+@pytest.mark.parametrize("name", ["Conv/grouped", "Conv/depthwise", "ConvTranspose/grouped", "Gemm", "KSLinear/blocks"])
+def test_nor_one_of_an_op_between_others(name: str) -> None:
+    assert check_that_wrong_rescalings_are_refused(between(name)) >= 4
+
+
+def between(name: str) -> Graph:
+    """A sample's op with linear layers around it, so that all its channels are free."""
+    graph = sample(name)
+    b, (x,) = graph.edit(), [Value(key) for key in graph.inputs]
+    (y,) = graph.outputs
+    first, last = (graph.type_of(v).shape[1] for v in (x, y))  # type: ignore[union-attr, index]
+    images = len(graph.type_of(x).shape) == 4  # type: ignore[union-attr, arg-type]
+    ((reader, slot, _),) = graph.users(x.node)
+    b.connect(reader, slot, _layer(b, x, first, images=images))
+    return b.finish(_layer(b, b.op("Relu", y), last, images=images))
+
+
+def _layer(b: Builder, x: Value, n: int, *, images: bool) -> Value:
+    values = ((np.arange(n * n) * 5 % 7 - 3) / 4).astype(np.float32).reshape(n, n)
+    if not images:
+        return b.op("Gemm", x, b.param(values))
+    return b.op("Conv", x, b.param(values[:, :, None, None]), strides=(1, 1), pads=(0, 0, 0, 0), dilations=(1, 1))
 
 
 def check_canonical_form(graph: Graph, norm: str) -> None:
