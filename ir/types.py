@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.quoting import SYMBOL, plain, quote
+from pathlift.ir.rows import Rows, blocks
 
 Dim = int | str | None
 """A known extent, a symbolic one (``"N"``), or an unknown one. See `unnamed` for symbols without a name."""
@@ -130,11 +131,14 @@ class Param:
     load
         Returns the values, shape `shape` and dtype `dtype`; called at most once per `numpy` cache, so that weights
         in external files are read only when something needs them.
+    part
+        Returns the values of some rows, where they can be computed without the others.
     """
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     load: Callable[[], Array] = field(repr=False)
+    part: Callable[[Rows], Array] | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, values: Array | Sequence[Any] | float, dtype: str | None = None) -> Param:
@@ -146,9 +150,25 @@ class Param:
             array = array.astype(np.float32)
         return cls(array.dtype, array.shape, lambda: array)
 
+    @classmethod
+    def by_rows(cls, dtype: np.dtype[Any], shape: tuple[int, ...], part: Callable[[Rows], Array]) -> Param:
+        """Return a parameter whose values are computed when they are asked for, a block of rows at a time."""
+
+        def load() -> Array:
+            values = np.empty(shape, dtype)
+            for rows in blocks(shape):
+                values[rows] = part(rows)
+            return values
+
+        return cls(dtype, shape, load, part)
+
     def numpy(self) -> Array:
         """Return the values; treat them as read-only."""
         return self.load()
+
+    def rows(self, rows: Rows) -> Array:
+        """Return some of the values, of which no more are computed; treat them as read-only."""
+        return np.asarray(self.load()[rows]) if self.part is None else self.part(rows)
 
     @property
     def size(self) -> int:
@@ -165,4 +185,4 @@ class Param:
         """How many values are NaN or infinite."""
         if not is_float(self.dtype):
             return 0
-        return self.size - int(np.count_nonzero(np.isfinite(self.numpy())))
+        return self.size - sum(int(np.count_nonzero(np.isfinite(self.rows(rows)))) for rows in blocks(self.shape))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pathlift.ir.rows import Rows, rows_of
 from pathlift.ir.types import Array, Param
 from pathlift.passes.channels.cells import PINNED, DisjointSets
 from pathlift.passes.channels.parameters import ParamExpr
@@ -28,6 +29,10 @@ class Scale:
     def inverse(self) -> Scale:
         """1 over this."""
         return Scale(self.over, self.times, not self.divides)
+
+    def rows(self, rows: Rows, rank: int) -> Scale:
+        """That of some rows of a tensor of this rank."""
+        return Scale(rows_of(self.times, rows, rank), rows_of(self.over, rows, rank), self.divides)
 
 
 @dataclass(frozen=True, eq=False)

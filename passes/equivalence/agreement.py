@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pathlift.ir.rows import blocks
 from pathlift.ir.types import Array
 from pathlift.passes.equivalence.matched_graph import MatchedGraph
-
-_AT_ONCE = 2**20
-"""Elements that are compared at once."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +50,19 @@ def agreement(a: MatchedGraph, b: MatchedGraph, tolerance: float) -> Agreement:
             worst, where = (0.0, 0) if equal.all() else (np.inf, int(np.argmin(equal)))
         largest = max(largest, worst)
         if worst > tolerance and first is None:
-            first = key, tuple(int(i) for i in np.unravel_index(where, a.values(key).shape))
+            first = key, tuple(int(i) for i in np.unravel_index(where, a.param(key).shape))
     return Agreement(largest, first)
 
 
 def _worst(a: MatchedGraph, b: MatchedGraph, key: str) -> tuple[float, int]:
     """The largest relative difference of two elements, and where it is."""
-    arrays = [x.reshape(-1) for x in (a.values(key), b.values(key), a.size(key), b.size(key))]
-    worst, where = 0.0, 0
-    for start in range(0, arrays[0].size, _AT_ONCE):
-        difference = _relative(*(x[start : start + _AT_ONCE] for x in arrays))
-        at = int(np.argmax(difference))
-        if difference[at] > worst:
-            worst, where = float(difference[at]), start + at
+    ours, theirs = a.param(key), b.param(key)
+    worst, where, start = 0.0, 0, 0
+    for rows in blocks(ours.shape):
+        difference = _relative(ours.rows(rows), theirs.rows(rows), a.size(key, rows), b.size(key, rows)).reshape(-1)
+        if difference.size and (largest := difference[at := int(np.argmax(difference))]) > worst:
+            worst, where = float(largest), start + at
+        start += difference.size
     return worst, where
 
 

@@ -9,10 +9,12 @@ that rounding cannot explain. Neurons that correspond are therefore never told a
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
-from pathlift.ir.types import Array
+from pathlift.ir.rows import blocks, rows_of
+from pathlift.ir.types import Array, Param
 from pathlift.passes.equivalence.matched_graph import MatchedGraph
 from pathlift.passes.equivalence.network import Flow, Network, Weights
 
@@ -28,14 +30,15 @@ class _Sums:
 
     Parameters
     ----------
-    weights, errors
-        Of either network: per sum, the weights, with axes of extent 1 for taps; and bounds of their errors.
+    weights, sizes
+        Of either network: per sum, the weights, with axes of extent 1 for taps; and what their errors are relative to,
+        signs apart. The same array where both are the same.
     times, over
         As in `Weights`, of the same rank as the arrays.
     """
 
     weights: tuple[tuple[Array, ...], ...]
-    errors: tuple[tuple[Array, ...], ...]
+    sizes: tuple[tuple[Array, ...], ...]
     times: Array
     over: Array | None
 
@@ -54,10 +57,8 @@ class Refinement:
     """
 
     def __init__(self, network: Network, a: MatchedGraph, b: MatchedGraph, tolerance: float) -> None:
-        self.network = network
-        self.steps = [
-            step if isinstance(step, Flow) else _prepared(step, (a, b), SLACK * tolerance) for step in network.steps
-        ]
+        self.network, self.tolerance = network, SLACK * tolerance
+        self.steps = [step if isinstance(step, Flow) else _prepared(step, (a, b)) for step in network.steps]
         self.initial = np.stack([network.origin, network.origin])
 
     def refined(self, colours: Array) -> Array | int:
@@ -87,14 +88,14 @@ class Refinement:
             if isinstance(step, Flow):
                 palette.split_by_neighbours(step.target, step.source, step.role)
             else:
-                palette.split_by_sums(step, step.times, step.over)
+                palette.split_by_sums(step, step.times, step.over, self.tolerance)
 
     def _backward(self, palette: _Palette) -> None:
         for step in reversed(self.steps):
             if isinstance(step, Flow):
                 palette.split_by_neighbours(step.source, step.target, step.role)
             elif step.over is not None:
-                palette.split_by_sums(step, step.over, step.times)
+                palette.split_by_sums(step, step.over, step.times, self.tolerance)
 
 
 class _Palette:
@@ -125,16 +126,14 @@ class _Palette:
             np.add.at(sums[row], inverse, _hash(self.colours[row][others], roles))
         self._split(distinct, sums, None)
 
-    def split_by_sums(self, sums: _Sums, neurons: Array, others: Array | None) -> None:
+    def split_by_sums(self, sums: _Sums, neurons: Array, others: Array | None, tolerance: float) -> None:
         """Tell neurons apart by sums of weights."""
         distinct = np.unique(neurons)
         for k in range(len(COLOURS_SUMMED)):
             noise = (None, None) if others is None else _noise(self.colours[:, others], k)
-            totals, errors = (
-                np.stack([_summed(arrays[row][k], neurons, noise[row]) for row in range(2)])
-                for arrays in (sums.weights, sums.errors)
-            )
-            self._split(distinct, totals, errors)
+            totals = np.stack([_summed(sums.weights[row][k], neurons, noise[row]) for row in range(2)])
+            sizes = np.stack([_summed(sums.sizes[row][k], neurons, noise[row], magnitudes=True) for row in range(2)])
+            self._split(distinct, totals, tolerance * sizes)
 
     def _split(self, neurons: Array, values: Array, errors: Array | None) -> None:
         """Give neurons of one colour new ones, where their values are farther apart than the errors permit."""
@@ -155,44 +154,72 @@ class _Palette:
         self.colours[:, neurons] = colours.reshape(2, -1)
 
 
-def _prepared(w: Weights, sides: tuple[MatchedGraph, MatchedGraph], tolerance: float) -> _Sums:
-    rank = len(sides[0].values(w.key).shape)
+def _prepared(w: Weights, sides: tuple[MatchedGraph, MatchedGraph]) -> _Sums:
+    rank = len(sides[0].param(w.key).shape)
     times, over = (None if x is None else x.reshape((1,) * (rank - x.ndim) + x.shape) for x in (w.times, w.over))
     assert times is not None
     shape = np.broadcast_shapes(times.shape, () if over is None else over.shape)
     taps = tuple(i for i, n in enumerate(shape) if n == 1)
-    return _Sums(
-        tuple(_without_taps(side.values(w.key), taps) for side in sides),
-        tuple(_without_taps(tolerance * side.size(w.key), taps) for side in sides),
-        times,
-        over,
-    )
+    weights = tuple(_without_taps(side.param(w.key), taps) for side in sides)
+    sizes = tuple(_sizes(side.sizes[w.key], taps, known) for side, known in zip(sides, weights, strict=True))
+    return _Sums(weights, sizes, times, over)
 
 
-def _without_taps(values: Array, taps: tuple[int, ...]) -> tuple[Array, ...]:
+def _without_taps(param: Param, taps: tuple[int, ...]) -> tuple[Array, ...]:
     """Reduce axes along which all weights join the same neurons: once to a sum, then to one weight at random."""
-    extents = [n if axis in taps else 1 for axis, n in enumerate(values.shape)]
-    count = int(np.prod(extents))
-    if count <= 1:
-        return (values,) * len(COLOURS_SUMMED)
+    extents = tuple(n if axis in taps else 1 for axis, n in enumerate(param.shape))
+    if prod(extents) <= 1:
+        return (param.numpy(),) * len(COLOURS_SUMMED)
+    if extents[0] > 1:
+        return _reduced(param.numpy(), extents)
+    shape = tuple(1 if axis in taps else n for axis, n in enumerate(param.shape))
+    results = tuple(np.empty(shape) for _ in COLOURS_SUMMED)
+    for rows in blocks(param.shape):
+        for result, values in zip(results, _reduced(param.rows(rows), extents), strict=True):
+            result[rows] = values
+    return results
+
+
+def _reduced(values: Array, extents: tuple[int, ...]) -> tuple[Array, ...]:
+    taps, count = tuple(axis for axis, n in enumerate(extents) if n > 1), prod(extents)
     rng = np.random.default_rng(count)
     results = [(values * rng.uniform(0.5, 1.0, extents)).sum(taps, keepdims=True)]
     for tap in rng.integers(0, count, len(COLOURS_SUMMED) - 1):
         place = np.unravel_index(tap, extents)
-        results.append(values[tuple(slice(i, i + 1) if a in taps else slice(None) for a, i in enumerate(place))])
+        results.append(values[tuple(slice(i, i + 1) if n > 1 else slice(None) for n, i in zip(extents, place))])
     return tuple(results)
 
 
-def _summed(values: Array, neurons: Array, noise: Array | None) -> Array:
+def _sizes(param: Param, taps: tuple[int, ...], weights: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Reduce the sizes of weights alike, but hold none that are the weights' own magnitudes."""
+    if weights[0].shape == param.shape:
+        own = all(np.array_equal(np.abs(weights[0][rows]), np.abs(param.rows(rows))) for rows in blocks(param.shape))
+        return weights if own else (np.abs(param.numpy()),) * len(weights)
+    sizes = _without_taps(param, taps)
+    pairs = zip(weights, sizes, strict=True)
+    return tuple(known if np.array_equal(np.abs(known), np.abs(size)) else size for known, size in pairs)
+
+
+def _summed(values: Array, neurons: Array, noise: Array | None, *, magnitudes: bool = False) -> Array:
     """Sum, for each neuron, the values around it, each times a number that belongs to the other neuron."""
+    distinct, inverse = np.unique(neurons, return_inverse=True)
+    inverse, total = inverse.reshape(neurons.shape), np.zeros(distinct.size)
+    for rows in blocks(values.shape):
+        part = np.abs(values[rows]) if magnitudes else values[rows]
+        to, by = (None if x is None else rows_of(x, rows, values.ndim) for x in (inverse, noise))
+        assert to is not None
+        total += np.bincount(to.reshape(-1), _summed_block(part, to, by).reshape(-1), distinct.size)
+    return total
+
+
+def _summed_block(values: Array, neurons: Array, noise: Array | None) -> Array:
     if noise is not None and _apart(neurons, noise):
         axes = [i for i, n in enumerate(noise.shape) if n > 1]
-        total = np.tensordot(values, noise.squeeze(), (axes, range(len(axes)))) if axes else values * noise.reshape(())
-    else:
-        total = values if noise is None else values * noise
-        total = total.sum(tuple(i for i, n in enumerate(neurons.shape) if n == 1), keepdims=True)
-    distinct, inverse = np.unique(neurons, return_inverse=True)
-    return np.bincount(inverse.reshape(-1), total.reshape(-1), distinct.size)
+        if axes:
+            return np.asarray(np.tensordot(values, noise.squeeze(), (axes, range(len(axes)))))
+        return np.asarray(values * noise.reshape(()))
+    total = values if noise is None else values * noise
+    return np.asarray(total.sum(tuple(i for i, n in enumerate(neurons.shape) if n == 1), keepdims=True))
 
 
 def _apart(a: Array, b: Array) -> bool:

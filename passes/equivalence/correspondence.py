@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pathlift.ir.types import Array
+from pathlift.ir.rows import Rows
+from pathlift.ir.types import Array, Param
 from pathlift.passes.equivalence.colours import Refinement
 from pathlift.passes.equivalence.matched_graph import Change, MatchedGraph
 from pathlift.passes.equivalence.network import Flow, Network, Weights
@@ -171,11 +172,11 @@ def _rearrangement(w: Weights, image: Array) -> Change | None:
         parts = [_positions(x, image) for x in (w.times, w.over) if x is not None]
         if any(p is None for p in parts):
             return None
-        return lambda values: _taken(values, [p for p in parts if p is not None])
+        return _moving([p for p in parts if p is not None])
     joint = np.broadcast_shapes(w.times.shape, w.over.shape)
     times, over = (np.broadcast_to(x, joint).reshape(-1) for x in (w.times, w.over))
     pairs = _positions_of(image[times] * len(image) + image[over], times * len(image) + over)
-    return None if pairs is None else lambda values: _taken(values, [(joint, pairs)])
+    return None if pairs is None else _moving([(joint, pairs)])
 
 
 Positions = tuple[tuple[int, ...], Array]
@@ -196,12 +197,32 @@ def _positions_of(wanted: Array, present: Array) -> Array | None:
     return found if (present[found] == wanted).all() else None
 
 
-def _taken(values: Array, moves: list[Positions]) -> Array:
-    for shape, positions in moves:
-        if (positions != np.arange(positions.size)).any():
-            shape = (1,) * (values.ndim - len(shape)) + shape
+def _moving(moves: Sequence[Positions]) -> Change:
+    """Return a change that moves the elements of a parameter; the moves are along different axes."""
+    moves = [(shape, positions) for shape, positions in moves if (positions != np.arange(positions.size)).any()]
+    return lambda param: Param.by_rows(param.dtype, param.shape, lambda rows: _taken(param, moves, rows))
+
+
+def _taken(param: Param, moves: Sequence[Positions], rows: Rows) -> Array:
+    """Return some rows of a parameter whose elements have moved."""
+    rank = len(param.shape)
+    aligned = [((1,) * (rank - len(shape)) + shape, positions) for shape, positions in moves]
+    leading = next(((shape, positions) for shape, positions in aligned if shape[0] > 1), None)
+    values = param.rows(rows) if leading is None else _taken_rows(param, *leading, rows)
+    for shape, positions in aligned:
+        if shape[0] == 1:
             axes = [i for i, n in enumerate(shape) if n > 1]
             moved = np.moveaxis(values, axes, range(len(axes)))
-            rows = moved.reshape(-1, *moved.shape[len(axes) :])[positions]
-            values = np.moveaxis(rows.reshape(moved.shape), range(len(axes)), axes)
+            taken = moved.reshape(-1, *moved.shape[len(axes) :])[positions]
+            values = np.moveaxis(taken.reshape(moved.shape), range(len(axes)), axes)
     return values
+
+
+def _taken_rows(param: Param, shape: tuple[int, ...], positions: Array, rows: Rows) -> Array:
+    """The same for one move along the first axis, and others: reads no rows but those that elements come from."""
+    axes = [i for i, n in enumerate(shape) if n > 1]
+    extents = [shape[i] for i in axes]
+    first, *others = np.unravel_index(positions.reshape(extents)[rows], extents)
+    sources, inverse = np.unique(first, return_inverse=True)
+    moved = np.moveaxis(param.rows(sources), axes, range(len(axes)))
+    return np.moveaxis(moved[inverse.reshape(first.shape), *others], range(len(axes)), axes)

@@ -8,20 +8,22 @@ rescaling; if a few weights differ, it is what the others say.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from pathlift.ir.types import Array
+from pathlift.ir.rows import AT_ONCE, Rows, blocks
+from pathlift.ir.types import Array, Param
 from pathlift.passes.channels.constraints import Scale
 from pathlift.passes.channels.symmetry import Symmetry, symmetry
-from pathlift.passes.equivalence.matched_graph import Change, MatchedGraph
+from pathlift.passes.equivalence.matched_graph import Change, MatchedGraph, elementwise
 
 _CLAIMS = 2**16
 """About how many weights of a parameter are asked at most."""
 _ROUNDS = 3
-_NONE: Array = np.zeros(0, np.int64)
+Claims = tuple[Array, Array, Array]
+"""Of some weights of a parameter: the classes that they lead to and read, and log2|b/a|."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,20 +61,19 @@ def fitted(a: MatchedGraph, b: MatchedGraph) -> Rescaling:
     """
     found = symmetry(a.graph)
     scales = scales_of(a, found)
-    claims = [_claims(a.values(key), b.values(key), scale) for key, scale in scales.items()]
+    claims = [_claims(a.param(key), b.param(key), scale) for key, scale in scales.items()]
     log2 = np.full(found.count + 1, np.nan)
     log2[0] = 0.0
     _spread(log2, claims)
     for _ in range(_ROUNDS):
         known = np.nan_to_num(log2)
-        classes = [_NONE, *(c for times, over, _ in claims for c in (times, over))]
-        said = [_NONE, *(x for times, over, r in claims for x in (r + known[over], known[times] - r))]
-        _put_medians(log2, np.concatenate(classes), np.concatenate(said))
-        log2[0] = 0.0
+        for low, high in _ranges(claims, len(log2)):
+            said = [x for claim in claims for x in _said(claim, known, low, high)]
+            _put_medians(log2, *(np.concatenate(parts) for parts in zip(*said, strict=True)))
     return Rescaling(found, scales, log2)
 
 
-def _spread(log2: Array, claims: Sequence[tuple[Array, Array, Array]]) -> None:
+def _spread(log2: Array, claims: Sequence[Claims]) -> None:
     """Give every class that some weight tells of a factor, each from classes that have one; in place."""
     while True:
         before = np.isnan(log2).sum()
@@ -81,11 +82,33 @@ def _spread(log2: Array, claims: Sequence[tuple[Array, Array, Array]]) -> None:
                 told = np.isnan(log2[to]) & ~np.isnan(log2[by])
                 _put_medians(log2, to[told], said[told] + log2[by[told]])
         if np.isnan(log2).sum() == before:
-            waiting = [c[np.isnan(log2[c])] for times, over, _ in claims for c in (times, over)]
+            waiting = (c[np.isnan(log2[c])] for times, over, _ in claims for c in (times, over))
             unknown = next((c[0] for c in waiting if c.size), None)
             if unknown is None:
                 return
             log2[unknown] = 0.0  # tied to nothing that is fixed: any factor will do
+
+
+def _ranges(claims: Sequence[Claims], count: int) -> Iterator[tuple[int, int]]:
+    """Cut the classes but the first into ranges with about `AT_ONCE` claims of each, or a class that has more."""
+    if not claims:
+        return
+    frequencies = np.zeros(count, np.int64)
+    for times, over, _ in claims:
+        frequencies += np.bincount(times, minlength=count) + np.bincount(over, minlength=count)
+    frequencies[0] = 0
+    block = np.cumsum(frequencies) // AT_ONCE
+    ends = np.flatnonzero(np.diff(block, append=-1)) + 1
+    yield from zip([1, *ends[:-1].tolist()], ends.tolist(), strict=True)
+
+
+def _said(claim: Claims, known: Array, low: int, high: int) -> Iterator[tuple[Array, Array]]:
+    """What weights say of a range of classes: which class it is about, and the logarithm of its factor."""
+    times, over, ratio = claim
+    about = (times >= low) & (times < high)
+    yield times[about], ratio[about] + known[over[about]]
+    about = (over >= low) & (over < high)
+    yield over[about], known[times[about]] - ratio[about]
 
 
 def scales_of(side: MatchedGraph, symmetry: Symmetry) -> dict[str, Scale]:
@@ -94,14 +117,27 @@ def scales_of(side: MatchedGraph, symmetry: Symmetry) -> dict[str, Scale]:
     return {key: uses[id(p)].scale for key in side.real if id(p := side.graph[key].value) in uses}
 
 
-def _claims(a: Array, b: Array, scale: Scale) -> tuple[Array, Array, Array]:
+def _claims(a: Param, b: Param, scale: Scale) -> Claims:
     """The classes that weights lead to and read, and log2|b/a|, where both are finite and not zero."""
     stride = max(1, a.size // _CLAIMS) | 1  # odd, so that it meets all rows and columns of ordinary sizes
-    a, b, times, over = (np.broadcast_to(x, a.shape).reshape(-1)[::stride] for x in (a, b, scale.times, scale.over))
+    ours, theirs = _every(stride, a), _every(stride, b)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.log2(np.abs(b)) - np.log2(np.abs(a))
+        ratio = np.log2(np.abs(theirs)) - np.log2(np.abs(ours))
     told = np.isfinite(ratio)
-    return times[told], over[told], ratio[told]
+    shape = a.shape or (1,)
+    places = np.unravel_index(np.arange(0, a.size, stride)[told], shape)
+    times, over = (np.broadcast_to(x, shape)[places].astype(np.int32) for x in (scale.times, scale.over))
+    return times, over, ratio[told]
+
+
+def _every(stride: int, param: Param) -> Array:
+    """Every so many elements of a parameter."""
+    taken, start = [np.zeros(0)], 0
+    for rows in blocks(param.shape):
+        values = param.rows(rows).reshape(-1)
+        taken.append(values[-start % stride :: stride].copy())  # a view would keep the block
+        start += values.size
+    return np.concatenate(taken)
 
 
 def _put_medians(log2: Array, classes: Array, said: Array) -> None:
@@ -120,9 +156,10 @@ def _scaling(log2: Array, scale: Scale) -> Change:
     whole = np.floor(log2)
     m, e = np.exp2(log2 - whole), whole.astype(np.int32)
 
-    def change(values: Array) -> Array:
+    def scaled(values: Array, rows: Rows) -> Array:
+        s = scale.rows(rows, values.ndim)
         with np.errstate(over="ignore", under="ignore"):
-            scaled: Array = np.ldexp(values * m[scale.times] / m[scale.over], e[scale.times] - e[scale.over])
-        return scaled
+            result: Array = np.ldexp(values * m[s.times] / m[s.over], e[s.times] - e[s.over])
+        return result
 
-    return change
+    return elementwise(scaled)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pathlift.ir.graph import Graph, Value
+from pathlift.ir.rows import Rows
 from pathlift.ir.types import Array, Param, is_float
 
-Change = Callable[[Array], Array]
+Change = Callable[[Param], Param]
+"""What becomes of a parameter."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,29 +33,32 @@ class MatchedGraph:
         """Keys of the parameters that hold real numbers, in the order of their use."""
         return [key for key in self.graph.order if (p := self.graph[key].value) is not None and is_float(p.dtype)]
 
-    def values(self, key: str) -> Array:
-        """Return the values of a parameter."""
+    def param(self, key: str) -> Param:
+        """Return a parameter."""
         param = self.graph[key].value
         assert param is not None
-        return param.numpy()
+        return param
 
-    def size(self, key: str) -> Array:
-        """Return the sizes of a parameter's elements."""
-        return abs(self.sizes[key].numpy())
+    def values(self, key: str) -> Array:
+        """Return the values of a parameter."""
+        return self.param(key).numpy()
+
+    def size(self, key: str, rows: Rows) -> Array:
+        """Return the sizes of some rows of a parameter's elements."""
+        return abs(self.sizes[key].rows(rows))
 
     def changed(self, changes: Mapping[str, Change]) -> MatchedGraph:
         """Return the side with some parameters changed, when they are asked for; sizes change alike."""
         builder, sizes = self.graph.edit(), dict(self.sizes)
         for key, change in changes.items():
-            param = self.graph[key].value
-            assert param is not None
-            builder.replace_node(Value(key), value=_changed(param, change))
-            sizes[key] = _changed(sizes[key], change)
+            builder.replace_node(Value(key), value=change(self.param(key)))
+            sizes[key] = change(sizes[key])
         return MatchedGraph(builder.finish(), sizes)
 
 
-def _changed(param: Param, change: Change) -> Param:
-    return Param(param.dtype, param.shape, lambda: change(param.numpy()))
+def elementwise(f: Callable[[Array, Rows], Array]) -> Change:
+    """Return a change of elements by themselves, which is told which rows it is given."""
+    return lambda param: Param.by_rows(param.dtype, param.shape, lambda rows: f(param.rows(rows), rows))
 
 
 def untied(graph: Graph) -> Graph:
@@ -62,5 +67,5 @@ def untied(graph: Graph) -> Graph:
     for key in graph.params:
         param = graph[key].value
         assert param is not None
-        builder.replace_node(Value(key), value=Param(param.dtype, param.shape, param.numpy))
+        builder.replace_node(Value(key), value=replace(param))
     return builder.finish()

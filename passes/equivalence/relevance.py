@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pathlift.ir.types import Array
-from pathlift.passes.equivalence.matched_graph import Change, MatchedGraph
+from pathlift.ir.rows import blocks, rows_of
+from pathlift.ir.types import Array, Param
+from pathlift.passes.equivalence.matched_graph import Change, MatchedGraph, elementwise
 from pathlift.passes.equivalence.network import Flow, Network, Weights
 
 
@@ -22,7 +23,7 @@ def without_irrelevant(side: MatchedGraph, network: Network) -> MatchedGraph:
     network
         Its neurons.
     """
-    filled = {w.key: (side.values(w.key) != 0) | (w.key in network.replaceable) for w in network.weights}
+    filled = {w.key: _filled(side.param(w.key)) | (w.key in network.replaceable) for w in network.weights}
     nonzero = _nonzero(network, filled)
     read = _read(network, filled, nonzero)
     changes = {}
@@ -33,9 +34,17 @@ def without_irrelevant(side: MatchedGraph, network: Network) -> MatchedGraph:
     return side.changed(changes) if changes else side
 
 
+def _filled(param: Param) -> Array:
+    """Which elements are not zero."""
+    filled = np.empty(param.shape, bool)
+    for rows in blocks(param.shape):
+        filled[rows] = param.rows(rows) != 0
+    return filled
+
+
 def keeping(kept: Array, neutral: float) -> Change:
     """Return a change that keeps some elements of a parameter and makes the others do nothing."""
-    return lambda values: np.where(kept, values, neutral)
+    return elementwise(lambda values, rows: np.where(rows_of(kept, rows, values.ndim), values, neutral))
 
 
 def _nonzero(network: Network, filled: dict[str, Array]) -> Array:

@@ -15,6 +15,7 @@ import numpy as np
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import InvalidModelError
 from pathlift.ir.graph import Graph, Origin, Value, freeze_attrs
+from pathlift.ir.rows import Rows
 from pathlift.ir.types import DTYPES, Array, Param, TensorType, ValueType, float_limits, is_float
 from pathlift.passes.base import Transform
 from pathlift.passes.layers.weights import constant
@@ -89,7 +90,7 @@ def _double(type_: ValueType) -> ValueType:
 
 
 def _exact(graph: Graph, key: str, param: Param) -> Param:
-    return Param(F64, param.shape, lambda: param.numpy().astype(np.float64))
+    return Param.by_rows(F64, param.shape, lambda rows: param.rows(rows).astype(np.float64))
 
 
 def _size(graph: Graph, key: str, param: Param) -> Param:
@@ -98,11 +99,11 @@ def _size(graph: Graph, key: str, param: Param) -> Param:
     subtracted = bool(users) and all(graph[n].op == "BatchNormalization" and slot == MEAN for n, slot, _ in users)
     least = float(float_limits(param.dtype).smallest_normal)
 
-    def load() -> Array:
-        size = np.maximum(np.abs(param.numpy().astype(np.float64)), least)
+    def part(rows: Rows) -> Array:
+        size = np.maximum(np.abs(param.rows(rows).astype(np.float64)), least)
         return -size if subtracted else size
 
-    return Param(F64, param.shape, load)
+    return Param.by_rows(F64, param.shape, part)
 
 
 def _normalized(graph: Graph, rewrites: Sequence[Transform]) -> Graph:

@@ -32,7 +32,7 @@ def balanced_form(graph: Graph) -> NormalForm:
     start = normal_form(graph, 2.0)
     found, count = start.symmetry, start.symmetry.count + 1
     pairs = [
-        Pairs.of(*as_weight(u.scale, start.factors.multiplied(u) ** 2))
+        Pairs.of(*as_weight(u.scale, start.factors.multiplied(u, slice(None) if u.param.shape else ()) ** 2))
         for u in found.scales().values()
         if is_float(u.param.dtype) and u.param.size
     ]

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from pathlift.ir.errors import UnsupportedError
+from pathlift.ir.rows import Rows
 from pathlift.ir.types import Array, Param, float_limits
 from pathlift.passes.channels.constraints import Scale, Use
 
 _MODERATE = 400
 """Factors within 2^±this are multiplied as they are; others by mantissa and exponent."""
-_CHUNK = 2**20
-"""Elements that are computed at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,38 +78,36 @@ class Factors:
                 return True
         return False
 
-    def scaled(self, use: Use) -> Array:
-        """Return the values of a parameter after the rescaling, in its own dtype.
+    def scaled(self, use: Use, rows: Rows) -> Array:
+        """Return some values of a parameter after the rescaling, in its own dtype.
 
         Raises
         ------
         UnsupportedError
             If the dtype cannot hold them.
         """
-        values = use.param.numpy()
-        result = np.empty(values.shape, values.dtype)
-        if not values.size:
-            return result
-        for part, scale in _parts(values.shape, use.scale):
-            old = values[part]
-            new = self._multiplied(old.astype(np.float64), scale)
-            with np.errstate(over="ignore", under="ignore"):
-                result[part] = new.astype(values.dtype)
+        old = use.param.rows(rows)
+        new = self.multiplied(use, rows)
+        with np.errstate(over="ignore", under="ignore"):
+            result: Array = new.astype(old.dtype)
+        if new.size:
             _check_range(old, new, use)
         return result
 
-    def multiplied(self, use: Use) -> Array:
-        """Return the values of a parameter after the rescaling, in float64."""
-        return self._multiplied(use.param.numpy().astype(np.float64), use.scale)
+    def multiplied(self, use: Use, rows: Rows) -> Array:
+        """Return some values of a parameter after the rescaling, in float64."""
+        values, s = use.param.rows(rows).astype(np.float64), use.scale.rows(rows, len(use.param.shape))
+        moderate = all(np.abs(self.e[x]).max(initial=0) <= _MODERATE for x in (use.scale.times, use.scale.over))
+        return self._multiplied(values, s, moderate=moderate)  # not the block decides: it would change the rounding
 
     def _dead(self, classes: Array, s: Scale) -> Array:
         """Whether weights of these classes become 0; never those that divide."""
         gone: Array = np.zeros(classes.shape, bool) if s.divides else self.dead[classes]
         return gone
 
-    def _multiplied(self, values: Array, s: Scale) -> Array:
+    def _multiplied(self, values: Array, s: Scale, *, moderate: bool) -> Array:
         e, gone = (self.e[s.times], self.e[s.over]), (self._dead(s.times, s), self._dead(s.over, s))
-        if all(abs(x).max(initial=0) <= _MODERATE for x in e):
+        if moderate:
             factors = np.ldexp(self.m[s.times], e[0]), np.ldexp(1 / self.m[s.over], -e[1])
             values *= np.where(gone[0], 0.0, factors[0])
             values *= np.where(gone[1], 0.0, factors[1])
@@ -120,18 +116,6 @@ class Factors:
         with np.errstate(over="ignore", under="ignore"):
             exact: Array = np.ldexp(values, np.clip(e[0] - e[1], -4000, 4000))
         return exact
-
-
-def _parts(shape: tuple[int, ...], s: Scale) -> Iterator[tuple[slice | tuple[()], Scale]]:
-    """Cut a tensor into blocks of rows, and the cells of its scale with it."""
-    if not shape:
-        yield (), s
-        return
-    step = max(1, _CHUNK * shape[0] // int(np.prod(shape)))
-    for start in range(0, shape[0], step):
-        rows = slice(start, start + step)
-        times, over = (x[rows] if x.ndim and x.shape[0] > 1 else x for x in (s.times, s.over))
-        yield rows, Scale(times, over, s.divides)
 
 
 def _check_range(old: Array, new: Array, use: Use) -> None:
@@ -156,4 +140,4 @@ def _check_range(old: Array, new: Array, use: Use) -> None:
 
 def scaled_param(factors: Factors, use: Use) -> Param:
     """Return a parameter whose rescaled values are computed when they are asked for."""
-    return Param(use.param.dtype, use.param.shape, lambda: factors.scaled(use))
+    return Param.by_rows(use.param.dtype, use.param.shape, lambda rows: factors.scaled(use, rows))

@@ -82,7 +82,7 @@ def _diagonals(graph: Graph, start: NormalForm, shape: tuple[tuple[str, int], ..
         use = scales.get(id(original))
         if param is None or share is None or use is None:
             continue
-        values = start.factors.multiplied(Use(param, use.name, use.node, use.scale))
+        values = start.factors.multiplied(Use(param, use.name, use.node, use.scale), slice(None) if param.shape else ())
         with np.errstate(divide="ignore", invalid="ignore"):
             squares = values**-2 if use.scale.divides else values**2
             diagonal = np.abs(share.numpy().reshape(values.shape)) / squares
