@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto
 
-from pathlift.ir.errors import InvalidModelError, PathliftError, UnsafeModelError
+from pathlift.ir.errors import InvalidModelError
+from pathlift.ir.foreign import foreign as errors_of
 
 FunctionId = tuple[str, str, str]  # domain, name, overload: what a call is resolved by
 
@@ -17,18 +18,9 @@ def quoted(name: str) -> str:
     return repr(name if len(name) <= 80 else f"{name[:77]}...")
 
 
-@contextmanager
-def foreign(task: str) -> Iterator[None]:
+def foreign(task: str) -> AbstractContextManager[None]:
     """Turn what a library that reads the file raises into a coded error; wrap calls of libraries only, not our own."""
-    try:
-        yield
-    except PathliftError:
-        raise
-    except MemoryError as error:
-        raise UnsafeModelError("0214", f"cannot {task}: out of memory") from error
-    except Exception as error:
-        reason = " ".join(str(error)[:200].split())
-        raise InvalidModelError("0106", f"cannot {task}: {type(error).__name__}: {reason}") from error
+    return errors_of(task, lambda said: InvalidModelError("0106", f"cannot {task}: {said}"), programs=True)
 
 
 def describe(node: NodeProto) -> str:

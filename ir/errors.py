@@ -105,7 +105,13 @@ class WitnessError(PathliftError):
 
 
 class RuntimeFailureError(PathliftError):
-    """Executing a graph failed (exit 70): PL09xx."""
+    """Computing a result failed, through a fault of pathlift's own (exit 70): PL0911 and above."""
 
     family = "09"
     exit_code = 70
+
+
+class ExecutionError(RuntimeFailureError):
+    """A model cannot be executed here, or has no value on these inputs (exit 4): PL0901 to PL0910."""
+
+    exit_code = 4

@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from pathlift.ir.errors import UnsupportedError
+from pathlift.ir.errors import InvalidModelError, UnsupportedError
 from pathlift.ir.quoting import SYMBOL, plain, quote
 from pathlift.ir.rows import Rows, blocks
 
@@ -186,3 +186,11 @@ class Param:
         if not is_float(self.dtype):
             return 0
         return self.size - sum(int(np.count_nonzero(np.isfinite(self.rows(rows)))) for rows in blocks(self.shape))
+
+
+def not_finite(name: str, values: Array) -> InvalidModelError:
+    """Return the error that a tensor holds NaN or infinite values; says which, and how many."""
+    nan = int(np.count_nonzero(np.isnan(values)))
+    bad = values.size - int(np.count_nonzero(np.isfinite(values)))
+    kind = "infinite" if not nan else "NaN" if bad == nan else "NaN or infinite"
+    return InvalidModelError("0180", f"tensor {name!r}: {bad} of {values.size} values are {kind}")

@@ -45,28 +45,44 @@ def is_tensor(value: Any) -> bool:
 
 
 def as_feed(value: Any, name: str) -> Any:
-    """Return what a session is given as a NumPy array or a torch tensor; neither arrays, tensors nor DLPack are copied.
+    """Return what a session is given as a plain NumPy array or a dense torch tensor.
+
+    Neither arrays, tensors nor DLPack are copied, but for arrays in another byte order, and views that conjugate or
+    negate what they look at.
 
     Raises
     ------
     UsageError
-        If it is no array.
+        If it is no dense array.
     """
     message = f"input {name!r}: a {type(value).__name__} is no array of numbers"
-    if isinstance(value, np.ndarray):
-        return value
+    if isinstance(value, np.ma.MaskedArray):
+        raise UsageError("1421", f"input {name!r}: a masked array has elements without a value", hint="fill them")
+    if isinstance(value, np.ndarray):  # of a subclass, perhaps, whose operators mean something else
+        return np.asarray(value, value.dtype.newbyteorder("="))
     try:
         if is_tensor(value):
-            np.dtype(_name(value))
-            return value.detach()
+            return _dense(value, name)
         if hasattr(value, "__dlpack__"):
             return _from_dlpack(value)
         array = np.asarray(value)
+    except UsageError:
+        raise
     except Exception as error:
         raise UsageError("0491", message) from error
     if array.dtype.kind not in "fiub":
         raise UsageError("0491", message)
     return array
+
+
+def _dense(tensor: Any, name: str) -> Any:
+    """A tensor without its history, whose elements lie in memory as they are."""
+    layout = "nested" if tensor.is_nested else str(tensor.layout).removeprefix("torch.")
+    if layout != "strided" or tensor.device.type == "meta":
+        kind = "without data" if tensor.device.type == "meta" else f"of layout {layout}"
+        raise UsageError("1422", f"input {name!r}: a tensor {kind}", hint="give a dense one")
+    np.dtype(_name(tensor))
+    return tensor.detach().resolve_conj().resolve_neg()
 
 
 def as_numpy(x: Any) -> Array:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from pathlift.ir.errors import UsageError
+from pathlift.ir.foreign import loading
 from pathlift.ir.graph import Graph
 from pathlift.runtime.ports import Port, as_feed, as_numpy, as_tensor, check_feeds, is_tensor
 
@@ -17,14 +18,21 @@ ExecutorName = Literal["auto", "onnxruntime", "torch"]
 
 
 def onnxruntime_session(source: str | bytes) -> Any:
-    """Open a model in ONNX Runtime as it is written: one thread, no graph optimizations."""
+    """Open a model in ONNX Runtime as it is written: one thread, no graph optimizations.
+
+    Raises
+    ------
+    PathliftError
+        If it cannot load the model.
+    """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    with loading():
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 
 
 class Executor(Protocol):
@@ -120,9 +128,12 @@ class CheckedSession:
         ------
         UsageError
             If a feed is missing, unknown, or of another element type or shape; names the input.
-        RuntimeFailureError
+        ExecutionError
             If the model fails on them.
         """
+        if isinstance(feeds, str | bytes) or not isinstance(feeds, Mapping | Sequence):
+            kind = type(feeds).__name__
+            raise UsageError("1423", f"feeds are a {kind}, not arrays by name or in order", hint="run([x])")
         if not isinstance(feeds, Mapping):
             if len(feeds) != len(self.inputs):
                 names = ", ".join(port.name for port in self.inputs)
@@ -137,6 +148,7 @@ class CheckedSession:
         return {name: as_numpy(y) for name, y in found.items()}
 
     def __call__(self, *feeds: Any) -> Any:
-        """Run on feeds in the order of the inputs; returns the output, or a tuple of them."""
-        found = tuple(self.run(feeds).values())
+        """Run on feeds in the order of the inputs; returns the output, or a tuple of them as the model lists them."""
+        named = self.run(feeds)
+        found = tuple(named[port.name] for port in self.outputs)
         return found[0] if len(found) == 1 else found

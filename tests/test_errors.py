@@ -26,6 +26,7 @@ EXIT_CODES = {
     "WitnessError": 70,
     "PassFailedError": 70,
     "RuntimeFailureError": 70,
+    "ExecutionError": 4,
 }
 
 

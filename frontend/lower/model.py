@@ -350,7 +350,8 @@ class Lowerer:
     def finish(self) -> Graph:
         """Return the graph without dead nodes; initializers that nothing ever read stay."""
         graph, builder = self.model.graph, self.builder
-        outputs = [self._output(v) for v in graph.outputs]
+        named = {v: self._output(v) for v in graph.outputs}  # a value that is listed twice is one value
+        outputs = [named[v] for v in graph.outputs]
         kept = [v for v in graph.initializers.values() if not v.uses() and not v.is_graph_output()]
         replaceable = [v for v in graph.inputs if v.is_initializer()]
         if self.model.ir_version >= 4:  # before, every initializer had to be an input as well

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
 
 from pathlift.ir.algebras.protocol import Algebra
-from pathlift.ir.errors import RuntimeFailureError
+from pathlift.ir.errors import ExecutionError
+from pathlift.ir.foreign import foreign
 from pathlift.ir.primitives.base import Activation, LinearMap, Nonlinear, OrderStatistic, View
+from pathlift.ir.primitives.derived import NormScale
 from pathlift.ir.types import Array, Param, ValueType
 
 Tensor = torch.Tensor
@@ -39,7 +41,7 @@ class Numeric(Algebra[Any]):
     def param(self, p: Param) -> Tensor:
         return self.tensor(p.numpy())
 
-    def derive(self, f: Callable[..., Any], *params: Tensor) -> Tensor:
+    def derive(self, f: NormScale, *params: Tensor) -> Tensor:
         result: Tensor = f(*params)
         return result
 
@@ -69,13 +71,9 @@ class Numeric(Algebra[Any]):
             return result if isinstance(result, tuple) else (result,)
         from pathlift.ir.algebras.opaque import execute
 
-        try:
+        where = f"node {f.node.label!r} ({f.node.attrs['op_type']!s})"
+        with foreign(f"run {where}", lambda said: ExecutionError("0901", f"{where}: {said}"), programs=True):
             return tuple(self.tensor(y) if hasattr(y, "dtype") else y for y in execute(f.node, xs))
-        except Exception as error:
-            reason = " ".join(str(error).split())[:300]
-            raise RuntimeFailureError(
-                "0901", f"node {f.node.label!r} ({f.node.attrs['op_type']!s}): {reason}"
-            ) from error
 
 
 def as_tensor(array: Array, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Tensor:

@@ -6,14 +6,15 @@ meaning. N ops and M analyses cost N + M pieces of code. `pathlift.ir.algebras.i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from pathlift.ir.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from pathlift.ir.graph import Node
     from pathlift.ir.primitives.base import Activation, LinearMap, Nonlinear, OrderStatistic, View
+    from pathlift.ir.primitives.derived import NormScale
     from pathlift.ir.types import Param, ValueType
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ class Algebra(Generic[T]):
         """A parameter. `p` is compared by identity: two nodes that see the same `p` are tied."""
         raise self.refusal("a parameter")
 
-    def derive(self, f: Callable[..., Any], *params: T) -> T:
+    def derive(self, f: NormScale, *params: T) -> T:
         """A parameter computed elementwise, linear in the first of `params`, without cancellation: γ/√(var+ε)."""
         raise self.refusal("a derived parameter")
 

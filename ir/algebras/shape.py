@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from pathlift.ir import dims as D
 from pathlift.ir.algebras.protocol import Algebra
 from pathlift.ir.errors import GraphError
 from pathlift.ir.primitives.base import Activation, LinearMap, Nonlinear, OrderStatistic, View
+from pathlift.ir.primitives.derived import NormScale
 from pathlift.ir.primitives.views import Cast
 from pathlift.ir.types import DTYPES, UNKNOWN, Dims, OtherType, Param, TensorType, ValueType
 
@@ -21,7 +22,7 @@ class Shape(Algebra[ValueType]):
     def param(self, p: Param) -> ValueType:
         return p.type
 
-    def derive(self, f: Callable[..., Any], *params: ValueType) -> ValueType:
+    def derive(self, f: NormScale, *params: ValueType) -> ValueType:
         return params[0]
 
     def linear(self, f: LinearMap, x: ValueType, w: ValueType | None = None) -> ValueType:

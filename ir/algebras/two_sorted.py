@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeIs
 
     from pathlift.ir.primitives.base import Activation, LinearMap, OrderStatistic, View
+    from pathlift.ir.primitives.derived import NormScale
 
 P = TypeVar("P")
 S = TypeVar("S")
@@ -61,8 +62,9 @@ class TwoSorted(Algebra[P | S], Generic[P, S]):
 
     # ---- primitives
 
-    def derive(self, f: Callable[..., Any], *params: P | S) -> P | S:
-        return self.derive_parameter(f, [self.parameter(p) for p in params])
+    def derive(self, f: NormScale, *params: P | S) -> P | S:
+        assert self.node is not None
+        return self.derive_parameter(f.checked(self.node), [self.parameter(p) for p in params])
 
     def linear(self, f: LinearMap, x: P | S, w: P | S | None = None) -> P | S:
         signal = self.signal(x)

@@ -11,10 +11,10 @@ import torch
 
 from pathlift.ir.algebras.numeric import along, as_tensor
 from pathlift.ir.algebras.two_sorted import TwoSorted
-from pathlift.ir.errors import InvalidModelError, UnsupportedError
+from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.primitives.base import LinearMap, OrderStatistic, SeparableMap, View
 from pathlift.ir.primitives.views import Pad
-from pathlift.ir.types import Param, is_float
+from pathlift.ir.types import Param, is_float, not_finite
 from pathlift.passes.fields import moves
 from pathlift.passes.fields.combine import apply_pools, apply_separable
 from pathlift.passes.fields.field import Field, plus, times
@@ -71,7 +71,7 @@ class FieldAlgebra(TwoSorted[Weight, Field]):
         if not is_float(p.dtype):  # whoever uses it is refused: often for a reason of its own, which says more
             return Weight(torch.zeros((), dtype=torch.float64).expand(p.shape), integer=name)
         if p.non_finite:
-            raise InvalidModelError("0180", f"tensor {name!r}: {p.non_finite} of {p.size} values are NaN or infinite")
+            raise not_finite(name, p.numpy())
         return Weight(as_tensor(p.numpy(), device=self.device), finite=True)
 
     def derive_parameter(self, f: Callable[..., Any], params: Sequence[Weight]) -> Weight:

@@ -12,7 +12,7 @@ from pathlift.ir.cost import DEVICES, Device
 from pathlift.ir.errors import UsageError, WitnessError
 from pathlift.ir.graph import Graph
 from pathlift.ir.kronecker import Pattern, oriented, parse_patterns, product
-from pathlift.ir.types import Array, float_limits
+from pathlift.ir.types import Array, float_limits, not_finite
 from pathlift.passes.base import Effect, Rewritten, Transform, Witness
 from pathlift.passes.kronecker.chains import replaced
 from pathlift.passes.kronecker.fitting.errors import relative_errors
@@ -231,6 +231,8 @@ class _Options:
     def fitted(self, layer: DenseLayer, covariance: Array | None) -> LayerFit:
         """Fit one layer, or say why it stays."""
         weight, dtype = layer.weight(), layer.read().dtype
+        if not np.isfinite(weight).all():
+            raise not_finite(layer.tensor, weight)
         blank = LayerFit(layer.label, *weight.shape)
 
         def tried(patterns: Sequence[Pattern], solver: Solver) -> LayerFit:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pathlift.ir.builder import Builder
-from pathlift.ir.errors import InvalidModelError
 from pathlift.ir.graph import Graph, Origin, Value, freeze_attrs
+from pathlift.ir.primitives.derived import NormScale
 from pathlift.ir.rows import Rows
-from pathlift.ir.types import DTYPES, Array, Param, TensorType, ValueType, float_limits, is_float
+from pathlift.ir.types import DTYPES, Array, Param, TensorType, ValueType, float_limits, is_float, not_finite
 from pathlift.passes.base import Transform
 from pathlift.passes.layers.weights import constant
 
@@ -64,11 +64,8 @@ def comparison_form(graph: Graph, rewrites: Sequence[Transform]) -> ComparisonFo
 def _check_numbers(graph: Graph) -> None:
     for key in graph.params:
         value = graph[key].value
-        if key in graph.live and value is not None and value.non_finite:
-            bad = int(np.isnan(value.numpy()).sum())
-            if bad:
-                name = graph[key].names[0]
-                raise InvalidModelError("0180", f"tensor {name!r}: {bad} of {value.size} values are NaN")
+        if key in graph.live and value is not None and value.non_finite and np.isnan(value.numpy()).any():
+            raise not_finite(graph[key].names[0], value.numpy())
 
 
 def _in_float64(graph: Graph, convert: Callable[[Graph, str, Param], Param]) -> Graph:
@@ -124,13 +121,11 @@ def _write_as_scale_and_shift(builder: Builder, graph: Graph, key: str) -> None:
         return
     gamma, beta, mean, var = params
     epsilon = float(graph[key].attrs.get("epsilon", 1e-5))  # type: ignore[arg-type]
-
-    if (var.numpy() + epsilon <= 0).any():
-        label = graph[key].label
-        raise InvalidModelError("0183", f"node {label!r} (BatchNormalization): a variance plus epsilon is not positive")
+    edge = NormScale(epsilon)
+    edge.check(graph[key], var.numpy())
 
     def scale() -> Array:
-        s: Array = gamma.numpy() / np.sqrt(var.numpy() + epsilon)
+        s: Array = edge(gamma.numpy(), var.numpy())
         return s
 
     new = (

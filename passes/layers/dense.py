@@ -36,6 +36,13 @@ class DenseLayer:
         assert layer is not None
         return layer
 
+    @property
+    def tensor(self) -> str:
+        """The name of the weights."""
+        value = self.graph.inputs_of(self.key)[1]
+        assert value is not None
+        return self.graph.name_of(value)
+
     def weight(self) -> Array:
         """Return the matrix, ``(out, in)``, float64."""
         weight = self.read().weight

@@ -8,10 +8,9 @@ from typing import ClassVar, Literal
 
 import torch
 
-from pathlift.ir.errors import InvalidModelError
 from pathlift.ir.primitives.base import Activation, LinearMap, View
 from pathlift.ir.primitives.views import Pad
-from pathlift.ir.types import Param
+from pathlift.ir.types import Param, not_finite
 from pathlift.passes.fields.algebra import FieldAlgebra
 from pathlift.passes.fields.field import Field, plus, times
 from pathlift.passes.fields.linear import apply_linear
@@ -71,7 +70,7 @@ class PathNormAlgebra(FieldAlgebra):
             return super().param(p)
         live = self.parameters[name]
         if not bool(live.isfinite().all()):
-            raise InvalidModelError("0180", f"tensor {name!r} holds values that are NaN or infinite")
+            raise not_finite(name, live.detach().cpu().numpy())
         return Weight(live, finite=True)
 
     def lift(self, p: Weight) -> Field:

@@ -40,6 +40,8 @@ class Evaluation:
     def __init__(self, algebra: PathNormAlgebra, *, borders: bool = True, mixed: float | None = None) -> None:
         self.algebra, self.borders, self.mixed = algebra, borders, mixed
         self.outputs: dict[str, Field] = {}
+        self._listed: list[Field] = []
+        """The outputs as the graph lists them: one that it lists twice is two, and the network has its paths twice."""
         self._gains: list[tuple[str, Node, float | None]] = []
 
     def run(self, graph: Graph, inputs: Mapping[str, Extents], *, one_sample: bool = False) -> None:
@@ -53,6 +55,7 @@ class Evaluation:
         self.outputs = {name: algebra.signal(y) for name, y in results.items()}
         if one_sample:
             self.outputs = {name: y.taken(0, np.zeros(1, np.int64)) for name, y in self.outputs.items()}
+        self._listed = [self.outputs[graph.name_of(v)] for v in graph.outputs]
 
     def _observe(
         self, key: str, node: Node, inputs: tuple[Weight | Field | None, ...], outputs: tuple[Weight | Field, ...]
@@ -70,12 +73,12 @@ class Evaluation:
 
     def total(self) -> Scaled:
         """All paths to all outputs combined, before the root: a scalar."""
-        return _total(self.outputs.values(), self.semiring)
+        return _total(self._listed, self.semiring)
 
     def norm(self) -> Norm:
-        """The norm over all outputs."""
-        elementwise = {name: y.log2() * (self.semiring.root * _LOG10_2) for name, y in self.outputs.items()}
-        log2_norm, slack, value = self._mixed(elementwise) if self.mixed is not None else self._whole_norm()
+        """The norm over all outputs, each as often as the graph lists it."""
+        elementwise = {name: self._log10(y) for name, y in self.outputs.items()}
+        log2_norm, slack, value = self._mixed() if self.mixed is not None else self._whole_norm()
         algebra = self.algebra
         is_path_norm = algebra.pooling == "sum" and not algebra.inputs_only and not algebra.bounded
         figures: tuple[float | None, float | None, float | None] = (None, 0.0, None)
@@ -96,11 +99,14 @@ class Evaluation:
         root = self.semiring.root
         return -roundings * log1p(-_UNIT[self.algebra.dtype]) * root / log(2) + 2.0**-50 * (1 + root + abs(log2_norm))
 
-    def _mixed(self, elementwise: Mapping[str, Tensor]) -> tuple[float, float, float | None]:
+    def _log10(self, y: Field) -> Tensor:
+        return y.log2() * (self.semiring.root * _LOG10_2)
+
+    def _mixed(self) -> tuple[float, float, float | None]:
         """The same for the r-norm of the outputs' norms, from their logarithms."""
         r = self.mixed
         assert r is not None
-        logs = torch.cat([y.reshape(-1) for y in elementwise.values()] or [torch.zeros(0)]) / _LOG10_2
+        logs = torch.cat([self._log10(y).reshape(-1) for y in self._listed] or [torch.zeros(0)]) / _LOG10_2
         top = float(logs.max()) if logs.numel() else -inf
         if top == -inf:
             return -inf, 0.0, 0.0

@@ -34,7 +34,8 @@ class Norm:
     is_path_norm
         Whether this is a norm of Φ(θ) itself, and not another reading (a bound) of the same graph.
     outputs
-        Per output, log10 of the q-norm of the paths that end at each element (−inf where there are none), float64.
+        Per output, log10 of the q-norm of the paths that end at each element (−inf where there are none), float64. One
+        that the model lists twice is here once; the norm counts it twice, as it would a copy under another name.
     mixed
         r, if this is the r-norm over output elements of their q-norms, ‖Φ‖_{q,r}; ``None`` for the q-norm of all.
     """

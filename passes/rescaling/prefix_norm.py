@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from pathlift.ir.errors import InvalidModelError
 from pathlift.ir.primitives.maps import Contract
-from pathlift.ir.types import Array
+from pathlift.ir.types import Array, not_finite
 from pathlift.passes.channels.observer import MagnitudeObserver
 from pathlift.passes.channels.parameters import ParamExpr
 from pathlift.passes.channels.products import ChannelProduct
@@ -145,7 +144,6 @@ def _largest(s: Scaled, axis: int) -> Scaled:
 
 def _check_finite(c: ParamExpr) -> None:
     if c.param is not None and c.param.non_finite:
-        bad, size = c.param.non_finite, c.param.size
-        raise InvalidModelError("0180", f"tensor {c.name!r}: {bad} of {size} values are NaN or infinite")
+        raise not_finite(c.name, c.param.numpy())
     for part in c.parts:
         _check_finite(part)

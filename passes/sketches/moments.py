@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from pathlift.ir.errors import InvalidModelError
+from pathlift.ir.foreign import running
 from pathlift.ir.graph import Graph, Node
 from pathlift.ir.types import Array
 from pathlift.passes.layers.dense import DenseLayer
@@ -37,6 +38,8 @@ def second_moments(
     ------
     InvalidModelError
         If an activation is not finite; names the layer.
+    ExecutionError
+        If the graph fails on them.
     UsageError
         If an input is missing.
     """
@@ -60,7 +63,7 @@ def second_moments(
         counts[key] = counts.get(key, 0) + len(rows)
 
     algebra = Numeric(getattr(torch, dtype))
-    with torch.inference_mode():
+    with running(), torch.inference_mode():
         for batch in batches:
             run(graph, algebra, {name: algebra.tensor(np.asarray(x)) for name, x in batch.items()}, observe=observe)
     return {key: (total / max(1, counts[key])).numpy() for key, total in sums.items()}

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 
 from pathlift.ir.algebras.numeric import Numeric
 from pathlift.ir.primitives.base import Activation
+from pathlift.ir.primitives.derived import NormScale
 from pathlift.ir.types import Param
 
 Tensor = torch.Tensor
@@ -21,7 +19,7 @@ class Magnitudes(Numeric):
         x = super().param(p)
         return x.abs() if x.is_floating_point() else x
 
-    def derive(self, f: Callable[..., Any], *params: Tensor) -> Tensor:
+    def derive(self, f: NormScale, *params: Tensor) -> Tensor:
         return super().derive(f, *params).abs()
 
     def scale(self, x: Tensor, c: Tensor | float, axis: int | None = None, *, reciprocal: bool = False) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import re
 from collections.abc import Mapping
 from math import prod
@@ -11,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from pathlift.ir.errors import RuntimeFailureError, UsageError
+from pathlift.ir.errors import ExecutionError, UsageError
+from pathlift.ir.foreign import loading, running
 from pathlift.ir.types import Array, named
 from pathlift.runtime.ports import BFLOAT16, Port, as_numpy
 
@@ -40,7 +40,7 @@ class OnnxRuntimeExecutor:
     ------
     UsageError
         If ONNX Runtime, or its provider for the device, is not installed.
-    RuntimeFailureError
+    PathliftError
         If it cannot load the model.
     """
 
@@ -59,10 +59,8 @@ class OnnxRuntimeExecutor:
         if threads is not None:
             options.intra_op_num_threads = threads
         settings = {"device_id": int(matched[2] or 0)} if matched[1] == "cuda" else {}
-        try:
+        with loading():
             self._session = onnxruntime.InferenceSession(source, options, providers=[(provider, settings)])
-        except Exception as error:
-            raise RuntimeFailureError("0902", f"ONNX Runtime cannot load the model: {_reason(error)}") from error
         if provider not in self._session.get_providers():  # it falls back to the CPU without a word
             raise UsageError("0496", f"ONNX Runtime cannot use {device!r} here", hint="is a CUDA device visible?")
         self._values = onnxruntime.OrtValue
@@ -74,20 +72,20 @@ class OnnxRuntimeExecutor:
 
         Raises
         ------
-        RuntimeFailureError
+        PathliftError
             If the model fails on them.
         """
         held = {name: np.asarray(as_numpy(x), order="C") for name, x in feeds.items()}
-        try:
+        ports = {port.name: port for port in self.outputs}  # a name may be listed twice: it is one value
+        with running():
             binding = self._session.io_binding()
             for name, x in held.items():
                 binding.bind_ortvalue_input(name, self._value(x))
-            for port in self.outputs:
-                binding.bind_output(port.name)
+            for name in ports:
+                binding.bind_output(name)
             self._session.run_with_iobinding(binding)
-        except Exception as error:
-            raise RuntimeFailureError("0903", f"the model fails on these inputs: {_reason(error)}") from error
-        return {port.name: _array(value, port) for port, value in zip(self.outputs, binding.get_outputs(), strict=True)}
+        values = zip(ports.values(), binding.get_outputs(), strict=True)
+        return {port.name: _array(value, port) for port, value in values}
 
     def _value(self, x: Array) -> Any:
         if x.dtype == BFLOAT16:
@@ -98,7 +96,7 @@ class OnnxRuntimeExecutor:
 def _array(value: Any, port: Port) -> Array:
     """View a value's memory; `OrtValue.numpy` copies it in some versions, and does not know bfloat16."""
     if not value.is_tensor():
-        raise RuntimeFailureError("0904", f"output {port.name!r} is a {value.data_type()}, no tensor")
+        raise ExecutionError("0904", f"output {port.name!r} is a {value.data_type()}, no tensor")
     dtype, shape = _TYPES.get(_element(value.data_type())), tuple(value.shape())
     if dtype is None or not prod(shape):
         array: Array = np.empty(shape, dtype) if dtype is not None else value.numpy()
@@ -115,8 +113,3 @@ def _port(info: Any) -> Port:
 
 def _element(kind: str) -> str:
     return kind.removeprefix("tensor(").removesuffix(")")
-
-
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split()).replace(os.getcwd(), "")
-    return text.removeprefix("[ONNXRuntimeError] : ")[:300]

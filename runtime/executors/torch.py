@@ -11,7 +11,8 @@ from torch.utils.dlpack import from_dlpack
 
 from pathlift.ir.algebras.interpret import Kernel, run
 from pathlift.ir.algebras.numeric import Numeric
-from pathlift.ir.errors import RuntimeFailureError, UsageError
+from pathlift.ir.errors import ExecutionError, UsageError
+from pathlift.ir.foreign import running
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Param, TensorType, is_float, named
 from pathlift.runtime.ports import Port, is_tensor
@@ -91,18 +92,15 @@ class TorchExecutor:
 
         Raises
         ------
-        RuntimeFailureError
+        PathliftError
             If memory runs out, or the model fails on them.
         """
-        try:
-            with _threads(self._threads):
-                placed = {name: self._algebra.tensor(x) for name, x in feeds.items()}
-                found = self.tensors(placed)
-                seen = {_storage(x) for x in (*placed.values(), *(x for _, x in self._algebra.held.values()))}
-                return {port.name: _own(found[port.name], port, seen) for port in self.outputs}
-        except (RuntimeError, MemoryError, IndexError, ValueError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise RuntimeFailureError("0903", f"the model fails on these inputs: {reason}") from error
+        ports = {port.name: port for port in self.outputs}  # a name may be listed twice: it is one value
+        with running(), _threads(self._threads):
+            placed = {name: self._algebra.tensor(x) for name, x in feeds.items()}
+            found = self.tensors(placed)
+            seen = {_storage(x) for x in (*placed.values(), *(x for _, x in self._algebra.held.values()))}
+            return {name: _own(found[name], port, seen) for name, port in ports.items()}
 
 
 def _dtype(graph: Graph) -> torch.dtype:
@@ -122,7 +120,7 @@ def _port(name: str, type_: Any) -> Port:
 def _own(y: Any, port: Port, seen: set[int]) -> torch.Tensor:
     """Give an output its declared type and memory of its own, and make it a tensor that autograd accepts."""
     if not is_tensor(y):
-        raise RuntimeFailureError("0904", f"output {port.name!r} is a {type(y).__name__}, no tensor")
+        raise ExecutionError("0904", f"output {port.name!r} is a {type(y).__name__}, no tensor")
     y = y.to(_TYPES.get(port.dtype.name, y.dtype)) if port.dtype is not None else y
     if _storage(y) in seen:
         y = y.clone()

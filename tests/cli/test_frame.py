@@ -130,13 +130,19 @@ def test_error_is_one_clean_line(pathlift: Cli, fake: Fake) -> None:
     assert pathlift("passes").err == "PL0199 tensor conv 3[bold] is bad\n"
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), MemoryError(), RecursionError("deep"), OSError(errno.EIO, "io")])
+@pytest.mark.parametrize("error", [KeyError("x"), RecursionError("deep"), OSError(errno.EIO, "io")])
 def test_unexpected_errors_are_internal(pathlift: Cli, fake: Fake, error: Exception) -> None:
     fake(error=error)
     outcome = pathlift("passes")
     assert (outcome.code, outcome.out) == (70, "")
     assert outcome.err.startswith(f"PL0000 internal error: {type(error).__name__}")
     assert outcome.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_too_little_memory_is_no_defect(pathlift: Cli, fake: Fake, error: Exception) -> None:
+    fake(error=error)
+    assert pathlift("passes") == (3, "", "PL0214 cannot finish: out of memory\n")
 
 
 def test_debug_shows_the_traceback_before_the_line(pathlift: Cli, fake: Fake) -> None:

@@ -14,7 +14,7 @@ import torch
 import pathlift
 from pathlift.frontend.save import save
 from pathlift.ir.builder import Builder
-from pathlift.ir.errors import PathliftError, RuntimeFailureError, UsageError
+from pathlift.ir.errors import ExecutionError, PathliftError, UsageError
 from pathlift.ir.types import DTYPES
 from pathlift.runtime.executors.torch import TorchExecutor
 from pathlift.runtime.session import ExecutorName
@@ -163,8 +163,22 @@ def test_a_model_that_fails_says_so() -> None:
     x = b.input("x", ("N", 4))
     graph = b.finish(b.op("Add", b.op("Reshape", x, shape=(2, -1)), b.param(np.ones((2, 3), np.float32)), name="y"))
     for executor in EXECUTORS:
-        with pytest.raises(RuntimeFailureError, match="PL0903"):
+        with pytest.raises(ExecutionError, match="PL0903") as error:
             pathlift.Session(graph, executor=executor)(np.ones((1, 4), np.float32))
+        assert error.value.exit_code == 4
+
+
+@pytest.mark.parametrize("executor", EXECUTORS)
+def test_an_output_that_is_listed_twice_is_returned_twice_in_order(executor: ExecutorName) -> None:
+    b = Builder()
+    x = b.input("x", (2,))
+    y, z = b.op("Neg", x, name="y"), b.op("Relu", x, name="z")
+    session = pathlift.Session(b.finish(y, z, y), executor=executor)
+    values = np.array([1.0, -2.0], np.float32)
+    assert list(session.run([values])) == ["y", "z"]
+    assert [port.name for port in session.outputs] == ["y", "z", "y"]
+    for found, expected in zip(session(values), (-values, np.maximum(values, 0), -values), strict=True):
+        assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("executor", ["onnxruntime", "torch"])

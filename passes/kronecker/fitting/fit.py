@@ -9,9 +9,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pathlift.ir.errors import InvalidModelError, UsageError
+from pathlift.ir.errors import UsageError
 from pathlift.ir.kronecker import Pattern, chain, is_chainable, product
-from pathlift.ir.types import Array
+from pathlift.ir.types import Array, not_finite
 from pathlift.passes.kronecker.fitting.als import als
 from pathlift.passes.kronecker.fitting.errors import ratio, spectral
 from pathlift.passes.kronecker.fitting.gradient import descend
@@ -164,9 +164,8 @@ def _choose(solver: Solver, patterns: Sequence[Pattern], *, weighted: bool) -> s
 def _scaled(weight: Array, name: str) -> tuple[Array, int]:
     """Return the matrix in float64 with a largest element in [½, 1), and the power of two taken out."""
     w = np.asarray(weight).astype(np.float64)
-    bad = int(w.size - np.isfinite(w).sum())
-    if bad:
-        raise InvalidModelError("0180", f"tensor {name!r}: {bad} of {w.size} values are NaN or infinite")
+    if not np.isfinite(w).all():
+        raise not_finite(name, w)
     exponent = int(np.frexp(np.abs(w).max(initial=0.0))[1])
     return np.ldexp(w, -exponent), exponent
 

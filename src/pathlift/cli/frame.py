@@ -17,6 +17,7 @@ import typer
 from pathlift.cli.command import application, asked
 from pathlift.cli.terminal import configure_logging, note, write
 from pathlift.ir.errors import PathliftError, UsageError
+from pathlift.ir.foreign import is_out_of_memory, out_of_memory
 from pathlift.report.result import Result
 from pathlift.report.tables import Renderer
 
@@ -53,6 +54,8 @@ def as_coded(error: Exception, *, debug: bool = False) -> PathliftError:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "pathlift"
         return UsageError("0400", message().rstrip("."), hint=f"see '{command} --help'")
+    if is_out_of_memory(error):
+        return out_of_memory("finish")
     reason = traceback.format_exception_only(error)[-1].strip()
     return PathliftError("0000", f"internal error: {reason}", hint="" if debug else "--debug shows the traceback")
 

@@ -12,6 +12,7 @@ import numpy as np
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array, TensorType
+from pathlift.runtime.ports import as_feed, as_numpy
 
 _BATCH = 64
 
@@ -35,12 +36,12 @@ def read_calibration(graph: Graph, data: Any) -> dict[str, Array]:
     names = [graph[key].names[0] for key in graph.inputs]
     if set(arrays) != set(names):
         raise UsageError("0477", f"the data holds {sorted(arrays)}, not the inputs {names}", hint="np.savez(file, x=…)")
+    arrays = {name: as_numpy(as_feed(a, name)) for name, a in arrays.items()}
     counts = {name: len(a) if np.ndim(a) else 0 for name, a in arrays.items()}
     if len(set(counts.values())) != 1 or not min(counts.values()):
         raise UsageError("0477", f"the data holds {counts} samples: they must be as many, and at least one")
     return {
-        name: _checked(name, np.asarray(arrays[name]), graph[key].types[0])
-        for name, key in zip(names, graph.inputs, strict=True)
+        name: _checked(name, arrays[name], graph[key].types[0]) for name, key in zip(names, graph.inputs, strict=True)
     }
 
 

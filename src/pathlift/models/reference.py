@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathlift.ir.errors import UsageError
+from pathlift.ir.foreign import running
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array
 
@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 Outputs = Mapping[str, Array]
 """By name; ONNX Runtime may also return what is no array."""
-
-_NOISE = re.compile(r"\[ONNXRuntimeError\] : \d+ : |Load model from \S+ failed:")
 
 
 def check_onnxruntime() -> None:
@@ -40,8 +38,8 @@ def open_session(model: Model) -> Any:
 
     Raises
     ------
-    Exception
-        Whatever ONNX Runtime raises.
+    PathliftError
+        If ONNX Runtime cannot load it.
     """
     from pathlift.runtime.session import onnxruntime_session
 
@@ -60,11 +58,12 @@ def open_session(model: Model) -> Any:
 
 
 def run_session(session: Any, feeds: Mapping[str, Array]) -> Outputs:
-    """Run a model; returns the outputs by name."""
-    return dict(zip([o.name for o in session.get_outputs()], session.run(None, dict(feeds)), strict=True))
+    """Run a model; returns the outputs by name.
 
-
-def reason_of(error: Exception) -> str:
-    """Return the first line of what ONNX Runtime says, without its codes and paths."""
-    lines = _NOISE.sub("", str(error)).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
+    Raises
+    ------
+    PathliftError
+        If the model fails on these inputs.
+    """
+    with running():
+        return dict(zip([o.name for o in session.get_outputs()], session.run(None, dict(feeds)), strict=True))

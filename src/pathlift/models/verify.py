@@ -15,11 +15,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from pathlift.ir.errors import PathliftError, RuntimeFailureError, UnsupportedError
+from pathlift.ir.errors import (
+    ExecutionError,
+    InvalidModelError,
+    PathliftError,
+    RuntimeFailureError,
+    UnsupportedError,
+    UsageError,
+)
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import DTYPE_NAMES, Array, TensorType, is_float
 from pathlift.models.probes import Feeds, Probes, signature
-from pathlift.models.reference import Outputs, open_session, reason_of, run_session
+from pathlift.models.reference import Outputs, open_session, run_session
 
 if TYPE_CHECKING:
     from pathlift.models.source import Model
@@ -91,15 +98,13 @@ def open_original(model: Model) -> Any:
 
     Raises
     ------
-    UnsupportedError
-        If ONNX Runtime cannot load it; says why.
+    InvalidModelError, UnsupportedError
+        If ONNX Runtime finds it invalid, or cannot load it; says why.
     """
     try:
         return open_session(model)
-    except PathliftError:
-        raise
-    except Exception as error:
-        raise _original_fails(reason_of(error)) from error
+    except ExecutionError as error:
+        raise _original_fails(error) from error
 
 
 def rounding(*graphs: Graph) -> Rounding:
@@ -154,7 +159,7 @@ def verify_outputs(
     samples = (pair.compare(kind, feeds) for kind, feeds in probes)
     worst = max(filter(None, samples), key=lambda sample: sample.difference, default=None)
     if worst is None:
-        raise _original_fails(pair.refusal)
+        raise _original_fails(pair.refusal) from pair.refusal
     worst = _search(pair, probes, worst)
     shapes = {name: shape for name, (_, shape) in inputs.items()}
     return Verification(worst.difference, worst.output, worst.kind, pair.samples, pair.ill_conditioned, limit, shapes)
@@ -175,22 +180,23 @@ class _Pair:
     def __init__(self, original: Any, rewritten: Any, nudge: Callable[[Feeds], Feeds], limit: float) -> None:
         self._original, self._rewritten = original, rewritten
         self._nudge, self._limit = nudge, limit
-        self._checked, self.refusal = False, ""
+        self._checked = False
+        self.refusal: PathliftError | None = None
         self.samples = self.ill_conditioned = 0
 
     def compare(self, kind: str, feeds: Feeds) -> _Sample | None:
         """Compare the outputs on one input; None if the original does not run on it, or is ill-conditioned there."""
         try:
             expected = run_session(self._original, feeds)
-        except Exception as error:  # whatever ONNX Runtime raises: an index out of range, for example
-            self.refusal = reason_of(error)
+        except (ExecutionError, UsageError) as error:  # an index out of range, for example
+            self.refusal = error
             return None
         if not self._checked:
             _check_comparable(expected, run_session(self._original, feeds), self._limit)
             self._checked = True
         try:
             actual = run_session(self._rewritten, feeds)
-        except Exception as error:
+        except (ExecutionError, UsageError) as error:
             raise _rewritten_fails(error) from error
         difference, output = _largest_difference(expected, actual)
         if difference > self._limit and difference <= _AMPLIFICATION * self._noise(expected, feeds):
@@ -237,9 +243,7 @@ def _search(pair: _Pair, probes: Probes, worst: _Sample) -> _Sample:
 def _open_rewritten(graph: Graph) -> Any:
     try:
         return open_session(graph)
-    except PathliftError:
-        raise
-    except Exception as error:
+    except (ExecutionError, InvalidModelError) as error:
         raise _rewritten_fails(error) from error
 
 
@@ -252,11 +256,11 @@ def _check_comparable(first: Outputs, second: Outputs, limit: float) -> None:
             raise UnsupportedError("0398", f"output {name!r} of the original differs from one run to the next")
 
 
-def _original_fails(reason: str) -> UnsupportedError:
-    return UnsupportedError("0396", f"ONNX Runtime cannot run the original: {reason}", hint="leave --verify out")
+def _original_fails(error: PathliftError | None) -> UnsupportedError:
+    reason = "" if error is None else f": {error.message}"
+    return UnsupportedError("0396", f"ONNX Runtime cannot run the original{reason}", hint="leave --verify out")
 
 
-def _rewritten_fails(error: Exception) -> RuntimeFailureError:
-    return RuntimeFailureError(
-        "0921", f"ONNX Runtime runs the original, but not the rewritten model: {reason_of(error)}"
-    )
+def _rewritten_fails(error: PathliftError) -> RuntimeFailureError:
+    message = f"ONNX Runtime runs the original, but not the rewritten model: {error.message}"
+    return RuntimeFailureError("0921", message)

@@ -119,6 +119,8 @@ def norm(
 ) -> NormResult:
     """Compute the path-norms of a network.
 
+    An output that the model lists twice counts twice: it returns it twice. (Of a region, every value counts once.)
+
     Parameters
     ----------
     model

@@ -198,10 +198,9 @@ def test_a_batch_norm_of_a_negative_variance_is_refused(start: Start) -> None:
     b, x = start(1, 1, 2)
     zero, one, var = b.param([0.0]), b.param([1.0]), b.param([-2.0])
     graph = b.finish(b.op("BatchNormalization", x, one, zero, zero, var))
-    with pytest.raises(UnsupportedError, match=r"PL0321 .* not finite"):
-        PathNorm().run(graph)
-    with pytest.raises(InvalidModelError, match=r"PL0183 .* variance plus epsilon"):
-        comparison_form(graph, ())
+    for analysis in (PathNorm().run, lambda g: comparison_form(g, ())):
+        with pytest.raises(InvalidModelError, match=r"PL0183 .* variance plus epsilon"):
+            analysis(graph)
 
 
 def test_a_slope_left_by_cancellation_is_bracketed(start: Start) -> None:
