@@ -167,7 +167,9 @@ def _intermediates(graph: Graph, emitted: Emitted) -> Iterator[ValueInfoProto]:
             yield value_info(emitted.names[Value(key)], node.types[0], node.origin)
         for value in (Value(key, port) for port in range(len(node.types))):
             type_ = graph.shown_type(value)
-            known = isinstance(type_, TensorType) and type_.dtype is not None and type_.shape is not None
+            known = (
+                isinstance(type_, TensorType) and type_.dtype is not None
+            )  # even without a shape: nobody else may tell
             if known and node.op not in ("Input", "Param") and emitted.names[value] and value not in graph.outputs:
                 yield value_info(emitted.names[value], type_)
     for name, origin in emitted.origins.items():

@@ -86,7 +86,10 @@ def run(model: ModelProto, shape: tuple[int, ...]) -> np.ndarray:
 def declared(model: ModelProto, rng: np.random.Generator) -> ModelProto:
     """The model with right, wrong and no declarations of what it computes, at random; element types are right."""
     model = ModelProto.FromString(model.SerializeToString())
-    known = {v.name: v for v in (*onnx.shape_inference.infer_shapes(model).graph.value_info, *model.graph.output)}
+    bare = ModelProto.FromString(model.SerializeToString())
+    del bare.graph.value_info[:]
+    inferred = {v.name: v for v in onnx.shape_inference.infer_shapes(bare).graph.value_info}
+    known = {**inferred, **{v.name: v for v in (*model.graph.value_info, *model.graph.output)}}
     symbols = [d.dim_param for v in model.graph.input for d in v.type.tensor_type.shape.dim if d.dim_param]
     del model.graph.value_info[:]
     for name, info in known.items():
@@ -99,20 +102,23 @@ def declared(model: ModelProto, rng: np.random.Generator) -> ModelProto:
         elif kind == "wrong extents":
             for dim in tensor.shape.dim:
                 dim.dim_value = int(rng.integers(1, 9))
+        elif kind == "none":
+            tensor.ClearField("shape")
         elif kind == "symbols":
             for dim in tensor.shape.dim:
                 dim.dim_param = str(rng.choice([*symbols, "unk__1", "?", "other"]))
         if info in model.graph.output:
             model.graph.output.remove(info)
             model.graph.output.append(claim)
-        elif kind != "none":
+        elif kind != "none" or name not in inferred:  # of which nobody else tells the element type
             model.graph.value_info.append(claim)
     return model
 
 
 def without_declarations(model: ModelProto) -> ModelProto:
     model = ModelProto.FromString(model.SerializeToString())
-    del model.graph.value_info[:]
+    for info in model.graph.value_info:
+        info.type.tensor_type.ClearField("shape")
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
     return model
@@ -137,6 +143,22 @@ def test_declarations_mean_nothing_to_a_network(name: str, seed: int) -> None:
     liar = check_declarations(NETWORKS[name], seed)
     expected = run(NETWORKS[name], (2, 3, 4, 6))
     np.testing.assert_allclose(run(to_onnx(load(liar)), (2, 3, 4, 6)), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_declarations_mean_nothing_where_nothing_else_is_known(seed: int) -> None:
+    nodes = [
+        helper.make_node("Fancy", ["x"], ["r"], domain="own"), N("Transpose", "r", "q"), N("Squeeze", "q", "p"),
+        N("Shape", "p", "s"), N("Slice", "s zero one", "n"), N("Concat", "n rest", "t", axis=0),
+        N("Reshape", "p t", "y"),
+    ]  # fmt: skip
+    ints = {"zero": np.array([0]), "one": np.array([1]), "rest": np.array([-1])}
+    model = network(nodes, ["N", 3], 17, **ints)
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    model.graph.value_info.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3] if seed % 2 else [2, 1, 3]) for name in "rqp"
+    )
+    check_declarations(model, seed)
 
 
 def test_a_declaration_that_is_wrong_is_a_warning() -> None:

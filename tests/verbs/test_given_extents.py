@@ -99,3 +99,17 @@ def test_unnamed_extents_are_not_compared(executor: Any) -> None:
         session = library.Session(pyramid("N", nameless, nameless), executor=executor)
         assert session.inputs[0].shape == ("N", 3, None, None)
         assert session.run({"x": np.ones((2, 3, 4, 6), np.float32)})["y"].shape == (2, 3, 4, 6)
+
+
+def test_regions_that_start_at_declared_shapes_say_so() -> None:
+    nodes = [helper.make_node("Fancy", ["x"], ["r"], domain="own"), node("MatMul", "r w", "y")]
+    x, y, r = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", 3]) for n in "xyr")
+    graph = helper.make_graph(nodes, "g", [x], [y], [numpy_helper.from_array(np.ones((3, 3), np.float32), "w")])
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    with pytest.raises(library.PathliftError, match="it starts at 'r'"):
+        library.norm(model, regions=True)
+    graph.value_info.append(r)
+    found = library.norm(helper.make_model(graph, opset_imports=opsets, ir_version=8), regions=True)
+    assert len(found.regions) == 1
+    assert "value 'r' has the shape that the file declares: f32[1, 3]" in found.assumptions
