@@ -211,6 +211,13 @@ def test_exponents_that_are_refused(q: float) -> None:
         PathNorm(q=(1.0, q)).run(DIAMOND)
 
 
+@pytest.mark.parametrize("q", [(0.0,), (0.0, 1.0)])
+def test_a_count_has_no_derivative(q: tuple[float, ...]) -> None:
+    with pytest.raises(UsageError, match="PL0426"):
+        PathNorm(q=q, per_weight=True).run(DIAMOND)
+    PathNorm(q=q[::-1] if len(q) > 1 else (1.0,), per_weight=True).run(DIAMOND)
+
+
 @pytest.mark.parametrize("mixed", [0.0, -1.0, math.nan])
 def test_outer_exponents_that_are_refused(mixed: float) -> None:
     with pytest.raises(UsageError):
