@@ -47,6 +47,8 @@ def test_a_tied_weight_is_transposed_once() -> None:
         ((2, 4, 3), (2, 5, 4), "bkn,bmk->bmn", "MatMul"),
         ((2, 3, 4), (5, 4), "...k,nk->...n", "Einsum"),
         ((2, 3, 4), (4, 5), "bmk,kn->nbm", "Einsum"),
+        ((2, 3, 4), (4, 5), "bmk,kn->bnm", "Einsum"),
+        ((2, 4, 3), (5, 4), "bkn,mk->bnm", "Einsum"),
         ((2, 3, 4), (2, 4), "bmk,bk->bm", "Einsum"),
         ((3, 4), (3, 4), "mk,mk->m", "Einsum"),
         ((3, 3), (3, 5), "kk,kn->kn", "Einsum"),

@@ -23,6 +23,77 @@ BIAS = """
 """
 
 
+POINTWISE = "{strides=[1, 1], pads=[0, 0, 0, 0], dilations=[1, 1]"
+MIDDLES = {
+    "sigmoid": (0, "%g = Sigmoid(%h)"),
+    "relu": (2, "%g = Relu(%h)"),
+    "prelu": (2, "%s = Param {value=[0.5, -2.0]} : f32[2]\n%g = PRelu(%h, %s)"),
+    "padding by a constant": (0, "%g = Pad(%h) {pads=[0, 0, 0, 1], value=-0.5}"),
+    "padding by zeros": (3, "%g = Pad(%h) {pads=[0, 0, 0, 1]}"),
+    "a factor": (4, "%s = Param {value=[0.5, -2.0]} : f32[2]\n%g = Mul(%h, %s)"),
+    "a divisor": (4, "%s = Param {value=[0.5, -2.0]} : f32[2]\n%g = Div(%h, %s)"),
+    "a skip": (2, "%s = Param {value=[[0.5, -2.0], [1.0, 3.0]]} : f32[2, 2]\n%r = Gemm(%h, %s)\n%g = Add(%r, %h)"),
+    "channels in another order": (2, "%g = Gather(%h) {axis=1, indices=[1, 0]}"),
+    "a mean over channels": (1, "%r = ReduceMean(%h) {axes=[1]}\n%g = Expand(%r) {shape=[1, 2]}"),
+}
+
+
+@pytest.mark.parametrize("name", MIDDLES)
+def test_what_lies_between_two_layers_says_which_neurons_are_free(name: str) -> None:
+    """So many factors are free, and a copy rescaled by them computes the same."""
+    count, middle = MIDDLES[name]
+    values = "[1.0], [2.0], [-3.0]" if "padding" in name else "[1.0], [2.0]"
+    graph = parse_graph(f"""
+        %x = Input : f32[1, 2]
+        %w = Param {{value=[[1.0, -2.0], [3.0, 4.0]]}} : f32[2, 2]
+        %b = Param {{value=[0.5, -1.0]}} : f32[2]
+        %h = Gemm(%x, %w, %b)
+        {middle}
+        %v = Param {{value=[{values}]}} : f32[{values.count("[")}, 1]
+        %y = Gemm(%g, %v)
+        return %y
+    """)
+    assert symmetry(graph).count == count
+    for seed in range(3):
+        assert_equivalent(graph, RandomRescale(seed=seed, octaves=4, exact=True).run(graph).graph)
+
+
+@pytest.mark.parametrize("op", ["Conv", "ConvTranspose"])
+def test_channels_of_groups_are_those_that_their_weights_meet(op: str) -> None:
+    weights = "[[[[1.0]], [[2.0]]], [[[3.0]], [[4.0]]], [[[5.0]], [[6.0]]], [[[7.0]], [[8.0]]]]"
+    padding = "" if op == "Conv" else ", output_padding=[0, 0]"
+    graph = parse_graph(f"""
+        %x = Input : f32[1, 1, 2, 2]
+        %k = Param {{value=[[[[1.0]]], [[[-2.0]]], [[[3.0]]], [[[4.0]]]]}} : f32[4, 1, 1, 1]
+        %h = Conv(%x, %k) {POINTWISE}}}
+        %r = Relu(%h)
+        %w = Param {{value={weights}}} : f32[4, 2, 1, 1]
+        %g = {op}(%r, %w) {POINTWISE}, groups=2{padding}}}
+        %s = Relu(%g)
+        %v = Param {{value=[[[[1.0]], [[2.0]], [[-3.0]], [[0.5]]]]}} : f32[1, 4, 1, 1]
+        %y = Conv(%s, %v) {POINTWISE}}}
+        return %y
+    """)
+    assert symmetry(graph).count == 8
+    for seed in range(3):
+        assert_equivalent(graph, RandomRescale(seed=seed, octaves=4, exact=True).run(graph).graph)
+
+
+def test_what_a_caller_may_replace_keeps_its_scale() -> None:
+    text = """
+        graph "g" {OVERRIDABLE}
+        %x = Input : f32[1, 2]
+        %w = Param {value=[[1.0, -2.0], [3.0, 4.0]]} : f32[2, 2]
+        %h = Gemm(%x, %w)
+        %r = Relu(%h)
+        %v = Param {value=[[1.0], [2.0]]} : f32[2, 1]
+        %y = Gemm(%r, %v)
+        return %y
+    """
+    for names, count in (("", 2), ('overridable=["v"]', 0), ('overridable=["w"]', 0)):
+        assert symmetry(parse_graph(text.replace("OVERRIDABLE", names))).count == count
+
+
 def test_a_bias_from_the_input_is_tied_to_its_channel() -> None:
     """Also where the last axis is as long as that of channels."""
     graph = parse_graph(BIAS)

@@ -115,7 +115,7 @@ def test_every_operation_counts_its_roundings() -> None:
 def test_addition_equals_that_of_floats(a: list[float], b: list[float]) -> None:
     x, y = (Scaled.of(torch.tensor([v, 0.0, v], dtype=torch.float64)) for v in (a[0] / 4, b[1] / 4))
     total = read(x.plus(y, Sums(1.0)))
-    assert total[0] == pytest.approx(a[0] / 4 + b[1] / 4, rel=1e-15)
+    assert total[0] == pytest.approx(a[0] / 4 + b[1] / 4, rel=1e-15, abs=0)
     assert total[1] == 0
 
 

@@ -86,6 +86,15 @@ def test_windows_say_where_a_path_passes(start: Start) -> None:
     )
 
 
+@pytest.mark.parametrize(("values", "kernel"), [([1.0, 8.0], [8.0, 1.0, 1.0]), ([8.0, 1.0], [1.0, 1.0, 8.0])])
+def test_nothing_is_read_in_the_padding(start: Start, values: list[float], kernel: list[float]) -> None:
+    """Both windows reach out of the image, by the heaviest weight, where the heaviest value would be read."""
+    b, x = start("N", 1, 2)
+    h = b.op("Mul", x, b.param(values))
+    result = heaviest(b.finish(b.op("Conv", h, b.param([[kernel]]), strides=(1,), pads=(1, 1), dilations=(1,))))
+    assert result.log10 == pytest.approx(math.log10(8), abs=1e-12)
+
+
 def test_a_batch_norm_is_a_scale_and_a_bias(start: Start) -> None:
     b, x = start("N", 2)
     gamma, beta, mean, var = (b.param(v, n) for n, v in BATCH_NORM.items())

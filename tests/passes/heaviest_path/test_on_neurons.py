@@ -35,7 +35,7 @@ def assert_heaviest(graph: Graph, *, inputs_only: bool = False) -> None:
     outputs = {graph.name_of(value) for value in graph.outputs}
     sums = oracle.power_sums(neurons, math.inf, inputs_only=inputs_only)
     largest = max((float(v) for name in outputs for v in sums[name].flat), default=0.0)
-    assert 10**result.log10 == pytest.approx(largest, rel=rtol) if result.log10 is not None else largest == 0
+    assert 10**result.log10 == pytest.approx(largest, rel=rtol, abs=0) if result.log10 is not None else largest == 0
     if result.start is not None:
         assert_is_a_path(neurons, result, result.start, rtol)
 
@@ -72,7 +72,9 @@ def assert_is_a_path(neurons: nx.MultiDiGraph, result: HeaviestPathResult, first
         # The neuron that makes a value an output has one edge, from the neuron that the value is a multiple of.
         ((neuron, _, multiple),) = neurons.in_edges(int(neurons.graph["outputs"][name][position]), data="weight")
         found = {abs(product * multiple) for product in products(neurons, at[0], neuron)}
-        assert any(f == pytest.approx(abs(at[1] * value), rel=rtol) for f in found), f"no edge to {name}{position}"
+        assert any(f == pytest.approx(abs(at[1] * value), rel=rtol, abs=0) for f in found), (
+            f"no edge to {name}{position}"
+        )
         at = (neuron, multiple)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pathlift.ir.kronecker import Pattern, dense, gather
 from pathlift.ir.types import Array
+from pathlift.passes.kronecker import support as support_module
 from pathlift.passes.kronecker.support import Blocks, diagonal_blocks, divisors, smallest_pattern
 
 EXTENTS = st.sampled_from([1, 1, 2, 2, 3, 4, 5, 6])
@@ -31,6 +32,15 @@ def every_pattern(rows: int, cols: int) -> list[Pattern]:
 
 def covers(p: Pattern, mask: Array) -> bool:
     return not (mask & ~support(p)).any()
+
+
+def test_rows_that_are_looked_at_later_have_a_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All non-zeros but the last lie 4 apart from the diagonal; that one does not."""
+    monkeypatch.setattr(support_module, "_AT_ONCE", 0)
+    mask = support(Pattern(1, 3, 3, 4))
+    assert smallest_pattern(mask).d == 4
+    mask[-1, 5] = True
+    assert covers(smallest_pattern(mask), mask)
 
 
 @given(p=PATTERNS, seed=st.integers(0, 2**16), density=st.sampled_from([0.0, 0.05, 0.3, 0.7, 1.0]))

@@ -211,6 +211,34 @@ def test_exponents_that_are_refused(q: float) -> None:
         PathNorm(q=(1.0, q)).run(DIAMOND)
 
 
+@pytest.mark.parametrize("octaves", [600, -600])
+def test_a_mixed_norm_beyond_any_float(start: Start, octaves: int) -> None:
+    b, x = start("N", 2)
+    for _ in range(2):
+        x = b.op("Mul", x, b.param(2.0**octaves))
+    figure = norm(b.finish(x), 1.0, mixed=2.0)
+    assert figure.value is None
+    assert figure.log10 == pytest.approx((2 * octaves + 0.5) * math.log10(2), rel=1e-12)
+
+
+@pytest.mark.parametrize("q", [1e-6, 1e6])
+def test_exponents_at_the_edge_are_computed(q: float) -> None:
+    """Of the eight paths the heaviest weigh 4, twice; for small q their number is what counts."""
+    figure = norm(DIAMOND, q)
+    exact = math.log10(2) / q + math.log10(4) if q > 1 else math.log10(2 * sum(w**q for w in (1, 2, 3, 4))) / q
+    assert figure.log10 == pytest.approx(exact, rel=1e-9)
+    assert figure.upper_log10 is not None
+    assert exact - 1e-9 <= figure.upper_log10 <= exact * (1 + 1e-9)
+    assert norm(DIAMOND, 1.0, mixed=q).log10 is not None
+
+
+@pytest.mark.parametrize("q", [(0.0,), (0.0, 1.0)])
+def test_a_count_has_no_derivative(q: tuple[float, ...]) -> None:
+    with pytest.raises(UsageError, match="PL0426"):
+        PathNorm(q=q, per_weight=True).run(DIAMOND)
+    PathNorm(q=q[::-1] if len(q) > 1 else (1.0,), per_weight=True).run(DIAMOND)
+
+
 @pytest.mark.parametrize("mixed", [0.0, -1.0, math.nan])
 def test_outer_exponents_that_are_refused(mixed: float) -> None:
     with pytest.raises(UsageError):

@@ -332,3 +332,18 @@ def test_what_only_keeps_the_shape_stays(node: str) -> None:
 def test_a_split_into_everything_and_nothing_stays() -> None:
     text = "%x = Input : f32[2, 6]\n%a = Relu(%x)\n%b, %c = Split(%a) {axis=1, parts=[6, 0]}\nreturn %b, %c"
     assert ops(folded(parse_graph(text))) == ["Relu", "Split"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "perm"), [((1, 2, 0), (1, 0, 2), (2, 1, 0)), ((0, 2, 1), (2, 0, 1), (1, 0, 2))]
+)
+def test_two_transpositions_are_one(first: tuple[int, ...], second: tuple[int, ...], perm: tuple[int, ...]) -> None:
+    b = Builder()
+    x = b.input("x", (2, 3, 4))
+    before = b.finish(b.op("Transpose", b.op("Transpose", x, perm=first), perm=second, name="y"))
+    after = ConstantFolding().run(before).graph
+    assert [(after[key].op, after[key].attrs.get("perm")) for key in after.order] == [
+        ("Input", None),
+        ("Transpose", perm),
+    ]
+    assert_equivalent(before, after)

@@ -329,3 +329,18 @@ def test_parameters_that_need_no_change_are_not_copied() -> None:
     after = folded(before)
     assert op_names(after) == ["Gemm", "Relu", "Gemm", "Relu", "Gemm"]
     assert [len(after.users(name)) for name in ("w", "b")] == [2, 2]
+
+
+@pytest.mark.parametrize("node", ["Div(%c, %h)", "Div(%c, %r)"])
+def test_a_constant_that_neurons_divide_stays(node: str) -> None:
+    graph = parse_graph(f"""
+        %x = Input : f32[N, 2]
+        %w = Param {{value=[[1.0, 2.0], [3.0, 4.0]]}} : f32[2, 2]
+        %c = Param {{value=[2.0, -3.0]}} : f32[2]
+        %h = Gemm(%x, %w)
+        %r = Relu(%h)
+        %y = {node}
+        %z = Gemm(%y, %w)
+        return %z
+    """)
+    assert op_names(FoldBatchnorm().run(graph).graph) == op_names(graph)

@@ -24,7 +24,7 @@ from pathlift.ir.types import Param
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.pipeline import parse_pipeline, run_pipeline
 from pathlift.passes.rewrites.merge_parallel import MergeParallel
-from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime
+from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime, op_names
 from pathlift.testing.strategies import graphs
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
@@ -212,6 +212,37 @@ def test_kernels_whose_union_is_larger_than_both() -> None:
     b.remove("y")
     alone = MergeParallel().run(b.finish())
     assert alone.witness.describe() == "the branches of 'cross' stay apart: 9 weights instead of 6"
+
+
+@pytest.mark.parametrize("second", ["[3.0, -1.0]", None])
+def test_a_branch_that_is_subtracted_takes_its_bias_along(second: str | None) -> None:
+    before = parse_graph(f"""
+        %x = Input : f32[N, 2]
+        %v = Param {{value=[[1.0, 2.0], [3.0, 4.0]]}} : f32[2, 2]
+        %w = Param {{value=[[5.0, 1.0], [-2.0, 0.5]]}} : f32[2, 2]
+        %b = Param {{value=[0.5, 1.5]}} : f32[2]
+        %c = Param {{value={second or "[0.0, 0.0]"}}} : f32[2]
+        %p = Gemm(%x, %v, %b)
+        %q = Gemm(%x, %w{", %c" if second else ""})
+        %y = Sub(%q, %p)
+        return %y
+    """)
+    after = MergeParallel().run(before).graph
+    assert op_names(after) == ["Gemm"]
+    assert_equivalent(before, after)
+
+
+def test_windows_of_one_dilation_may_lie_between_each_other() -> None:
+    before = parse_graph("""
+        %x = Input : f32[1, 1, 9]
+        %v = Param {value=[[[1.0, 2.0, 3.0]]]} : f32[1, 1, 3]
+        %w = Param {value=[[[5.0, 7.0]]]} : f32[1, 1, 2]
+        %a = Conv(%x, %v) {strides=[1], pads=[2, 2], dilations=[2]}
+        %b = Conv(%x, %w) {strides=[1], pads=[1, 1], dilations=[2]}
+        %y = Add(%a, %b)
+        return %y
+    """)
+    assert MergeParallel().run(before).graph is before
 
 
 @pytest.mark.parametrize(

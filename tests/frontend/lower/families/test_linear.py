@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
+from pathlift.frontend.load import load
 from pathlift.testing.onnx_models import f32
 
 Rng = np.random.Generator
@@ -92,6 +94,11 @@ def test_einsum(check: Any, dyn: Any, rng: Rng, equation: str, x: Any, w: Any, o
         check("Einsum", f32(rng, *w), dyn(f32(rng, *x)), equation=f"{flipped[1]},{flipped[0]}->{result}", expect=op)
 
 
+def test_an_einsum_that_may_broadcast_is_opaque(check: Any, dyn: Any, rng: Rng) -> None:
+    check("Einsum", dyn(f32(rng, 2, 1)), f32(rng, 3, 4), equation="bi,io->bo", expect="Opaque")
+    check("Einsum", dyn(f32(rng, 2, 3), ("N", "K")), f32(rng, 3, 4), equation="bi,io->bo", expect="Opaque")
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_conv(check: Any, dyn: Any, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -113,6 +120,28 @@ def test_conv(check: Any, dyn: Any, seed: int) -> None:
     bias = [None, f32(rng, 3 * groups), dyn(f32(rng, 3 * groups))][rng.integers(3)]
     graph = check("Conv", x, w, bias, **attrs)
     assert "Opaque" not in [graph[k].op for k in graph]
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "stride", "pads"),
+    [
+        ("SAME_UPPER", 7, 2, (2, 2)),
+        ("SAME_UPPER", 8, 2, (1, 2)),
+        ("SAME_LOWER", 8, 2, (2, 1)),
+        ("SAME_UPPER", 6, 1, (2, 2)),
+    ],
+)
+def test_conv_same_spans_dilated_windows(mode: str, size: int, stride: int, pads: tuple[int, int]) -> None:
+    """So many outputs as strides fit, rounded up; ONNX Runtime knows SAME without dilations only."""
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, size])
+    attrs = {"auto_pad": mode, "strides": [stride], "dilations": [2]}
+    node = helper.make_node("Conv", ["x", "w"], ["y"], **attrs)
+    w = numpy_helper.from_array(np.ones((1, 1, 3), np.float32), "w")
+    opset = [helper.make_opsetid("", 17)]
+    graph = load(helper.make_model(helper.make_graph([node], "g", [x], [y], [w]), opset_imports=opset, ir_version=8))
+    assert graph["y"].attrs["pads"] == pads
+    assert graph.type_of(graph.outputs[0]).shape == (1, 1, -(-size // stride))
 
 
 def test_conv_same_with_unknown_size(check: Any, dyn: Any, rng: Rng) -> None:

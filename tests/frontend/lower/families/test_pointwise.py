@@ -127,6 +127,12 @@ def test_clip(check: Any, dyn: Any, rng: Rng, low: Any, high: Any, op: str) -> N
     check("Clip", x, *(None if v is None else np.float32(v) for v in (low, high)), expect=op)
 
 
+@pytest.mark.parametrize("bounds", [(np.nan, None), (None, np.nan), (0.0, np.nan)])
+def test_clip_to_nothing_that_is_a_number_is_opaque(check: Any, dyn: Any, rng: Rng, bounds: Any) -> None:
+    given = (None if v is None else np.float32(v) for v in bounds)
+    check("Clip", dyn(f32(rng, 3)), *given, expect="Opaque", run=False)
+
+
 def test_clip_with_dynamic_bounds_is_opaque(check: Any, dyn: Any, rng: Rng) -> None:
     check("Clip", dyn(f32(rng, 3)), dyn(np.zeros((), np.float32)), expect="Opaque")
 
@@ -148,6 +154,7 @@ def test_cast(check: Any, dyn: Any, rng: Rng) -> None:
     check("Cast", dyn(f32(rng, 3)), to=11, expect="Cast")
     check("Cast", dyn(f32(rng, 3)), to=10, expect="Cast", rtol=1e-3)
     check("Cast", dyn(f32(rng, 3)), to=7, expect="Opaque")
+    check("Cast", dyn(f32(rng, 3)), to=17, opset=19, expect="Opaque", run=False)  # 8 bits: far from the same numbers
     check("Cast", dyn(np.arange(3)), to=1, expect="Opaque")
 
 
