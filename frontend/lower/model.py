@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import onnx_ir
 
-from pathlift.frontend.fold import FOLDABLE, Constant, check_size, fold
+from pathlift.frontend.evaluation import UNREAD
+from pathlift.frontend.fold import Constant, check_size, fold
 from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.opaque import inputs_of, opaque_attributes, output_types
 from pathlift.frontend.lower.registry import LOWERINGS, REASONS, Refusal
@@ -213,19 +214,32 @@ class Lowerer:
         return Constant(name, param_of(tensor, name), node_origin(node))
 
     def _fold(self, view: OnnxNode) -> list[Constant] | None:
-        operands = view.operands
+        if view.node.domain:
+            return None
+        operands = [self._settled(view.op_type, slot, x) for slot, x in enumerate(view.operands)]
         constants = [x for x in operands if not isinstance(x, Value)]
-        if view.node.domain or view.op_type not in FOLDABLE or len(constants) < len(operands) or not any(operands):
+        if len(constants) < len(operands):
             return None
         proto = onnx_ir.serde.serialize_node(view.node)
-        for i, name in enumerate(view.names):
-            proto.output[i] = name
+        proto.output[:] = view.names[: len(proto.output)]  # without those left out at the end
         attributes = tuple(a.SerializeToString(deterministic=True) for a in proto.attribute)
         key = (view.op_type, attributes, tuple(c and c.param for c in constants), tuple(map(bool, view.names)))
         if key not in self._folded:
             where = node_origin(view.node)
             self._folded[key] = fold(proto, constants, view.version, where, self.memory_limit)
         return self._folded[key]
+
+    def _settled(self, op_type: str, slot: int, operand: Operand | None) -> Operand | None:
+        """Return a constant of the same type for an operand of which nothing else is read, else the operand."""
+        type_ = self.type_of(operand) if isinstance(operand, Value) and (op_type, slot) in UNREAD else None
+        if not isinstance(type_, TensorType) or type_.dtype is None:
+            return operand
+        shape = () if UNREAD[op_type, slot] == "type" else type_.shape
+        if shape is None or not all(isinstance(d, int) for d in shape):
+            return operand
+        extents = tuple(d for d in shape if isinstance(d, int))
+        values = np.broadcast_to(np.zeros((), type_.dtype), extents)
+        return Constant("", Param(type_.dtype, extents, lambda: values))
 
     def opaque(self, view: OnnxNode, reason: str, hint: str = "") -> tuple[Value, ...]:
         """Carry a node as it is."""
