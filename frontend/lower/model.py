@@ -79,6 +79,8 @@ class Lowerer:
         Integer tensors computed from shapes, elementwise as far as they are known.
     rows
         Integer tensors that count on from sample to sample.
+    sequences
+        The elements of sequences that are put together at constant positions.
     symbols
         An input, and the axis of it, that has each symbolic extent.
     derived
@@ -91,6 +93,7 @@ class Lowerer:
         self.operands: dict[onnx_ir.Value, Operand] = {}
         self.extents: dict[Value, SymbolicInts] = {}
         self.rows: dict[Value, Rows] = {}
+        self.sequences: dict[Value, tuple[Operand, ...]] = {}
         self.derived: dict[Hashable, Constant] = {}
         self._folded: dict[Hashable, list[Constant] | None] = {}
         self._params: dict[Param, Value] = {}
@@ -286,6 +289,8 @@ class Lowerer:
         values = self.builder.node(op, *refs, names=names, types=types, origin=origin, **attrs)
         if last:
             self._refine(values, node.outputs)
+        if op == "Identity" and operands[0] in self.sequences:
+            self.sequences[values[0]] = self.sequences[operands[0]]
         for value in values:
             type_ = self.builder.type_of(value)
             if isinstance(type_, TensorType):
