@@ -1,8 +1,9 @@
 """Constant folding: what nodes compute from constants alone, small results at once and weight-sized ones on demand.
 
-Every size is checked in Python integers before anything of that size exists; what only repeats a value
-(``ConstantOfShape``, ``Expand``) stays a zero-stride view. Types follow from ONNX's own type inference, and a value
-that is computed later must agree with them.
+Whatever the operator, its result is a constant unless it is random (`pathlift.frontend.evaluation`). Every size is
+checked in Python integers before anything of that size exists; what only repeats a value (``ConstantOfShape``,
+``Expand``) stays a zero-stride view. Types follow from ONNX's own type inference, and a value that is computed later
+must agree with them.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 import onnx
 import onnx_ir
 
+from pathlift.frontend.evaluation import QUICK, SELECTING, evaluate, is_little_work, is_ordinary, is_pure
 from pathlift.frontend.protos import describe, foreign
 from pathlift.frontend.types import infer_types
 from pathlift.ir.errors import InvalidModelError, UnsafeModelError
@@ -27,17 +29,6 @@ from pathlift.ir.types import DTYPE_NAMES, Array, Param, TensorType
 SMALL = 1 << 16
 """Results up to this many bytes, of operands no larger, are computed at once."""
 MAX_DEPTH = 64  # of results waiting for each other: bounds the recursion when the last one is asked for
-# Deterministic, without subgraphs, of a size that inference tells beforehand, and quick in the reference evaluator.
-FOLDABLE = frozenset(
-    """
-    Abs Add And ArgMax ArgMin Cast CastLike Ceil Clip Concat ConstantOfShape Cos CumSum DepthToSpace DequantizeLinear
-    Div Einsum Equal Erf Exp Expand Flatten Floor Gather Gemm Greater GreaterOrEqual
-    Identity IsInf IsNaN Less LessOrEqual Log MatMul Max Mean Min Mod Mul Neg Not Or Pad Pow QuantizeLinear Range
-    Reciprocal ReduceL1 ReduceL2 ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Reshape Round
-     Shape Sigmoid Sign Sin Size Slice SpaceToDepth Split Sqrt Squeeze Sub Sum Tanh
-    Tile Transpose Trilu Unsqueeze Where Xor
-    """.split()  # noqa: SIM905
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,27 +140,52 @@ def fold(
     UnsafeModelError
         If a result would be larger.
     """
-    if proto.op_type not in FOLDABLE:
+    if not is_pure(proto, version):
         return None
     known = [c.param.type if c is not None else None for c in inputs]
     data = {name: c.numpy() for name, c in zip(proto.input, inputs, strict=False) if c is not None and c.small}
     types = infer_types(proto, known, version, data)
-    where = describe(proto)
-    if types is None or not all(_static(t) for t in types):
+    small = all(c is None or c.small for c in inputs)
+    if types is None or not is_little_work(proto, [*types, *filter(None, known)]):
         return None
+    if proto.op_type not in QUICK and not all(is_ordinary(a) for a in data.values()):
+        return None
+    if proto.op_type in SELECTING and small:
+        return _selected(proto, inputs, version, types, origin)
+    if not all(_static(t) for t in types):
+        return None
+    where = describe(proto)
     for t in types:
         check_size(t, where, memory_limit)
     evaluation = _Evaluation(proto, [None if c is None else c.param for c in inputs], version, types)
-    eager = all(nbytes(t) <= SMALL for t in types) and all(c is None or c.small for c in inputs)
+    eager = proto.op_type not in QUICK or (small and all(nbytes(t) <= SMALL for t in types))
     depth = 0 if eager else 1 + max((c.depth for c in inputs if c is not None), default=0)
     base = inputs[0] if proto.op_type == "Transpose" and known[0] is not None and _reverses(proto, known[0]) else None
     results = []
     for i, (name, t) in enumerate(zip(proto.output, types, strict=True)):
         param = computed(t, partial(evaluation.output, i), where)
         if eager or depth > MAX_DEPTH:
-            param.numpy()
+            try:
+                param.numpy()
+            except InvalidModelError:  # the evaluator is wrong about the node, or the node is wrong itself
+                return None
         results.append(Constant(name, param, origin, base, 0 if depth > MAX_DEPTH else depth))
     return results
+
+
+def _selected(
+    proto: onnx.NodeProto, inputs: Sequence[Constant | None], version: int, types: Sequence[TensorType], origin: Origin
+) -> list[Constant] | None:
+    """Return what a node picks of small constants; how much that is, only the values tell."""
+    try:
+        with foreign(f"compute {describe(proto)}"):
+            found = evaluate(proto, [None if c is None else c.numpy() for c in inputs], version)
+    except InvalidModelError:
+        return None
+    arrays = [np.asarray(a) for a in found]
+    if any(name and a.dtype != t.dtype for name, a, t in zip(proto.output, arrays, types, strict=True)):
+        return None
+    return [Constant(name, Param.of(a), origin) for name, a in zip(proto.output, arrays, strict=True)]
 
 
 def _static(t: TensorType | None) -> bool:
@@ -217,22 +233,4 @@ class _Evaluation:
             case "ConstantOfShape":
                 fill = next((onnx_ir.from_proto(a.t).numpy() for a in self.proto.attribute), np.zeros(1, np.float32))
                 return [np.broadcast_to(fill.reshape(-1)[:1].reshape(()), shape)]
-        return reference(self.proto, arrays, self.version)
-
-
-def reference(proto: onnx.NodeProto, arrays: Sequence[Array | None], version: int) -> list[Any]:
-    """Execute one node by ONNX's reference evaluator."""
-    from onnx import helper
-    from onnx.reference import ReferenceEvaluator
-
-    if proto.op_type == "DequantizeLinear":
-        version = max(version, 19)  # the evaluator has no older one; it means the same there
-    feeds = {name: a for name, a in zip(proto.input, arrays, strict=False) if name and a is not None}
-    inputs = [
-        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in feeds.items()
-    ]
-    outputs = [helper.make_empty_tensor_value_info(name) for name in proto.output if name]
-    graph = helper.make_graph([proto], "fold", inputs, outputs)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)], ir_version=10)
-    results = iter(ReferenceEvaluator(model).run(None, feeds))
-    return [next(results) if name else None for name in proto.output]
+        return evaluate(self.proto, arrays, self.version)

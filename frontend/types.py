@@ -11,6 +11,7 @@ import onnx_ir
 from onnx import TypeProto, helper
 from onnx.onnx_cpp2py_export.shape_inference import InferenceError
 
+from pathlift.frontend.other_types import OTHER_TYPE
 from pathlift.frontend.read.tensors import MAX_RANK
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.types import DTYPE_NAMES, UNKNOWN, Array, Dim, Dims, OtherType, TensorType, ValueType, named
@@ -38,7 +39,7 @@ def numpy_dtype(dtype: onnx_ir.DataType, where: str) -> np.dtype[Any]:
 def value_type(value: onnx_ir.Value) -> ValueType:
     """Return what the file, or shape inference, says about a value."""
     if value.type is None:
-        return UNKNOWN
+        return OtherType(value.meta[OTHER_TYPE]) if OTHER_TYPE in value.meta else UNKNOWN
     if not isinstance(value.type, onnx_ir.TensorType):
         return OtherType(_text(value.type))
     if value.type.dtype == onnx_ir.DataType.UNDEFINED:

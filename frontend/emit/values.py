@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, TypeProto, ValueInfoProto, helper
+from onnx import TensorProto, ValueInfoProto, helper
 
+from pathlift.frontend.other_types import type_proto
 from pathlift.frontend.provenance import metadata
-from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Origin
 from pathlift.ir.types import TensorType, ValueType, named
-
-_ELEMENTS = {name.lower(): number for name, number in TensorProto.DataType.items()}
 
 
 def onnx_dtype(dtype: np.dtype[Any]) -> int:
@@ -29,19 +27,6 @@ def value_info(name: str, type_: ValueType, origin: Origin = Origin()) -> ValueI
         shape = None if type_.shape is None else tuple(map(named, type_.shape))
         info.type.CopyFrom(helper.make_tensor_type_proto(dtype, shape))
     else:
-        info.type.CopyFrom(_other(type_.text))
+        info.type.CopyFrom(type_proto(type_.text))
     helper.set_model_props(info, metadata(origin))
     return info
-
-
-def _other(text: str) -> TypeProto:
-    """Read a type as `pathlift.frontend.types` spells it, such as ``seq(tensor(float))``."""
-    kind, _, inner = text.removesuffix(")").partition("(")
-    if kind == "seq":
-        return helper.make_sequence_type_proto(_other(inner))
-    if kind == "optional":
-        return helper.make_optional_type_proto(_other(inner))
-    if kind in ("tensor", "sparse_tensor") and inner in _ELEMENTS:
-        make = helper.make_tensor_type_proto if kind == "tensor" else helper.make_sparse_tensor_type_proto
-        return make(_ELEMENTS[inner], None)
-    raise UnsupportedError("0375", f"a value of type {text!r} cannot be written")

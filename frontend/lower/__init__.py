@@ -26,6 +26,7 @@ for _family in (
     "pooling",
     "quantization",
     "resize",
+    "sequences",
     "structure",
 ):
     importlib.import_module(f"pathlift.frontend.lower.families.{_family}")

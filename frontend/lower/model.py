@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import onnx_ir
 
-from pathlift.frontend.fold import FOLDABLE, Constant, check_size, fold
+from pathlift.frontend.evaluation import UNREAD
+from pathlift.frontend.fold import Constant, check_size, fold
 from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.opaque import inputs_of, opaque_attributes, output_types
 from pathlift.frontend.lower.registry import LOWERINGS, REASONS, Refusal
@@ -93,6 +94,8 @@ class Lowerer:
         Integer tensors computed from shapes, elementwise as far as they are known.
     rows
         Integer tensors that count on from sample to sample.
+    sequences
+        The elements of sequences that are put together at constant positions.
     symbols
         An input, and the axis of it, that has each symbolic extent.
     declared
@@ -107,6 +110,7 @@ class Lowerer:
         self.operands: dict[onnx_ir.Value, Operand] = {}
         self.extents: dict[Value, SymbolicInts] = {}
         self.rows: dict[Value, Rows] = {}
+        self.sequences: dict[Value, tuple[Operand, ...]] = {}
         self.derived: dict[Hashable, Constant] = {}
         self._folded: dict[Hashable, list[Constant] | None] = {}
         self._params: dict[Param, Value] = {}
@@ -253,13 +257,14 @@ class Lowerer:
         return Constant(name, param_of(tensor, name), node_origin(node))
 
     def _fold(self, view: OnnxNode) -> list[Constant] | None:
-        operands = view.operands
+        if view.node.domain:
+            return None
+        operands = [self._settled(view.op_type, slot, x) for slot, x in enumerate(view.operands)]
         constants = [x for x in operands if not isinstance(x, Value)]
-        if view.node.domain or view.op_type not in FOLDABLE or len(constants) < len(operands) or not any(operands):
+        if len(constants) < len(operands):
             return None
         proto = onnx_ir.serde.serialize_node(view.node)
-        for i, name in enumerate(view.names):
-            proto.output[i] = name
+        proto.output[:] = view.names[: len(proto.output)]  # without those left out at the end
         attributes = tuple(a.SerializeToString(deterministic=True) for a in proto.attribute)
         key = (view.op_type, attributes, tuple(c and c.param for c in constants), tuple(map(bool, view.names)))
         if key not in self._folded:
@@ -272,12 +277,25 @@ class Lowerer:
 
     def _worded(self, view: OnnxNode, constant: Constant) -> Constant:
         """Return the result of a node that reads constants alone, which remembers the node."""
-        wording = word(view.node, view.version, view.operands)
+        computed = any(isinstance(x, Value) for x in view.operands)  # of which it reads the type alone
+        wording = None if computed else word(view.node, view.version, view.operands)
         if wording is None or wording.depth > MOST_STEPS:
             return constant
         name = view.names[0] or constant.name
         self._computed.append(dataclasses.replace(constant, name=name, wording=wording))
         return self._computed[-1]
+
+    def _settled(self, op_type: str, slot: int, operand: Operand | None) -> Operand | None:
+        """Return a constant of the same type for an operand of which nothing else is read, else the operand."""
+        type_ = self.type_of(operand) if isinstance(operand, Value) and (op_type, slot) in UNREAD else None
+        if not isinstance(type_, TensorType) or type_.dtype is None:
+            return operand
+        shape = () if UNREAD[op_type, slot] == "type" else type_.shape
+        if shape is None or not all(isinstance(d, int) for d in shape):
+            return operand
+        extents = tuple(d for d in shape if isinstance(d, int))
+        values = np.broadcast_to(np.zeros((), type_.dtype), extents)
+        return Constant("", Param(type_.dtype, extents, lambda: values))
 
     def opaque(self, view: OnnxNode, reason: str, hint: str = "") -> tuple[Value, ...]:
         """Carry a node as it is."""
@@ -325,6 +343,8 @@ class Lowerer:
         self._made.append(values[0].node)
         if last:
             self.declare(values, node.outputs)
+        if op == "Identity" and operands[0] in self.sequences:
+            self.sequences[values[0]] = self.sequences[operands[0]]
         for value in values:
             type_ = self.builder.type_of(value)
             if isinstance(type_, TensorType):

@@ -60,12 +60,14 @@ import hashlib
 import os
 import secrets
 import stat
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
 import onnx_ir
 
+from pathlift.frontend.other_types import OTHER_TYPE
 from pathlift.frontend.protos import foreign, quoted
 from pathlift.frontend.read.attributes import check_types
 from pathlift.frontend.read.checks import check_structure
@@ -144,23 +146,34 @@ def read_model(
         data = _bytes(source, memory_limit)
         digest = hashlib.sha256(data).hexdigest()
         proto = parse(cut(data, location), len(data))
-    warnings = _settle(proto, folder, memory_limit, location)
+    others: dict[str, str] = {}
+    warnings = _settle(proto, folder, memory_limit, location, others)
     kept = prepare_inlining(proto)
     model = _interpret(proto, folder)
     restore(model, data, location)
     warnings += inline(model, kept)
     separate_scopes(model)
+    for value in _named(model, others):
+        value.meta[OTHER_TYPE] = others[value.name or ""]
     return ReadModel(model, path, digest, tuple(warnings))
 
 
-def _settle(proto: onnx.ModelProto, folder: Path | None, memory_limit: int, location: str) -> list[str]:
+def _named(model: onnx_ir.Model, names: Collection[str]) -> Iterator[onnx_ir.Value]:
+    """Yield the values of the main graph that have these names."""
+    for values in (model.graph.inputs, *(node.outputs for node in model.graph)) if names else ():
+        yield from (value for value in values if value.name in names)
+
+
+def _settle(
+    proto: onnx.ModelProto, folder: Path | None, memory_limit: int, location: str, others: dict[str, str]
+) -> list[str]:
     """Check all of a parsed model, repair what is harmless in place, and return warnings about it."""
     warnings = []
     if proto.training_info:
         proto.ClearField("training_info")
         warnings.append("training information is ignored")
     warnings += settle_domains(proto)
-    if check_types(proto):
+    if check_types(proto, others):
         warnings.append("negative dimensions in declared shapes are read as unknown")
     if check_structure(proto):
         warnings.append(UNSORTED)

@@ -8,6 +8,7 @@ from itertools import chain
 from onnx import AttributeProto, FunctionProto, ModelProto, TensorProto, TypeProto, ValueInfoProto
 from onnx_ir import DataType
 
+from pathlift.frontend.other_types import taken_out
 from pathlift.frontend.protos import all_graphs, quoted
 from pathlift.frontend.read.tensors import MAX_RANK
 from pathlift.ir.errors import InvalidModelError, UnsupportedError
@@ -73,15 +74,21 @@ def _require_text(text: bytes, where: str) -> None:
         raise InvalidModelError("0105", f"{where} is not valid UTF-8") from error
 
 
-def check_types(model: ModelProto) -> bool:
-    """Raise unless every declared type can be represented; clear negative dimensions, and return whether any were."""
+def check_types(model: ModelProto, others: dict[str, str]) -> bool:
+    """Raise unless every declared type can be represented; clear negative dimensions, and return whether any were.
+
+    Types of maps, which `onnx_ir` does not have, are taken out: `others` gets how each is spelled, by value.
+    """
     negative = False
     for function in model.functions:
         for info in function.value_info:
+            taken_out(info)
             negative |= _check_type(info.type, f"value {quoted(info.name)}")
     for graph in all_graphs(model):
         tensors = {tensor.name: tensor for tensor in graph.initializer}
         for info in chain(graph.input, graph.output, graph.value_info):
+            if (text := taken_out(info)) is not None:
+                others[info.name] = text
             if info.name in tensors:
                 _check_agreement(info, tensors[info.name])
             negative |= _check_type(info.type, f"value {quoted(info.name)}")

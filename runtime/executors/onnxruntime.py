@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pathlift.ir.errors import ExecutionError, UsageError
+from pathlift.ir.errors import UsageError
 from pathlift.ir.foreign import loading, running
 from pathlift.ir.types import Array, named
 from pathlift.runtime.ports import BFLOAT16, Port, as_numpy
@@ -66,6 +66,8 @@ class OnnxRuntimeExecutor:
         self._values = onnxruntime.OrtValue
         self.inputs = tuple(map(_port, self._session.get_inputs()))
         self.outputs = tuple(map(_port, self._session.get_outputs()))
+        # Sequences and maps come as Python's own.
+        self._others = any(not info.type.startswith("tensor(") for info in self._session.get_outputs())
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Array]:
         """Run on arrays or tensors that fit; returns arrays in memory of ONNX Runtime's.
@@ -78,14 +80,15 @@ class OnnxRuntimeExecutor:
         held = {name: np.asarray(as_numpy(x), order="C") for name, x in feeds.items()}
         ports = {port.name: port for port in self.outputs}  # a name may be listed twice: it is one value
         with running():
+            if self._others:
+                return dict(zip((port.name for port in self.outputs), self._session.run(None, held), strict=True))
             binding = self._session.io_binding()
             for name, x in held.items():
                 binding.bind_ortvalue_input(name, self._value(x))
             for name in ports:
                 binding.bind_output(name)
             self._session.run_with_iobinding(binding)
-        values = zip(ports.values(), binding.get_outputs(), strict=True)
-        return {port.name: _array(value, port) for port, value in values}
+        return dict(zip(ports, map(_array, binding.get_outputs()), strict=True))
 
     def _value(self, x: Array) -> Any:
         if x.dtype == BFLOAT16:
@@ -93,10 +96,8 @@ class OnnxRuntimeExecutor:
         return self._values.ortvalue_from_numpy(x)
 
 
-def _array(value: Any, port: Port) -> Array:
+def _array(value: Any) -> Array:
     """View a value's memory; `OrtValue.numpy` copies it in some versions, and does not know bfloat16."""
-    if not value.is_tensor():
-        raise ExecutionError("0904", f"output {port.name!r} is a {value.data_type()}, no tensor")
     dtype, shape = _TYPES.get(_element(value.data_type())), tuple(value.shape())
     if dtype is None or not prod(shape):
         array: Array = np.empty(shape, dtype) if dtype is not None else value.numpy()

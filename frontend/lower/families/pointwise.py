@@ -121,9 +121,11 @@ def dropout(node: OnnxNode) -> Operand:
     return node.result("Identity", node.input(0))
 
 
-@lowering("Identity", takes="movable")
+@lowering("Identity", takes="any")
 def identity(node: OnnxNode) -> Operand:
     """Another name for a value."""
+    if node.input(0) not in node.lowerer.sequences:
+        node.require("movable")
     return node.result("Identity", node.input(0))
 
 

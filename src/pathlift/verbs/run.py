@@ -30,14 +30,14 @@ class RunResult(Result):
     Parameters
     ----------
     outputs
-        By name.
+        By name: arrays, or lists and dictionaries for what are no tensors.
     executor, device
         What ran it, and where.
     output
         Where they were written.
     """
 
-    outputs: Mapping[str, Array]
+    outputs: Mapping[str, Any]
     executor: str
     device: str
     output: str | None
@@ -51,11 +51,13 @@ class RunResult(Result):
         }
 
 
-def _facts(y: Array) -> dict[str, Any]:
+def _facts(y: Any) -> dict[str, Any]:
     import numpy as np
 
     from pathlift.ir.types import DTYPE_NAMES
 
+    if not isinstance(y, np.ndarray):
+        return {"dtype": _kind(y), "shape": [len(y)], "min": None, "mean": None, "max": None, "non_finite": 0}
     facts: dict[str, Any] = {"dtype": _kind(y), "shape": list(y.shape)}
     values = y.astype(np.float64) if DTYPE_NAMES.get(y.dtype, "str") != "str" else np.empty(0)  # else it is text
     finite = values[np.isfinite(values)]
@@ -64,7 +66,11 @@ def _facts(y: Array) -> dict[str, Any]:
     return {**facts, "non_finite": int(values.size - finite.size)}
 
 
-def _kind(y: Array) -> str:
+def _kind(y: Any) -> str:
+    if isinstance(y, list):
+        return f"sequence of {_kind(y[0])}" if y else "sequence"
+    if isinstance(y, dict):
+        return "map"
     return "string" if y.dtype.kind in "OUS" else y.dtype.name
 
 
@@ -129,6 +135,8 @@ def run(
     PathliftError
         If the model or a file cannot be read, an input does not fit, the model fails, or the output cannot be written.
     """
+    import numpy as np
+
     from pathlift.models.data import read_arrays
     from pathlift.models.probes import Probes, signature
     from pathlift.models.session import start
@@ -149,9 +157,11 @@ def run(
     session = CheckedSession(*start(model, opened, device, threads=threads, executor=executor))
     found = {name: as_numpy(y) for name, y in session.run(feeds).items()}
     if output is not None:
-        stored = {name: _storable(y) for name, y in found.items()}
+        arrays = {name: y for name, y in found.items() if isinstance(y, np.ndarray)}
+        stored = {name: _storable(y) for name, y in arrays.items()}
         _save(stored, output, force=force)
-        changed = [f"{name} is written as {_kind(y)}" for name, y in stored.items() if _kind(y) != _kind(found[name])]
+        changed = [f"{name} is no array, and is not written" for name in found if name not in arrays]
+        changed += [f"{name} is written as {_kind(y)}" for name, y in stored.items() if _kind(y) != _kind(found[name])]
         assumptions = (*assumptions, *changed)
     return RunResult(
         input=opened.source,

@@ -67,7 +67,7 @@ def test_malformed_types(refused, relu):
 
 def test_types_without_representation_are_unsupported(refused, relu):
     made = relu()
-    made.graph.value_info.add(name="m").type.map_type.key_type = TensorProto.INT64
+    made.graph.value_info.add(name="m").type.opaque_type.name = "own"
     refused(made, "0392", "'m'", error=UnsupportedError)
 
 

@@ -1,4 +1,4 @@
-"""Where with a constant mask, against ONNX Runtime: whatever it hides has no part in the result."""
+"""Constant masks of Where, against ONNX Runtime: whatever they hide has no part in the result."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pathlift.testing import op_names
+from pathlift.frontend.save import to_onnx
+from pathlift.testing import onnxruntime_session, op_names
 from pathlift.testing.onnx_models import f32
 
 Rng = np.random.Generator
@@ -59,6 +60,9 @@ def test_signs_of_zeros(check: Any, dyn: Any, rng: Rng) -> None:
         graph = check("Where", half((3,)), dyn(f32(rng, 2, 3)), np.float32(number), expect=KEPT[3,])
         (pad,) = (node for _, node in graph.nx.nodes(data="node") if node.op == "Pad")
         assert np.signbit(pad.attrs.get("value", 0.0)) == np.signbit(number)
+    x, both = np.float32([[-0.0, 0.0, -0.0]]), check("Where", half((3,)), dyn(f32(rng, 1, 3)), dyn(f32(rng, 1, 3)))
+    (y,) = onnxruntime_session(to_onnx(both).SerializeToString()).run(None, {"x1": x, "x2": -x})
+    assert np.signbit(y).tolist() == [[True, True, True]]
     mixed = np.float32([0.0, -0.0, 0.0])
     assert op_names(check("Where", half((3,)), dyn(f32(rng, 2, 3)), mixed)) == [*KEPT[3,], "Add"]
 
