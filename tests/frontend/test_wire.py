@@ -58,5 +58,5 @@ def test_bytes_are_made_when_they_are_written_and_one_part_at_a_time() -> None:
 @pytest.mark.parametrize("data", [b"\x0a\x05ab", b"\x0d\x01\x02\x03", b"\x0b", b"\x08\x80", b"\x80" * 11, b"\x0a"])
 def test_what_is_no_message_is_said_to_be_none(data: bytes) -> None:
     """A field beyond the end (of bytes, of a fixed size), one of a group, and numbers that do not end."""
-    with pytest.raises(ValueError, match="field|number"):
+    with pytest.raises(ValueError, match=r"field|number"):
         list(fields(data, 0, len(data)))
