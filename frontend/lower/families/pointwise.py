@@ -30,12 +30,7 @@ def leaky_relu(node: OnnxNode) -> Operand:
 @lowering("PRelu")
 def prelu(node: OnnxNode) -> Operand:
     """Constant slopes for negative inputs."""
-    x, slope = node.input(0), node.constant(1, "dynamic slope")
-    dims, shape = node.type(x).shape, slope.param.shape
-    known = () if dims is None else zip(reversed(dims), reversed(shape), strict=False)
-    if (dims is not None and len(shape) > len(dims)) or any(d == 1 != s for d, s in known):
-        raise Refusal("slopes that broadcast the input")
-    return node.result("PRelu", x, slope)
+    return node.result("PRelu", node.input(0), node.constant(1, "dynamic slope"))
 
 
 @lowering("Elu")
