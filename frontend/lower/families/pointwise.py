@@ -97,7 +97,7 @@ def softmax(node: OnnxNode) -> Operand:
     if node.version >= 13:
         return node.result(node.op_type, x, axis=node.integer("axis", -1))
     dims = node.dims(x)
-    axis = node.integer("axis", 1) % max(len(dims), 1)
+    axis = node.axis(node.integer("axis", 1), len(dims))
     if all(d == 1 for d in dims[axis + 1 :]):
         return node.result(node.op_type, x, axis=-1 if axis == len(dims) - 1 else axis)
     target = reshape_target(dims, kept=1 if axis == 1 else 0)  # the flattened tensor has its own first axis only then
