@@ -162,6 +162,13 @@ class OnnxNode:
             return None
         return self.settled(slot, f"its {name} are computed from data")
 
+    @staticmethod
+    def axis(index: int, rank: int) -> int:
+        """Return an axis counted from the front; a scalar counts as having one."""
+        if not -max(rank, 1) <= index < max(rank, 1):
+            raise ValueError(f"axis {index} is out of range for {rank} axes")
+        return index % max(rank, 1)
+
     def calls(self, accepts: Callable[[FunctionProto], bool]) -> bool:
         """Whether the function that the node calls is accepted; one that the file does not define is."""
         function = self.lowerer.model.functions.get(self.node.op_identifier())

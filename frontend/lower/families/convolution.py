@@ -26,7 +26,11 @@ def window(node: OnnxNode, kernel: Ints) -> tuple[Ints, Ints]:
 
 def auto_pad(node: OnnxNode) -> str:
     """Return how the file says its padding; an empty text says nothing."""
-    return node.choice("auto_pad", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", "") or "NOTSET"
+    pads = node.integers("pads")
+    mode = node.choice("auto_pad", "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", "") or "NOTSET"
+    if mode != "NOTSET" and any(pads):
+        raise Refusal("both pads and an auto_pad, of which runtimes take one or none")
+    return mode
 
 
 def padding(node: OnnxNode, dims: Sequence[Dim], kernel: Ints, strides: Ints, dilations: Ints) -> Ints:
@@ -85,7 +89,7 @@ def conv(node: OnnxNode) -> Operand:
     return node.result("Add", y, node.emit("Unsqueeze", bias, axes=tuple(range(1, 1 + len(kernel)))))
 
 
-@lowering("ConvTranspose", ignores=["pads"])
+@lowering("ConvTranspose")
 def conv_transpose(node: OnnxNode) -> Operand:
     """Transposed convolution with a constant weight."""
     x, w, bias = node.input(0), node.constant(1, "dynamic weight"), node.optional(2)

@@ -44,7 +44,7 @@ def slice_(node: OnnxNode) -> Operand:
     if not len(axes) == len(starts) == len(ends) == len(steps) or 0 in steps:
         raise Refusal("its starts, ends, axes and steps do not fit each other")
     if any(a < 0 for a in axes):
-        axes = tuple(a % len(node.dims(x)) for a in axes)
+        axes = tuple(node.axis(a, len(node.dims(x))) for a in axes)
     return node.result("Slice", x, axes=axes, starts=starts, ends=ends, steps=steps)
 
 
@@ -68,7 +68,7 @@ def _ends(node: OnnxNode, x: Operand, axes: Ints | None) -> Ints:
 def split(node: OnnxNode) -> tuple[Value, ...]:
     """Consecutive parts, given as an attribute or an input, or equal ones."""
     x, dims = node.input(0), node.dims(node.input(0))
-    axis = node.integer("axis") % max(len(dims), 1)
+    axis = node.axis(node.integer("axis"), len(dims))
     parts = node.axes(1, "split")
     if parts is None:
         size, count = dims[axis], node.integer("num_outputs", len(node.names))
@@ -76,6 +76,8 @@ def split(node: OnnxNode) -> tuple[Value, ...]:
             raise Refusal("an unknown extent is split", GIVE_SHAPE)
         if count != len(node.names):
             raise Refusal(f"{count} parts for {len(node.names)} outputs")
+        if node.version < 18 and size % count:
+            raise ValueError(f"an extent of {size} does not split into {count} equal parts")
         part = -(-size // count)
         parts = (part,) * (count - 1) + (size - part * (count - 1),)
     if len(parts) != len(node.names) or min(parts) < 0 or (isinstance(dims[axis], int) and sum(parts) != dims[axis]):
@@ -95,7 +97,7 @@ def gather(node: OnnxNode) -> Operand:
     dims, shape = node.dims(x), indices.param.shape
     if prod(shape) > MAX_INDICES:
         raise Refusal(f"more than {MAX_INDICES} indices")
-    axis %= max(len(dims), 1)
+    axis = node.axis(axis, len(dims))
     picked, size = indices.ints(), dims[axis]
     if isinstance(size, int):
         picked = [i + size if i < 0 else i for i in picked]
@@ -151,7 +153,7 @@ def amounts(node: OnnxNode, rank: int) -> tuple[Ints, Ints, float]:
         pads, value, axes = node.integers("pads"), node.real("value", 0.0), None
     else:
         pads, value, axes = node.settled(1, reason), node.scalar(2, 0.0, reason), node.axes(3)
-    axes = tuple(range(rank)) if axes is None else tuple(a % max(rank, 1) for a in axes)
+    axes = tuple(range(rank)) if axes is None else tuple(node.axis(a, rank) for a in axes)
     if len(pads) != 2 * len(axes):
         raise Refusal(f"{len(pads)} pads for {len(axes)} axes")
     begins, ends = dict(zip(axes, pads, strict=False)), dict(zip(axes, pads[len(axes) :], strict=True))

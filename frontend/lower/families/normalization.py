@@ -29,7 +29,7 @@ def batch_normalization(node: OnnxNode) -> tuple[Operand, ...]:
     # Before opset 14 it is the outputs that tell training from inference: those that are there, whether read or not.
     training = bool(node.integer("training_mode")) if node.version >= 14 else any(node.names[1:])
     read = any(node.used(i) for i in range(1, len(node.names)))
-    if training and (read or not node.lowerer.assume_eval):
+    if training and not node.lowerer.assume_eval:
         raise Refusal("training mode", "pass --assume-eval to read it as in inference" if not read else "")
     node.first_output_only("its statistics are used")
     params = [node.constant(slot, "dynamic statistics or scale") for slot in range(1, 5)]

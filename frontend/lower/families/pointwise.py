@@ -30,12 +30,7 @@ def leaky_relu(node: OnnxNode) -> Operand:
 @lowering("PRelu")
 def prelu(node: OnnxNode) -> Operand:
     """Constant slopes for negative inputs."""
-    x, slope = node.input(0), node.constant(1, "dynamic slope")
-    dims, shape = node.type(x).shape, slope.param.shape
-    known = () if dims is None else zip(reversed(dims), reversed(shape), strict=False)
-    if (dims is not None and len(shape) > len(dims)) or any(d == 1 != s for d, s in known):
-        raise Refusal("slopes that broadcast the input")
-    return node.result("PRelu", x, slope)
+    return node.result("PRelu", node.input(0), node.constant(1, "dynamic slope"))
 
 
 @lowering("Elu")
@@ -102,7 +97,7 @@ def softmax(node: OnnxNode) -> Operand:
     if node.version >= 13:
         return node.result(node.op_type, x, axis=node.integer("axis", -1))
     dims = node.dims(x)
-    axis = node.integer("axis", 1) % max(len(dims), 1)
+    axis = node.axis(node.integer("axis", 1), len(dims))
     if all(d == 1 for d in dims[axis + 1 :]):
         return node.result(node.op_type, x, axis=-1 if axis == len(dims) - 1 else axis)
     target = reshape_target(dims, kept=1 if axis == 1 else 0)  # the flattened tensor has its own first axis only then

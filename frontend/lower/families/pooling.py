@@ -17,7 +17,7 @@ INDICES_USED = "its indices are used"
 LOWEST = float(np.finfo(np.float32).min)
 
 
-@lowering("MaxPool", "AveragePool", ignores=["pads", "storage_order"])
+@lowering("MaxPool", "AveragePool", ignores=["storage_order"])
 def pool(node: OnnxNode) -> Operand:
     """A pool with windows; `auto_pad` is resolved."""
     node.first_output_only(INDICES_USED)
@@ -105,7 +105,7 @@ def reduce(node: OnnxNode) -> Operand:
     if node.integer("noop_with_empty_axes") == 1 and not axes:
         return x
     if any(a < 0 for a in axes):
-        axes = tuple(sorted(a % max(len(node.dims(x)), 1) for a in axes))
+        axes = tuple(sorted(node.axis(a, len(node.dims(x))) for a in axes))
     return node.result(node.op_type, x, axes=axes, keepdims=keepdims)
 
 
@@ -115,7 +115,7 @@ def top_k(node: OnnxNode) -> tuple[Operand, ...]:
     node.first_output_only(INDICES_USED)
     x = node.input(0)
     (k,) = (node.integer("k"),) if node.version < 10 else _one(node.settled(1, "k is computed from data"))
-    axis = node.integer("axis", -1) % max(len(node.dims(x)), 1)
+    axis = node.axis(node.integer("axis", -1), len(node.dims(x)))
     return (node.result("TopK", x, axis=axis, k=k, largest=bool(node.integer("largest", 1))),)
 
 

@@ -27,7 +27,7 @@ def resize(node: OnnxNode) -> Operand:
         return _legacy(node, x, _floats(node, 1))
     dims = node.dims(x)
     attrs = _interpolation(node)
-    axes = tuple(a % len(dims) for a in node.integers("axes", range(len(dims))))
+    axes = tuple(node.axis(a, len(dims)) for a in node.integers("axes", range(len(dims))))
     sizes = node.optional(3)
     if sizes is not None:
         return _to_sizes(node, x, axes, dims, attrs)
@@ -59,8 +59,7 @@ def _interpolation(node: OnnxNode) -> dict[str, Any]:
         raise Refusal("positions on the grid, which the rounding of the runtime decides")
     if node.integer("antialias"):
         raise Refusal("antialiasing")
-    kept = node.choice("keep_aspect_ratio_policy", "stretch", "not_larger", "not_smaller")
-    if kept != "stretch" and node.optional(3) is not None:
+    if node.choice("keep_aspect_ratio_policy", "stretch", "not_larger", "not_smaller") != "stretch":
         raise Refusal("an aspect ratio that is kept")
     # Files spell out what means nothing in their mode. Of one value, or of two that the border clamps onto one, none
     # can be left out.

@@ -98,6 +98,7 @@ def run(nodes: list[NodeProto], version: int, feeds: dict[str, Any], outputs: li
         ("GridSample", 16, 20, 2, {}),
         ("GridSample", 16, 20, 2, {"mode": "bilinear"}),
         ("BatchNormalization", 7, 13, 5, {"spatial": 0}),
+        ("Pad", 7, 13, 1, {"pads": [1, 1], "mode": "edge", "value": 1.0}),
         ("Scan", 8, 13, 2, {"num_scan_inputs": 1}),
         ("DFT", 17, 20, 1, {}),
         ("NoSuchOperator", 9, 13, 1, {}),
@@ -113,6 +114,19 @@ def test_operators_whose_meaning_moved_are_refused(
     message = rf"PL0372 node 'old' \({op_type}\): {op_type} of opset {old} has no known equal in opset {new}"
     with pytest.raises(UnsupportedError, match=message):
         to_onnx(b.finish("y"))
+
+
+@pytest.mark.parametrize("attrs", [{}, {"ratio": 0.4}])
+@pytest.mark.parametrize("old", [7, 10])
+def test_masks_of_older_dropouts_are_other_numbers(opaque: Any, old: int, attrs: dict[str, Any]) -> None:
+    for outputs in (["y", "m"], ["y", ""]):
+        b = Builder(ModelInfo(opsets={"": 13}))
+        opaque(b, helper.make_node("Dropout", ["x"], outputs, **attrs), b.input("x", (2, 3)), version=old)
+        if outputs[1]:
+            with pytest.raises(UnsupportedError, match="PL0372"):
+                to_onnx(b.finish("y"))
+        else:
+            onnxruntime_session(to_onnx(b.finish("y")).SerializeToString())
 
 
 def test_older_operators_inside_subgraphs(opaque: Any, body: Any) -> None:

@@ -228,8 +228,12 @@ def test_every_scope_has_its_opset(refused: Any) -> None:
         load(function(12, 13, squeeze))
 
 
-def test_functions_of_the_file_have_what_they_like() -> None:
+@pytest.mark.parametrize("domain,name", [("mine", "F"), ("", "Softmax")])
+def test_functions_of_the_file_have_what_they_like(domain: str, name: str) -> None:
     proto = function(18, 18, node("Neg", "x", "b"))
+    for part, field in ((proto.functions[0], "name"), (proto.graph.node[0], "op_type")):
+        part.domain = domain
+        setattr(part, field, name)
     proto.graph.node[0].attribute.append(helper.make_attribute("anything", 1))
     load(proto)
 

@@ -1,4 +1,4 @@
-"""What random nodes are made of: numbers, shapes and axes, and the register of their makers."""
+"""Draws that random nodes are made of: numbers, shapes and axes; and the register of what makes the nodes."""
 
 from __future__ import annotations
 

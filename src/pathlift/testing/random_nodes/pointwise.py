@@ -30,8 +30,7 @@ def gelu(rng: Rng, opset: int) -> Case:
 def prelu(rng: Rng, opset: int) -> Case:
     """A random PRelu."""
     x = tensor(rng)
-    slope = one(rng, broadcast(rng, x.shape), (x.shape[min(1, x.ndim - 1)],))
-    return Case([x, f32(rng, *slope)])
+    return Case([x, f32(rng, *broadcast(rng, x.shape))])
 
 
 @makes("Clip")

@@ -57,6 +57,13 @@ def test_statistics_of_inference_are_not_read(check: Any, dyn: Any, rng: Rng) ->
     assert graph["y"].attrs["reason"] == "its statistics are used"
 
 
+def test_statistics_of_a_batch_are_not_those_of_inference(model_of: Any, rng: Rng) -> None:
+    constants = dict(zip("gbmv", frozen(rng), strict=True))
+    nodes = [node("BatchNormalization", "x g b m v", "y m1 v1 m2 v2")]
+    graph = load(model_of(nodes, {"x": f32(rng, 2, 3)}, constants, ["y", "m1"], 9), assume_eval=True)
+    assert graph["y"].attrs["reason"] == "its statistics are used"
+
+
 def test_statistics_per_position(check: Any, dyn: Any, rng: Rng) -> None:
     params = [np.abs(f32(rng, 3, 4)) + 0.1 for _ in range(4)]
     attrs: Any = {"opset": 7, "spatial": 0, "expect": "Opaque"}

@@ -53,6 +53,43 @@ def test_pool_same_with_unknown_size(check: Any, dyn: Any, rng: Rng, size: int, 
     check("MaxPool", x, auto_pad="SAME_UPPER", expect="Opaque", kernel_shape=[3, 3], strides=[2, 2])
 
 
+@pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize("mode", ["SAME_UPPER", "SAME_LOWER"])
+@pytest.mark.parametrize("kernel,stride,dilation", [(k, s, d) for k in (1, 2, 3) for s in (1, 2, 3, 4) for d in (1, 2)])
+def test_pool_same_is_read_where_runtimes_agree(
+    check: Any, dyn: Any, rng: Rng, op_type: str, mode: str, kernel: int, stride: int, dilation: int
+) -> None:
+    for size in range(1, 9):
+        negative = (-(-size // stride) - 1) * stride + kernel - size
+        if dilation > 1 and kernel > 1:
+            expect = "an auto_pad with dilations, which runtimes read in two ways"
+        elif negative < -1:
+            expect = "an auto_pad with strides wider than its kernel, which runtimes read in two ways"
+        else:
+            expect = ""
+        attrs: Any = {"kernel_shape": [kernel], "strides": [stride], "dilations": [dilation], "auto_pad": mode}
+        runs = not expect and (op_type == "AveragePool" or negative >= 0)  # ONNX Runtime refuses some, and agrees
+        graph = check(op_type, dyn(f32(rng, 1, 2, size)), expect=None if expect else op_type, run=runs, **attrs)
+        assert graph["y0"].attrs.get("reason", "") == expect
+
+
+@pytest.mark.parametrize("stride,read", [(1, True), (2, True), (3, True), (4, False)])
+def test_pool_same_with_unknown_size_and_wide_strides(check: Any, dyn: Any, rng: Rng, stride: int, read: bool) -> None:
+    for size in range(2, 9):
+        x = dyn(f32(rng, 1, 2, size), ("N", 2, None))
+        attrs: Any = {"kernel_shape": [2], "strides": [stride], "auto_pad": "SAME_UPPER", "pads": [0, 0]}
+        check("AveragePool", x, expect="AveragePool" if read else "Opaque", **attrs)
+
+
+@pytest.mark.parametrize("op_type", ["MaxPool", "AveragePool"])
+@pytest.mark.parametrize("ceil_mode", [0, 1])
+def test_pool_without_windows(check: Any, dyn: Any, rng: Rng, op_type: str, ceil_mode: int) -> None:
+    x = dyn(f32(rng, 1, 2, 1, 4))
+    attrs: Any = {"kernel_shape": [2, 2], "strides": [3, 1], "ceil_mode": ceil_mode}
+    assert check(op_type, x, expect="Opaque", **attrs)["y0"].attrs["reason"] == "not one window fits its input"
+    check(op_type, x, expect=op_type, pads=[1, 0, 0, 0], **attrs)
+
+
 LOWEST = np.finfo(np.float32).min
 
 
