@@ -69,6 +69,7 @@ from pathlift.frontend.read.header import check_header, parse, settle_domains
 from pathlift.frontend.read.scopes import separate_scopes
 from pathlift.frontend.read.tensors import check_tensors, densify
 from pathlift.frontend.read.weights import cut, restore
+from pathlift.frontend.remarks import not_kept, remarks_of
 from pathlift.ir.errors import UnsafeModelError, UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
 
@@ -90,12 +91,15 @@ class ReadModel:
         Hex digest of the main file's bytes; None for a parsed model that is too large to have any.
     warnings
         What was repaired or could not be determined, one sentence each.
+    remarks
+        What the file says beside the network, as `pathlift.frontend.remarks` keeps it.
     """
 
     model: onnx_ir.Model
     path: Path | None
     sha256: str | None
     warnings: tuple[str, ...]
+    remarks: bytes = b""
 
 
 def read_model(
@@ -137,21 +141,20 @@ def read_model(
         data = _bytes(source, memory_limit)
         digest = hashlib.sha256(data).hexdigest()
         proto = parse(cut(data, location), len(data))
+    remarks = remarks_of(proto)
     warnings = _settle(proto, folder, memory_limit, location)
     kept = prepare_inlining(proto)
     model = _interpret(proto, folder)
     restore(model, data, location)
     warnings += inline(model, kept)
     separate_scopes(model)
-    return ReadModel(model, path, digest, tuple(warnings))
+    return ReadModel(model, path, digest, tuple(warnings), remarks)
 
 
 def _settle(proto: onnx.ModelProto, folder: Path | None, memory_limit: int, location: str) -> list[str]:
     """Check all of a parsed model, repair what is harmless in place, and return warnings about it."""
-    warnings = []
-    if proto.training_info:
-        proto.ClearField("training_info")
-        warnings.append("training information is ignored")
+    warnings = not_kept(proto)
+    proto.ClearField("training_info")
     warnings += settle_domains(proto)
     if check_types(proto):
         warnings.append("negative dimensions in declared shapes are read as unknown")
