@@ -1,6 +1,6 @@
-"""What a file says beside the network, kept apart from it and said again on the way out.
+"""Remarks of a file beside its network, kept apart from it and said again on the way out.
 
-That are doc strings and metadata of values and of the tensors that initialize them, denotations, types that are no
+These are doc strings and metadata of values and of the tensors that initialize them, denotations, types that are no
 tensors', and quantization annotations. The IR holds the doc strings and metadata of inputs and parameters too.
 """
 

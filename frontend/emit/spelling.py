@@ -1,4 +1,4 @@
-"""Which spellings of a file still hold, and the order in which nodes are then written."""
+"""Spellings of a file that still hold, and the order in which nodes are then written."""
 
 from __future__ import annotations
 

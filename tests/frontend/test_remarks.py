@@ -1,4 +1,4 @@
-"""What a file says beside the network: said again, field by field, or a warning that it is not."""
+"""Remarks of a file beside its network: said again, field by field, or a warning that it is not."""
 
 from __future__ import annotations
 
