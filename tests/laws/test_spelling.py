@@ -188,7 +188,7 @@ class Small(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = functional.max_pool2d(functional.gelu(self.norm(self.conv(x))), 2, ceil_mode=True)
         x = functional.interpolate(x, scale_factor=2, mode="bilinear").clamp(min=0, max=6)
-        x = functional.hardswish(functional.layer_norm(x, x.shape[1:])).mean((2, 3))
+        x = functional.hardswish(functional.layer_norm(x, (4, 6, 6))).mean((2, 3))
         return functional.softmax(self.linear(x.flatten(1)).view(x.shape[0], -1), dim=-1)
 
 
