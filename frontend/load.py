@@ -13,6 +13,7 @@ from pathlift.frontend.read import ReadModel, read_model
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.ir.spelling import Remarks, Snapshot
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -79,4 +80,7 @@ def load_with_report(
     read = read_model(given, base_dir=None if base_dir is None else Path(base_dir), memory_limit=memory_limit)
     warnings = list(read.warnings)
     graph = lower(read.model, memory_limit=memory_limit, assume_eval=assume_eval, warnings=warnings, shapes=shapes)
+    if read.remarks:
+        said = Remarks(read.remarks, Snapshot.of(graph, graph))
+        graph = Graph(graph.nx, graph.outputs, dataclasses.replace(graph.info, remarks=said))
     return graph, dataclasses.replace(read, warnings=tuple(warnings))

@@ -6,18 +6,19 @@ in `pathlift.frontend.emit`.
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import starmap
 
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 from onnx import FunctionProto, GraphProto, ModelProto, ValueInfoProto, helper
 
 from pathlift.frontend.emit import Emitted, emit
-from pathlift.frontend.emit.tensors import external, nbytes, streamed, whole
+from pathlift.frontend.emit.tensors import Initializer, external, nbytes, streamed, whole
 from pathlift.frontend.emit.values import value_info
 from pathlift.frontend.files import replacing
 from pathlift.frontend.ks_function import DOMAIN, VERSION, ks_function
+from pathlift.frontend.remarks import restate
 from pathlift.frontend.wire import MessagePart, field, join, part
 from pathlift.ir.errors import OutputError, UsageError
 from pathlift.ir.graph import Graph, ModelInfo, Origin, Value
@@ -52,7 +53,7 @@ def to_onnx(graph: Graph) -> ModelProto:
         If a parameter's values have another type than it declares; names the parameter.
     """
     model, params = _split(graph)
-    model.graph.initializer.extend(itertools.starmap(whole, params.items()))
+    model.graph.initializer.extend(starmap(whole, params.items()))
     return model
 
 
@@ -85,8 +86,8 @@ def save(graph: Graph, path: str | os.PathLike[str], *, force: bool = False, ext
         raise UsageError("0475", f"an object of type {type(graph).__name__} is not a Graph", hint="save(graph, path)")
     with replacing(path, force=force) as staged:
         model, params = _split(graph)
-        message = _message(model, itertools.starmap(streamed, params.items()))
-        if message.length > MAX_INLINE or sum(map(nbytes, params.values())) > external_threshold:
+        message = _message(model, starmap(streamed, params.items()))
+        if message.length > MAX_INLINE or sum(nbytes(tensor.param) for tensor in params.values()) > external_threshold:
             message = _message(model, external(params, staged.with_name(f"{staged.name}.data")))
         if message.length > MAX_MESSAGE:
             raise _too_large()
@@ -111,7 +112,7 @@ def _too_large() -> OutputError:
     return OutputError("0708", "the model without its weights exceeds protobuf's limit of 2 GB")
 
 
-def _split(graph: Graph) -> tuple[ModelProto, dict[str, Param]]:
+def _split(graph: Graph) -> tuple[ModelProto, dict[str, Initializer]]:
     """Return the model that a graph is, without its initializers, and those, by name and in order."""
     emitted, info = emit(graph), graph.info
     proto = helper.make_graph(
@@ -131,7 +132,9 @@ def _split(graph: Graph) -> tuple[ModelProto, dict[str, Param]]:
     model.functions.extend(_functions(info, emitted))
     model.model_version = int(info.properties.get("model_version", 0))
     helper.set_model_props(model, dict(info.metadata))
-    return model, dict(_initializers(graph, emitted))
+    params = dict(_initializers(graph, emitted))
+    said = restate(model, list(params), graph)
+    return model, {name: Initializer(param, said.get(name)) for name, param in params.items()}
 
 
 def _functions(info: ModelInfo, emitted: Emitted) -> Iterator[FunctionProto]:

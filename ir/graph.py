@@ -20,7 +20,7 @@ from pathlift.ir.types import Param, TensorType, ValueType
 
 if TYPE_CHECKING:
     from pathlift.ir.builder import Builder
-    from pathlift.ir.spelling import Spelling
+    from pathlift.ir.spelling import Remarks, Spelling
 
 Attr = bool | int | float | str | bytes | tuple[int, ...] | tuple[float, ...] | tuple[str, ...]
 Attrs = Mapping[str, Attr]
@@ -111,8 +111,9 @@ class ModelInfo:
         Names of the parameters that are graph inputs too (initializers a caller may replace).
     functions
         FunctionProtos that opaque nodes call, serialized.
-    spellings
-        How the file wrote nodes of the graph. They do not count in comparisons, and text has none.
+    spellings, remarks
+        How the file wrote nodes of the graph, and what it says beside them. They do not count in comparisons, and text
+        has none.
     declared
         Types of values by name, where the file says more than is proved: to show and to save, never to compute with.
     """
@@ -127,6 +128,7 @@ class ModelInfo:
     overridable: tuple[str, ...] = ()
     functions: tuple[bytes, ...] = ()
     spellings: tuple[Spelling, ...] = field(default=(), compare=False, repr=False)
+    remarks: Remarks | None = field(default=None, compare=False, repr=False)
     declared: Mapping[str, TensorType] = field(default_factory=lambda: MappingProxyType({}))
 
 

@@ -1,4 +1,4 @@
-"""Which spellings of a file still hold, and the order in which nodes are then written."""
+"""Spellings of a file that still hold, and the order in which nodes are then written."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pathlift.ir.spelling import Spelling, Stored, Wording
 def believed(graph: Graph, opset: int) -> dict[str, Spelling]:
     """Return the spelling by which each node is to be written, where one holds and can be written at this opset."""
     found = [s for s in graph.info.spellings if s.holds(graph) and _carries(s.wording, opset)]
-    spelled = {key: spelling for spelling in found for key in spelling.nodes}
+    spelled = {key: spelling for spelling in found for key in spelling.keys}
     # Nodes that are written as one may, after a rewrite, read what depends on them.
     if not nx.is_directed_acyclic_graph(_contracted(graph, spelled)):
-        spelled = {key: spelling for key, spelling in spelled.items() if len(spelling.nodes) == 1}
+        spelled = {key: spelling for key, spelling in spelled.items() if len(spelling.keys) == 1}
     return spelled
 
 
@@ -38,7 +38,7 @@ def _carries(wording: Wording, opset: int) -> bool:
 
 def ordered(graph: Graph, spelled: Mapping[str, Spelling]) -> tuple[str, ...]:
     """Return node keys in topological order, one of those that are written together."""
-    if all(len(spelling.nodes) == 1 for spelling in spelled.values()):
+    if all(len(spelling.keys) == 1 for spelling in spelled.values()):
         return graph.order
     order = {key: i for i, key in enumerate(graph.order)}
     return tuple(nx.lexicographical_topological_sort(_contracted(graph, spelled), key=order.__getitem__))
@@ -46,7 +46,7 @@ def ordered(graph: Graph, spelled: Mapping[str, Spelling]) -> tuple[str, ...]:
 
 def _contracted(graph: Graph, spelled: Mapping[str, Spelling]) -> nx.DiGraph:
     def leader(key: str) -> str:
-        return next(iter(spelled[key].nodes)) if key in spelled else key
+        return spelled[key].keys[0] if key in spelled else key
 
     contracted = nx.DiGraph()
     contracted.add_nodes_from(map(leader, graph.nx))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from onnx import TensorProto, numpy_helper
@@ -24,30 +25,46 @@ _PAGE = 2**16  # memory can be mapped at multiples of this on every system
 _CHUNK = 2**20  # elements that are written at a time
 
 
-def whole(name: str, param: Param) -> TensorProto:
+class Initializer(NamedTuple):
+    """A parameter, and what its file says about the tensor."""
+
+    param: Param
+    said: TensorProto | None = None
+
+
+def whole(name: str, tensor: Initializer) -> TensorProto:
     """Return a parameter as a message with its values in it."""
+    made = _whole(name, tensor.param)
+    if tensor.said is not None:
+        made.MergeFrom(tensor.said)
+    return made
+
+
+def _whole(name: str, param: Param) -> TensorProto:
     array = _values(name, param)
     # Strings may come as numpy's own type of fixed width, which ONNX does not know.
     return numpy_helper.from_array(array.astype(object) if array.dtype.kind == "S" else array, name)
 
 
-def streamed(name: str, param: Param) -> MessagePart:
+def streamed(name: str, tensor: Initializer) -> MessagePart:
     """Return the bytes of `whole`, which are made when they are written."""
+    param = tensor.param
     if _is_text(param):
-        return part(whole(name, param).SerializeToString())
+        return part(whole(name, tensor).SerializeToString())
     raw_data = MessagePart(nbytes(param), lambda: _raw_data(name, param))
-    return join(part(_head(name, param).SerializeToString()), field(TensorProto.RAW_DATA_FIELD_NUMBER, raw_data))
+    return join(part(_head(name, tensor).SerializeToString()), field(TensorProto.RAW_DATA_FIELD_NUMBER, raw_data))
 
 
-def external(params: Mapping[str, Param], path: Path) -> Iterator[MessagePart]:
+def external(params: Mapping[str, Initializer], path: Path) -> Iterator[MessagePart]:
     """Write parameters to a new file, and return the messages that refer to it; small ones hold their values."""
     with open(path, "xb") as file:
-        for name, param in params.items():
+        for name, tensor in params.items():
+            param = tensor.param
             if nbytes(param) < _SMALL:
-                yield streamed(name, param)
+                yield streamed(name, tensor)
                 continue
             file.seek(-file.tell() % _PAGE, os.SEEK_CUR)
-            head = _head(name, param)
+            head = _head(name, tensor)
             head.data_location = TensorProto.EXTERNAL
             for key, value in ("location", path.name), ("offset", file.tell()), ("length", nbytes(param)):
                 head.external_data.add(key=key, value=str(value))
@@ -68,13 +85,16 @@ def _is_text(param: Param) -> bool:
     return param.dtype.kind in "OSU"
 
 
-def _head(name: str, param: Param) -> TensorProto:
-    return TensorProto(name=name, dims=param.shape, data_type=onnx_dtype(param.dtype))
+def _head(name: str, tensor: Initializer) -> TensorProto:
+    head = TensorProto(name=name, dims=tensor.param.shape, data_type=onnx_dtype(tensor.param.dtype))
+    if tensor.said is not None:
+        head.MergeFrom(tensor.said)
+    return head
 
 
 def _raw_data(name: str, param: Param) -> Iterator[Chunk]:
     if _bits(param) < 8:
-        yield whole(name, param).raw_data
+        yield _whole(name, param).raw_data
         return
     # Pieces of what is contiguous are views, those of anything else are copies, one at a time.
     array = _values(name, param)

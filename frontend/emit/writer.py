@@ -165,10 +165,10 @@ class Writer:
 
     def _spell(self, spelling: Spelling) -> None:
         """Write some nodes as the one that they were."""
-        first, *others = (self.graph[key].origin for key in spelling.nodes)
+        first, *others = (self.graph[key].origin for key in spelling.keys)
         known = zip(NodeProto.FromString(spelling.wording.proto).output, spelling.outputs, strict=True)
         outputs = [name and self.fresh(name) if value is None else self.emitted.names[value] for name, value in known]
-        for key in spelling.nodes:
+        for key in spelling.keys:
             for port in range(len(self.graph[key].names)):
                 if Value(key, port) not in spelling.outputs:
                     self.emitted.names[Value(key, port)] = ""

@@ -60,9 +60,11 @@ def _embed(node: onnx_ir.Node) -> None:
     """Read the external tensors of a node, its subgraphs included, into memory: what is carried must need no file."""
     for name, attribute in node.attributes.items():
         if attribute.type == onnx_ir.AttributeType.TENSOR:
-            node.attributes[name] = onnx_ir.AttrTensor(name, _embedded(attribute.as_tensor()))
+            held = _embedded(attribute.as_tensor())
+            node.attributes[name] = onnx_ir.AttrTensor(name, held, doc_string=attribute.doc_string)
         elif attribute.type == onnx_ir.AttributeType.TENSORS:
-            node.attributes[name] = onnx_ir.AttrTensors(name, [_embedded(t) for t in attribute.as_tensors()])
+            all_held = [_embedded(t) for t in attribute.as_tensors()]
+            node.attributes[name] = onnx_ir.AttrTensors(name, all_held, doc_string=attribute.doc_string)
     for graph in subgraphs(node):
         for value in graph.initializers.values():
             if value.const_value is not None:
@@ -73,7 +75,12 @@ def _embed(node: onnx_ir.Node) -> None:
 
 def _embedded(tensor: onnx_ir.TensorProtocol) -> onnx_ir.TensorProtocol:
     if isinstance(tensor, onnx_ir.ExternalTensor):
-        return onnx_ir.Tensor(tensor.numpy().copy(), name=tensor.name)
+        return onnx_ir.Tensor(
+            tensor.numpy().copy(),
+            name=tensor.name,
+            doc_string=tensor.doc_string,
+            metadata_props=tensor.metadata_props,
+        )
     return tensor
 
 

@@ -1,4 +1,4 @@
-"""What is noted of a file's spelling while it is lowered."""
+"""Notes of a file's spelling, taken while it is lowered."""
 
 from __future__ import annotations
 

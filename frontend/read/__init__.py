@@ -78,6 +78,7 @@ from pathlift.frontend.read.schemas import check_schemas
 from pathlift.frontend.read.scopes import separate_scopes
 from pathlift.frontend.read.tensors import check_tensors, densify
 from pathlift.frontend.read.weights import cut, restore
+from pathlift.frontend.remarks import not_kept, remarks_of
 from pathlift.ir.errors import UnsafeModelError, UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
 
@@ -99,12 +100,15 @@ class ReadModel:
         Hex digest of the main file's bytes; None for a parsed model that is too large to have any.
     warnings
         What was repaired or could not be determined, one sentence each.
+    remarks
+        What the file says beside the network, as `pathlift.frontend.remarks` keeps it.
     """
 
     model: onnx_ir.Model
     path: Path | None
     sha256: str | None
     warnings: tuple[str, ...]
+    remarks: bytes = b""
 
 
 def read_model(
@@ -147,6 +151,7 @@ def read_model(
         digest = hashlib.sha256(data).hexdigest()
         proto = parse(cut(data, location), len(data))
     others: dict[str, str] = {}
+    remarks = remarks_of(proto)
     warnings = _settle(proto, folder, memory_limit, location, others)
     kept = prepare_inlining(proto)
     model = _interpret(proto, folder)
@@ -155,7 +160,7 @@ def read_model(
     separate_scopes(model)
     for value in _named(model, others):
         value.meta[OTHER_TYPE] = others[value.name or ""]
-    return ReadModel(model, path, digest, tuple(warnings))
+    return ReadModel(model, path, digest, tuple(warnings), remarks)
 
 
 def _named(model: onnx_ir.Model, names: Collection[str]) -> Iterator[onnx_ir.Value]:
@@ -168,10 +173,8 @@ def _settle(
     proto: onnx.ModelProto, folder: Path | None, memory_limit: int, location: str, others: dict[str, str]
 ) -> list[str]:
     """Check all of a parsed model, repair what is harmless in place, and return warnings about it."""
-    warnings = []
-    if proto.training_info:
-        proto.ClearField("training_info")
-        warnings.append("training information is ignored")
+    warnings = not_kept(proto)
+    proto.ClearField("training_info")
     warnings += settle_domains(proto)
     if check_types(proto, others):
         warnings.append("negative dimensions in declared shapes are read as unknown")

@@ -33,7 +33,8 @@ class Canonicalize(Transform):
     norm
         l1, l2, lq:Q, balanced or path-conditioned. Q is between 0.001 and 1000.
     exact
-        By powers of two: outputs stay the same to the last bit.
+        By powers of two, which round nothing: outputs stay the same to the last bit, save where a layer that changes
+        has to be spelled anew (a Gemm with ``alpha``).
     shape
         Fill in symbolic dimensions, for path-conditioned. The batch needs none.
     """

@@ -26,7 +26,8 @@ class RandomRescale(Transform):
     seed
         Of the factors.
     exact
-        By powers of two: outputs stay the same to the last bit.
+        By powers of two, which round nothing: outputs stay the same to the last bit, save where a layer that changes
+        has to be spelled anew (a Gemm with ``alpha``).
     """
 
     name: ClassVar[str] = "random-rescale"

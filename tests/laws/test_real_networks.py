@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import pathlift
+from pathlift.ir.compare import graphs_equal
 from pathlift.testing import onnxruntime_session, zoo
 
 LITTLE = {
@@ -32,10 +33,11 @@ def outputs(model: onnx.ModelProto | Path, feeds: dict[str, np.ndarray]) -> list
 
 
 def assert_survives(model: onnx.ModelProto, feeds: dict[str, np.ndarray], folder: Path) -> None:
-    saved = folder / "saved.onnx"
-    pathlift.save(pathlift.load(model), saved)
+    saved, graph = folder / "saved.onnx", pathlift.load(model)
+    pathlift.save(graph, saved)
+    assert graphs_equal(pathlift.load(saved), graph) == ""
     for before, after in zip(outputs(model, feeds), outputs(saved, feeds), strict=True):
-        np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-4 * np.abs(before).max())
+        np.testing.assert_array_equal(after, before)
 
 
 @pytest.mark.parametrize("name", QUICK)

@@ -1,15 +1,21 @@
-"""What nothing touched is saved as it came: the same bits, and a fixed point of load and save, whatever the opset."""
+"""Untouched models, saved as they came: the same bits, and a fixed point of load and save, at every opset."""
 
 from __future__ import annotations
 
+import itertools
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import ModelProto, helper, numpy_helper
 from onnxruntime.capi import onnxruntime_pybind11_state as errors
+from torch import Tensor, nn
+from torch.nn import functional
 
 import pathlift
 from pathlift.frontend.load import load
@@ -170,3 +176,34 @@ def test_an_operator_is_saved_as_it_came(case: Any, opsets: list[int]) -> None:
 @pytest.mark.parametrize(("case", "opsets"), runs(range(7, NEWEST + 1)))
 def test_an_operator_of_any_opset_is_saved_as_it_came(case: Any, opsets: range) -> None:
     assert check(case, opsets, ["N", case[1][0]]) > 0
+
+
+class Small(nn.Module):
+    """Layers that exporters spell in many ways."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.linear = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = functional.max_pool2d(functional.gelu(self.norm(self.conv(x))), 2, ceil_mode=True)
+        x = functional.interpolate(x, scale_factor=2, mode="bilinear").clamp(min=0, max=6)
+        x = functional.hardswish(functional.layer_norm(x, (4, 6, 6))).mean((2, 3))
+        return functional.softmax(self.linear(x.flatten(1)).view(x.shape[0], -1), dim=-1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dynamo", "optimize", "dynamic"), list(itertools.product((False, True), repeat=3)))
+def test_exports_are_saved_as_they_came(dynamo: bool, optimize: bool, dynamic: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module, x = Small().eval(), torch.randn(2, 3, 6, 6)
+    options: dict[str, Any] = {"optimize": optimize} if dynamo else {"do_constant_folding": optimize}
+    if dynamic and dynamo:
+        options["dynamic_shapes"] = ({0: torch.export.Dim("N")},)
+    elif dynamic:
+        options["dynamic_axes"] = {"x": {0: "N"}}
+    path = tmp_path / "m.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (x,), path, dynamo=dynamo, input_names=["x"], external_data=False, **options)
+    assert_kept(onnx.load(path), {"x": x.numpy()})

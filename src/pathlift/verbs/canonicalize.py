@@ -87,7 +87,8 @@ def canonicalize(
         ``path-conditioned``: the best conditioned diagonal of the path-lifting's Gram matrix (arXiv 2602.19799), of
         networks that have path-norms.
     exact
-        By powers of two: outputs stay the same to the last bit.
+        By powers of two, which round nothing: outputs stay the same to the last bit, save where a layer that changes
+        has to be spelled anew (a Gemm with ``alpha``).
     shape
         Fill in symbolic dimensions, for path-conditioned. Extents by name.
     output

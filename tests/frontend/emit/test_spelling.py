@@ -1,4 +1,4 @@
-"""Which nodes are saved as the file has them: those that compute what they did, and no others."""
+"""Nodes that are saved as the file has them: those that compute what they did, and no others."""
 
 from __future__ import annotations
 
