@@ -8,8 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from pathlift.ir.types import Array
+from pathlift.passes.equivalence.factors import scales_of
 from pathlift.passes.equivalence.matched_graph import Change, MatchedGraph
 from pathlift.passes.equivalence.network import Flow, Network, Weights
+from pathlift.passes.rescaling.dead import dead_classes
 
 
 def without_irrelevant(side: MatchedGraph, network: Network) -> MatchedGraph:
@@ -22,6 +24,7 @@ def without_irrelevant(side: MatchedGraph, network: Network) -> MatchedGraph:
     network
         Its neurons.
     """
+    side = _without_dead(side)
     filled = {w.key: (side.values(w.key) != 0) | (w.key in network.replaceable) for w in network.weights}
     nonzero = _nonzero(network, filled)
     read = _read(network, filled, nonzero)
@@ -31,6 +34,15 @@ def without_irrelevant(side: MatchedGraph, network: Network) -> MatchedGraph:
         if w.key not in network.replaceable and not relevant.all():
             changes[w.key] = keeping(relevant, w.neutral)
     return side.changed(changes) if changes else side
+
+
+def _without_dead(side: MatchedGraph) -> MatchedGraph:
+    """Set to zero what the canonical forms do: neurons of a graph know less of their places than classes of cells."""
+    found, dead = dead_classes(side.graph)
+    if not dead.any():
+        return side
+    scales = {key: s for key, s in scales_of(side, found).items() if not s.divides}
+    return side.changed({key: keeping(~(dead[s.times] | dead[s.over]), 0.0) for key, s in scales.items()})
 
 
 def keeping(kept: Array, neutral: float) -> Change:

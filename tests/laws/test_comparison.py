@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph, Value
+from pathlift.ir.text import parse_graph
 from pathlift.ir.types import Array, Param, is_float
 from pathlift.passes.rescaling.canonicalize import Canonicalize
 from pathlift.testing import assert_equivalent, execute
@@ -135,9 +136,55 @@ def check_canonical_form(graph: Graph, norm: str) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_network_is_equivalent_to_its_canonical_form(norm: str, check_law: Callable[..., None]) -> None:
     """Also where neurons carry nothing, so that their weights become 0."""
-    check_law(
-        lambda graph, seed: check_canonical_form(in_float64(zeroed(graph, seed)), norm), graphs(), SEEDS, examples=0.1
-    )
+
+    def law(graph: Graph, seed: int) -> None:
+        check_canonical_form(in_float64(zeroed(graph, seed)), norm)
+
+    check_law(law, graphs(), SEEDS, examples=0.1)
+
+
+DEAD = {
+    "one position of the input": """
+        %x = Input : f64[1, 1, 2, 2]
+        %k = Param {value=[[[0.0, 1.25], [0.5, -0.5]]]} : f64[1, 2, 2]
+        %a = Mul(%x, %k)
+        %f = Flatten(%a)
+        %w = Param {value=[[1.0], [2.0], [-3.0], [4.0]]} : f64[4, 1]
+        %b = Param {value=[0.5]} : f64[1]
+        %y = Gemm(%f, %w, %b)
+        return %y
+    """,
+    "read by a scale of 0": """
+        %x = Input : f64[1, 2, 3]
+        %g = Param {value=[1.5, 0.5]} : f64[2]
+        %b = Param {value=[0.25, -0.5]} : f64[2]
+        %m = Param {value=[0.5, 0.25]} : f64[2]
+        %v = Param {value=[1.0, 2.0]} : f64[2]
+        %n = BatchNormalization(%x, %g, %b, %m, %v)
+        %h = Param {value=[0.0, -1.5]} : f64[2]
+        %c = Param {value=[0.75, 1.5]} : f64[2]
+        %d = Param {value=[0.25, 0.125]} : f64[2]
+        %e = Param {value=[1.0, 1.5]} : f64[2]
+        %o = BatchNormalization(%n, %h, %c, %d, %e)
+        %y = Relu(%o)
+        return %y
+    """,
+    "a channel of padding": """
+        %x = Input : f64[1, 1, 2]
+        %k = Param {value=[[1.5], [0.5]]} : f64[2, 1]
+        %a = Mul(%x, %k)
+        %p = Pad(%a) {pads=[0, 1, 0, 0, 0, 0]}
+        %w = Param {value=[[[1.0], [2.0], [-3.0]]]} : f64[1, 3, 1]
+        %y = Conv(%p, %w) {strides=[1], pads=[0, 0], dilations=[1]}
+        return %y
+    """,
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", DEAD)
+def test_what_one_leaves_out_the_other_does(name: str, norm: str) -> None:
+    check_canonical_form(parse_graph(DEAD[name]), norm)
 
 
 @pytest.mark.slow
