@@ -140,6 +140,12 @@ def test_the_tolerance_is_that_of_the_coarsest_format(dtype: str, tolerance: flo
             assert (result.exit_code, result.tolerance) == (code, tolerance), (other, modulo)
 
 
+def test_the_coarser_of_two_files_decides() -> None:
+    for pair in ((line(1.0, "f32"), line(0.99, "f16")), (line(0.99, "f16"), line(1.0, "f64"))):
+        result = compare(*pair)
+        assert (result.exit_code, result.tolerance) == (0, 2e-2)
+
+
 def test_the_tolerance_is_the_one_that_is_asked_for(pathlift: Cli, tmp_path: Path) -> None:
     files = []
     for i, weight in enumerate((1.0, 0.9995)):

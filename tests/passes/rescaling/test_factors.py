@@ -1,4 +1,4 @@
-"""What factors make of a parameter, up to the last number its format holds."""
+"""Rescaled parameters, up to the last number that their format holds."""
 
 from __future__ import annotations
 
