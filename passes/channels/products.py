@@ -69,6 +69,16 @@ def channel_product(f: LinearMap, x: CellMap, w: Ints, cells: DisjointSets) -> C
     raise UnsupportedError("0331", f"there is no rule for a {type(f).__name__}")
 
 
+def parallel_axes(f: LinearMap, rank: int) -> list[int]:
+    """Return the axes of an input of this rank along which every place has weights and results of its own: groups."""
+    if isinstance(f, Conv | ConvTranspose):
+        return [1] if f.groups > 1 else []
+    if isinstance(f, Contract):
+        xs, ws, out = f.letters(rank)
+        return [axis for axis, letter in enumerate(xs) if letter in ws and letter in out]
+    return []
+
+
 def _channels(x: CellMap, count: int, cells: DisjointSets) -> Array:
     """The cells along axis 1, all positions of a channel tied."""
     kept = x.cells

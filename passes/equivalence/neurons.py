@@ -21,7 +21,7 @@ from pathlift.ir.types import Array, Dims, ValueType
 from pathlift.passes.channels import maps
 from pathlift.passes.channels.cells import DisjointSets
 from pathlift.passes.channels.maps import CellMap
-from pathlift.passes.channels.products import channel_product
+from pathlift.passes.channels.products import channel_product, parallel_axes
 from pathlift.passes.equivalence.network import Dependency, Flow, Weights
 
 Zero = Literal["all", "any", "free"]
@@ -177,6 +177,8 @@ class NeuronAlgebra(TwoSorted[ParamRef, CellMap]):
     # ---- signals
 
     def apply_weights(self, f: LinearMap, x: CellMap, w: ParamRef) -> CellMap:
+        for axis in parallel_axes(f, len(x.dims)):  # the results of one place are no other's
+            x = self.spread(x, axis)
         p = channel_product(f, x, w.shape, _Binding(self))
         y = self.fresh(*p.out)
         self._weigh(w.key, p.into(y), p.over)

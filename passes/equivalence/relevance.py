@@ -9,8 +9,10 @@ import numpy as np
 
 from pathlift.ir.rows import blocks, rows_of
 from pathlift.ir.types import Array, Param
+from pathlift.passes.equivalence.factors import scales_of
 from pathlift.passes.equivalence.matched_graph import Change, MatchedGraph, elementwise
 from pathlift.passes.equivalence.network import Flow, Network, Weights
+from pathlift.passes.rescaling.dead import dead_classes
 
 
 def without_irrelevant(side: MatchedGraph, network: Network) -> MatchedGraph:
@@ -23,6 +25,7 @@ def without_irrelevant(side: MatchedGraph, network: Network) -> MatchedGraph:
     network
         Its neurons.
     """
+    side = _without_dead(side)
     filled = {w.key: _filled(side.param(w.key)) | (w.key in network.replaceable) for w in network.weights}
     nonzero = _nonzero(network, filled)
     read = _read(network, filled, nonzero)
@@ -40,6 +43,15 @@ def _filled(param: Param) -> Array:
     for rows in blocks(param.shape):
         filled[rows] = param.rows(rows) != 0
     return filled
+
+
+def _without_dead(side: MatchedGraph) -> MatchedGraph:
+    """Set to zero what the canonical forms do: neurons of a graph know less of their places than classes of cells."""
+    found, dead = dead_classes(side.graph)
+    if not dead.any():
+        return side
+    scales = {key: s for key, s in scales_of(side, found).items() if not s.divides}
+    return side.changed({key: keeping(~(dead[s.times] | dead[s.over]), 0.0) for key, s in scales.items()})
 
 
 def keeping(kept: Array, neutral: float) -> Change:

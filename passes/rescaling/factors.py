@@ -86,12 +86,12 @@ class Factors:
         UnsupportedError
             If the dtype cannot hold them.
         """
-        old = use.param.rows(rows)
+        old, s = use.param.rows(rows), use.scale.rows(rows, len(use.param.shape))
         new = self.multiplied(use, rows)
         with np.errstate(over="ignore", under="ignore"):
             result: Array = new.astype(old.dtype)
         if new.size:
-            _check_range(old, new, use)
+            _check_range(old, new, self._dead(s.times, s) | self._dead(s.over, s), use)
         return result
 
     def multiplied(self, use: Use, rows: Rows) -> Array:
@@ -109,8 +109,9 @@ class Factors:
         e, gone = (self.e[s.times], self.e[s.over]), (self._dead(s.times, s), self._dead(s.over, s))
         if moderate:
             factors = np.ldexp(self.m[s.times], e[0]), np.ldexp(1 / self.m[s.over], -e[1])
-            values *= np.where(gone[0], 0.0, factors[0])
-            values *= np.where(gone[1], 0.0, factors[1])
+            with np.errstate(over="ignore", under="ignore"):
+                values *= np.where(gone[0], 0.0, factors[0])
+                values *= np.where(gone[1], 0.0, factors[1])
             return values
         values *= np.where(gone[0] | gone[1], 0.0, self.m[s.times] / self.m[s.over])
         with np.errstate(over="ignore", under="ignore"):
@@ -118,14 +119,14 @@ class Factors:
         return exact
 
 
-def _check_range(old: Array, new: Array, use: Use) -> None:
-    """Check that a dtype holds the new values as well as it held the old ones."""
+def _check_range(old: Array, new: Array, gone: Array, use: Use) -> None:
+    """Check that a dtype holds the new values as well as it held the old ones, but for those that shall be zero."""
     limits = float_limits(old.dtype)
     largest, smallest = float(limits.max), float(limits.smallest_normal)
     size = np.abs(new)
     if size.max() > largest or not np.isfinite(size.max()):
         problem = "overflow"
-    elif ((size < smallest) & (size > 0)).any() and ((size < smallest) & (size > 0) & (np.abs(old) >= smallest)).any():
+    elif (small := (size < smallest) & (old != 0)).any() and (small & ~gone & (np.abs(old) >= smallest)).any():
         problem = "underflow"
     else:
         return

@@ -258,6 +258,17 @@ def test_classes_are_symmetries_that_scalar_neurons_have(check_law: Callable[...
     check_law(law, graphs(max_nodes=6, batch=1))
 
 
+def test_classes_are_all_the_symmetries_of_layers_and_skips(check_law: Callable[..., None]) -> None:
+    """Where no weight is used twice, and none stands for several neurons."""
+
+    def law(graph: Graph) -> None:
+        ours, all_there_are = dimensions(graph)
+        assert ours == all_there_are
+
+    ops = ("Gemm", "Relu", "LeakyRelu", "Add", "Sum", "Max", "Concat")
+    check_law(law, graphs(ops=ops, max_nodes=6, batch=1, tied=False, capacity=8))
+
+
 def test_classes_are_all_the_symmetries_of_a_network_with_a_skip_connection() -> None:
     assert dimensions(parse_graph(ALL)) == (5, 5)
 

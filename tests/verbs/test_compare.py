@@ -122,3 +122,48 @@ def test_other_structure_is_said(pathlift: Cli, tmp_path: Path) -> None:
 def test_usage(pathlift: Cli, arguments: list[str], code: str) -> None:
     outcome = pathlift("compare", str(DIGITS), str(DIGITS), *arguments)
     assert (outcome.code, outcome.err[:6]) == (2, code)
+
+
+LINE = "%x = Input : f32[N, 1]\n%w = Param {{value=[[{0}]]}} : {1}[1, 1]\n%y = Gemm(%x, %w)\nreturn %y"
+
+
+def line(weight: float, dtype: str) -> Graph:
+    """One weight, which nothing rescales."""
+    return parse_graph(LINE.format(weight, dtype).replace("Input : f32", f"Input : {dtype}"))
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("f64", 1e-9), ("f32", 1e-5), ("f16", 2e-2), ("bf16", 2e-2)])
+def test_the_tolerance_is_that_of_the_coarsest_format(dtype: str, tolerance: float) -> None:
+    for modulo in ((), ("rescaling",), ("rescaling", "permutation")):
+        for other, code in ((1 - 0.8 * tolerance, 0), (1 - 1.2 * tolerance, 1), (1 - 5 * tolerance, 1)):
+            result = compare(line(1.0, dtype), line(other, dtype), modulo=modulo)
+            assert (result.exit_code, result.tolerance) == (code, tolerance), (other, modulo)
+
+
+def test_the_coarser_of_two_files_decides() -> None:
+    for pair in ((line(1.0, "f32"), line(0.99, "f16")), (line(0.99, "f16"), line(1.0, "f64"))):
+        result = compare(*pair)
+        assert (result.exit_code, result.tolerance) == (0, 2e-2)
+
+
+def test_the_tolerance_is_the_one_that_is_asked_for(pathlift: Cli, tmp_path: Path) -> None:
+    files = []
+    for i, weight in enumerate((1.0, 0.9995)):
+        files.append(str(tmp_path / f"{i}.onnx"))
+        save(line(weight, "f32"), files[-1])
+    for tolerance, code in (("1e-3", 0), ("6e-4", 0), ("4e-4", 1), ("0", 1)):
+        outcome = pathlift("compare", *files, "--modulo", "rescaling", "--tolerance", tolerance)
+        assert outcome.code == code, tolerance
+    assert pathlift("compare", files[0], files[0], "--modulo", "rescaling", "--tolerance", "0").code == 0
+
+
+def test_what_stays_undecided_has_a_code_of_its_own(pathlift: Cli, tmp_path: Path) -> None:
+    lines = ["%x = Input : f32[N, 2]"]
+    lines += [f"%w{i} = Param {{value=[[{i}.0, 1.0], [3.0, -{i}.5]]}} : f32[2, 2]" for i in range(5)]
+    lines += [f"%h{i} = Gemm(%x, %w{i})" for i in range(5)] + ["%y = Sum(%h0, %h1, %h2, %h3, %h4)", "return %y"]
+    text, files = "\n".join(lines), [str(tmp_path / f"{i}.onnx") for i in range(2)]
+    for file, model in zip(files, (text, text.replace("-4.5", "-4.75")), strict=True):
+        save(parse_graph(model), file)
+    outcome = pathlift("compare", *files, "--modulo", "rescaling")
+    assert outcome.code == 5
+    assert outcome.out.startswith("inconclusive (modulo rescaling): the operands of sums")

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from math import prod
+from typing import Any
+
+import numpy as np
 import pytest
 
+from pathlift.ir.builder import Builder
+from pathlift.ir.graph import Graph, Value
 from pathlift.ir.text import parse_graph
 from pathlift.passes.channels.symmetry import symmetry
 from pathlift.passes.rescaling.random_rescale import RandomRescale
@@ -136,3 +142,38 @@ def test_each_output_of_a_node_without_a_rule_has_its_own_shape() -> None:
     """)
     )
     assert found.count == 2
+
+
+def grouped(op: str, shape: tuple[int, ...], **attrs: Any) -> Graph:
+    """A convolution of four channels that a layer computes and another one reads."""
+    b, window = Builder(), {"strides": (1,), "pads": (0, 0), "dilations": (1,)}
+    out = shape[0] if op == "Conv" else shape[1] * attrs.get("groups", 1)
+    values = iter(np.random.default_rng(0).standard_normal(200).astype(np.float32))
+
+    def weights(*extents: int) -> Value:
+        return b.param(np.array([next(values) for _ in range(prod(extents))]).reshape(extents))
+
+    h = b.op("Conv", b.input("x", ("N", 2, 9)), weights(4, 2, 1), **window)
+    g = b.op(op, h, weights(*shape), **{**window, **attrs})
+    return b.finish(b.op("Conv", b.op("Relu", g), weights(1, out, 1), name="y", **window))
+
+
+@pytest.mark.parametrize(
+    ("op", "shape", "attrs", "free"),
+    [
+        ("Conv", (6, 4, 2), {}, 4 + 6),
+        ("Conv", (6, 4, 2), {"dilations": (3,)}, 4 + 6),
+        ("Conv", (6, 2, 2), {"groups": 2}, 4 + 6),
+        ("Conv", (4, 1, 2), {"groups": 4}, 4 + 4),
+        ("Conv", (8, 1, 2), {"groups": 4}, 4 + 8),
+        ("ConvTranspose", (4, 6, 2), {"output_padding": (0,)}, 4 + 6),
+        ("ConvTranspose", (4, 3, 2), {"output_padding": (0,), "groups": 2}, 4 + 6),
+        ("ConvTranspose", (4, 1, 2), {"output_padding": (0,), "groups": 4}, 4 + 4),
+    ],
+)
+def test_every_channel_of_a_group_is_free(op: str, shape: tuple[int, ...], attrs: dict[str, Any], free: int) -> None:
+    graph = grouped(op, shape, **attrs)
+    assert symmetry(graph).count == free
+    step = RandomRescale(seed=1, octaves=4).run(graph)
+    assert_equivalent(graph, step.graph, rtol=1e-5)
+    step.witness.check(graph, step.graph)

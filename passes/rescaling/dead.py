@@ -1,0 +1,56 @@
+"""Dead classes of neurons: no path of weights that are not zero leads to them, or none from them to an output.
+
+The balanced form sets their weights to zero, and comparisons leave them out.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pathlift.ir.graph import Graph, Value
+from pathlift.ir.types import DTYPES, Array, Param, is_float
+from pathlift.passes.channels.symmetry import Symmetry, symmetry
+from pathlift.passes.rescaling.balance import Pairs, as_weight, zero_sided
+from pathlift.passes.rescaling.normal_form import prefix_norms
+
+
+def dead_classes(graph: Graph) -> tuple[Symmetry, Array]:
+    """Find the classes of neurons that carry nothing.
+
+    Parameters
+    ----------
+    graph
+        A graph whose batch norms subtract no mean. Only which of its weights are zero matters.
+
+    Returns
+    -------
+    Symmetry, Array
+        The classes of the graph, and a boolean per class; never for class 0.
+    """
+    plain = _indicator(graph)
+    found, m, _ = prefix_norms(plain, 1.0)
+    dead = m == 0
+    dead[0] = False
+    pairs = [
+        Pairs.of(*as_weight(u.scale, np.ones(u.param.shape) if u.scale.divides else u.param.numpy()))
+        for u in found.scales().values()
+        if is_float(u.param.dtype) and u.param.size
+    ]
+    for p in pairs:
+        p.without(dead)
+    return symmetry(graph), dead | zero_sided(pairs, found.count + 1)
+
+
+def _indicator(graph: Graph) -> Graph:
+    """Ones where weights are not zero."""
+    b, new = graph.edit(), dict[int, Param]()
+    for key in graph.params:
+        param = graph[key].value
+        if param is not None and is_float(param.dtype):
+            ones = new.setdefault(id(param), _nonzero(param))
+            b.replace_node(Value(key), value=ones, types=(ones.type,))
+    return b.finish()
+
+
+def _nonzero(param: Param) -> Param:
+    return Param(DTYPES["f64"], param.shape, lambda: (param.numpy() != 0).astype(np.float64))
