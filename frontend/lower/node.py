@@ -60,8 +60,8 @@ class OnnxNode:
         return tuple(value)
 
     def real(self, name: str, default: float) -> float:
-        """Return a floating-point attribute."""
-        value = self.node.attributes.get_float(name, default)
+        """Return a floating-point attribute; what ONNX has it be by default is a float32, too."""
+        value = self.node.attributes.get_float(name, float(np.float32(default)))
         assert value is not None
         return float(value)
 

@@ -187,14 +187,15 @@ def ks_fit(
     if graph is not before:
         data = "random" if arrays is None else "calibration"
         feeds = _random(before, seed, memory_limit) if arrays is None else batches(before, arrays)
-        errors = _output_errors(before, graph, itertools.islice(feeds, _TRIED))
+        errors = _output_errors(before, graph, feeds)
+    rounded: tuple[str, ...] = ()
     if output is not None:
         from pathlift.frontend.save import save
 
-        save(graph, output, force=force)
+        rounded = save(graph, output, force=force)
     return KsFitResult(
         input=opened.source,
-        warnings=opened.warnings,
+        warnings=(*opened.warnings, *rounded),
         assumptions=("speed is predicted by a cost model, and right within a factor of 1.5 mostly",),
         graph=graph,
         approximation=witness,
