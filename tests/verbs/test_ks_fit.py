@@ -101,8 +101,8 @@ def test_budgets_and_reasons(model: str, capsys: pytest.CaptureFixture[str]) -> 
     assert done["predicted_speedup"] > 1
 
 
-def test_layers_too_small_to_win_stay_dense() -> None:
-    found = pathlift.ks_fit("examples/digits.onnx", budget="error=1", samples=1)
+def test_layers_too_small_to_win_stay_dense(digits: Path) -> None:
+    found = pathlift.ks_fit(digits, budget="error=1", samples=1)
     assert not found.to_json()["replaced"]
     assert all(layer.reason for layer in found.approximation.layers.values())
 
