@@ -131,12 +131,16 @@ def doubles(model: onnx_ir.Model) -> Doubles:
         given = {a.name: float(a.value) for a in node.attributes.values() if a.type == onnx_ir.AttributeType.FLOAT}
         given = given or (_SELU if node.op_type == "Selu" else {})
         if exact := {name: value for name, value in given.items() if not is_single(value)}:
-            found[str(node.outputs[0].name)] = exact
+            found[_name(node)] = exact
     return found
 
 
 def restore_attributes(model: onnx_ir.Model, exact: Doubles) -> None:
     """Give a model that has been a protobuf the doubles back that its attributes were."""
-    for node in RecursiveGraphIterator(model.graph):
-        for name, value in exact.get(str(node.outputs[0].name), {}).items():
+    for node in RecursiveGraphIterator(model.graph) if exact else ():
+        for name, value in exact.get(_name(node), {}).items():
             node.attributes.add(onnx_ir.AttrFloat32(name, value))
+
+
+def _name(node: onnx_ir.Node) -> str:
+    return str(node.outputs[0].name) if node.outputs else ""

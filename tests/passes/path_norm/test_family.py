@@ -213,7 +213,7 @@ def test_exponents_that_are_refused(q: float) -> None:
 
 @pytest.mark.parametrize("mixed", [0.0, -1.0, math.nan])
 def test_outer_exponents_that_are_refused(mixed: float) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="PL0425 "):
         PathNorm(mixed=mixed).run(DIAMOND)
 
 
