@@ -168,7 +168,7 @@ def bind(module: nn.Module, example: Example) -> Bound:
     parts = split(module, example)
     model = export(parts.network, example)
     names = _initializers(model, parts.tensors)
-    read = read_model(onnx_ir.to_proto(model)).model
+    read = read_model(model).model
     graph = lower(read)
     values = _disturb(read, names)
     sources = _sources(graph, lower(read), names, values)

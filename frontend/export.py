@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import onnx_ir
 import onnx_ir.passes.common as common
 
+from pathlift.frontend.doubles import literals, restore_constants
 from pathlift.frontend.ks_function import define_functions
 from pathlift.ir.errors import PathliftError, UnsupportedError, UsageError
 from pathlift.ir.exporting import EXPORTING
@@ -96,6 +97,8 @@ def export(
                 verbose=verbose,
             )
             assert program is not None
+            assert program.exported_program is not None
+            restore_constants(program.model, literals(program.exported_program))
             model = _tidy(program.model, name_outputs=output_names is None)
             define_functions(model)
         if dynamic_batch:

@@ -16,11 +16,12 @@ from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.ir.spelling import Remarks, Snapshot
 
 if TYPE_CHECKING:
+    import onnx_ir
     from onnx import ModelProto
 
 
 def load(
-    source: str | os.PathLike[str] | bytes | ModelProto,
+    source: str | os.PathLike[str] | bytes | ModelProto | onnx_ir.Model,
     *,
     base_dir: str | os.PathLike[str] | None = None,
     memory_limit: int = MEMORY_LIMIT,
@@ -32,7 +33,7 @@ def load(
     Parameters
     ----------
     source
-        A path, the bytes of a file, or a parsed model.
+        A path, the bytes of a file, or a parsed model. An ``onnx_ir.Model`` keeps the doubles among its attributes.
     base_dir
         Where external data may lie, for bytes; files are looked for beside the model.
     memory_limit
@@ -62,7 +63,7 @@ def load(
 
 
 def load_with_report(
-    source: str | os.PathLike[str] | bytes | ModelProto,
+    source: str | os.PathLike[str] | bytes | ModelProto | onnx_ir.Model,
     *,
     base_dir: str | os.PathLike[str] | None = None,
     memory_limit: int = MEMORY_LIMIT,
@@ -71,7 +72,8 @@ def load_with_report(
 ) -> tuple[Graph, ReadModel]:
     """Load an ONNX model like `load`, and return with it what is to be said about the file."""
     given = source if not isinstance(source, os.PathLike) else Path(source)
-    if not isinstance(given, str | Path | bytes) and not hasattr(given, "opset_import"):
+    kinds = ("opset_import", "opset_imports")  # of a ModelProto, and of an onnx_ir.Model
+    if not isinstance(given, str | Path | bytes) and not any(hasattr(given, kind) for kind in kinds):
         raise UsageError(
             "0474",
             f"a model cannot be read from an object of type {type(source).__name__}",

@@ -52,12 +52,14 @@ def to_onnx(graph: Graph) -> ModelProto:
     GraphError
         If a parameter's values have another type than it declares; names the parameter.
     """
-    model, params = _split(graph)
+    model, params, _ = _split(graph)
     model.graph.initializer.extend(starmap(whole, params.items()))
     return model
 
 
-def save(graph: Graph, path: str | os.PathLike[str], *, force: bool = False, external_threshold: int = 2**30) -> None:
+def save(
+    graph: Graph, path: str | os.PathLike[str], *, force: bool = False, external_threshold: int = 2**30
+) -> tuple[str, ...]:
     """Save a graph as an ONNX file: all of it or nothing.
 
     Parameters
@@ -73,6 +75,12 @@ def save(graph: Graph, path: str | os.PathLike[str], *, force: bool = False, ext
         written anew: only what this model needs is in it. Either way they are written one by one, and no two are in
         memory at once.
 
+    Returns
+    -------
+    tuple
+        What the file cannot hold as the graph does, one sentence each: numbers of modules of float64 in attributes,
+        which ONNX has in float32.
+
     Raises
     ------
     UnsupportedError
@@ -85,7 +93,7 @@ def save(graph: Graph, path: str | os.PathLike[str], *, force: bool = False, ext
     if not isinstance(graph, Graph):
         raise UsageError("0475", f"an object of type {type(graph).__name__} is not a Graph", hint="save(graph, path)")
     with replacing(path, force=force) as staged:
-        model, params = _split(graph)
+        model, params, rounded = _split(graph)
         message = _message(model, starmap(streamed, params.items()))
         if message.length > MAX_INLINE or sum(nbytes(tensor.param) for tensor in params.values()) > external_threshold:
             message = _message(model, external(params, staged.with_name(f"{staged.name}.data")))
@@ -93,6 +101,7 @@ def save(graph: Graph, path: str | os.PathLike[str], *, force: bool = False, ext
             raise _too_large()
         with open(staged, "xb") as file:
             file.writelines(message.chunks())
+    return rounded
 
 
 def _message(model: ModelProto, initializers: Iterable[MessagePart]) -> MessagePart:
@@ -112,8 +121,8 @@ def _too_large() -> OutputError:
     return OutputError("0708", "the model without its weights exceeds protobuf's limit of 2 GB")
 
 
-def _split(graph: Graph) -> tuple[ModelProto, dict[str, Initializer]]:
-    """Return the model that a graph is, without its initializers, and those, by name and in order."""
+def _split(graph: Graph) -> tuple[ModelProto, dict[str, Initializer], tuple[str, ...]]:
+    """Return the model that a graph is, without its initializers, those by name and in order, and what is rounded."""
     emitted, info = emit(graph), graph.info
     proto = helper.make_graph(
         emitted.nodes,
@@ -134,7 +143,8 @@ def _split(graph: Graph) -> tuple[ModelProto, dict[str, Initializer]]:
     helper.set_model_props(model, dict(info.metadata))
     params = dict(_initializers(graph, emitted))
     said = restate(model, list(params), graph)
-    return model, {name: Initializer(param, said.get(name)) for name, param in params.items()}
+    initializers = {name: Initializer(param, said.get(name)) for name, param in params.items()}
+    return model, initializers, tuple(dict.fromkeys(emitted.rounded))
 
 
 def _functions(info: ModelInfo, emitted: Emitted) -> Iterator[FunctionProto]:

@@ -105,13 +105,13 @@ class WitnessError(PathliftError):
 
 
 class RuntimeFailureError(PathliftError):
-    """Computing a result failed, through a fault of pathlift's own (exit 70): PL0911 and above."""
+    """Computing a result failed, through a fault of pathlift's own (exit 70): PL09xx."""
 
     family = "09"
     exit_code = 70
 
 
 class ExecutionError(RuntimeFailureError):
-    """A model cannot be executed here, or has no value on these inputs (exit 4): PL0901 to PL0910."""
+    """A model cannot be executed here, or has no value on these inputs (exit 4): PL09xx."""
 
     exit_code = 4

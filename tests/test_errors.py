@@ -92,3 +92,41 @@ def test_hints_name_options_and_verbs_that_exist(codes: dict[str, list[Any]]) ->
     assert named - {"--help"} <= set(re.findall(r"--[a-z][a-z-]*", page))
     verbs = {verb for text in said for verb in re.findall(r"`pathlift ([a-z]+)", text)}
     assert verbs <= set(re.findall(r"## pathlift (\w+)", page))
+
+
+def test_no_test_takes_any_error_of_a_family_for_the_one_it_is_about() -> None:
+    bare = [
+        f"{path.relative_to(ROOT)}:{item.context_expr.lineno}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.With)
+        for item in node.items
+        if is_bare(item)
+    ]
+    assert not bare, "match the code, or look at the error: pytest.raises(UsageError, match='PL0470')"
+
+
+def is_bare(item: ast.withitem) -> bool:
+    """Whether it expects a coded error, and looks neither at its text nor at itself."""
+    match item.context_expr:
+        case ast.Call(
+            func=ast.Attribute(attr="raises"), args=[ast.Name(id=name) | ast.Attribute(attr=name)], keywords=[]
+        ):
+            return name in EXIT_CODES and item.optional_vars is None
+    return False
+
+
+@pytest.mark.parametrize(
+    ("text", "bare"),
+    [
+        ("pytest.raises(UsageError)", True),
+        ("pytest.raises(errors.PathliftError)", True),
+        ("pytest.raises(UsageError) as error", False),
+        ("pytest.raises(UsageError, match='PL0400')", False),
+        ("pytest.raises(ValueError)", False),
+    ],
+)
+def test_what_is_bare(text: str, bare: bool) -> None:
+    (statement,) = ast.parse(f"with {text}:\n    pass").body
+    assert isinstance(statement, ast.With)
+    assert is_bare(statement.items[0]) == bare

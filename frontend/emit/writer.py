@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, helper
 
+from pathlift.frontend.doubles import is_single, rounding
 from pathlift.frontend.emit.spelling import believed, ordered
 from pathlift.frontend.emit.versions import NEWEST, OLDEST, UNSET, NewerOpsetError, carried
 from pathlift.frontend.protos import subgraphs
@@ -55,6 +56,8 @@ class Emitted:
         Names of the parameters that are graph inputs too.
     functions
         Names of our own functions that are called.
+    rounded
+        Which attributes lose digits, one sentence each.
     """
 
     opset: int
@@ -65,6 +68,7 @@ class Emitted:
     names: dict[Value, str] = field(default_factory=dict)
     overridable: frozenset[str] = frozenset()
     functions: set[str] = field(default_factory=set)
+    rounded: list[str] = field(default_factory=list)
 
 
 def emit(graph: Graph) -> Emitted:
@@ -251,6 +255,9 @@ class EmissionSite:
         """Add an ONNX node that computes this IR node's outputs, or `outputs`; ``None`` leaves an attribute out."""
         given = {k: _plain(v) for k, v in attributes.items() if v is not None and v != ()}
         node = helper.make_node(op_type, without_trailing(inputs), list(outputs or self.outputs), **given)
+        for name, value in given.items():
+            if isinstance(value, float) and not is_single(value):
+                self.writer.emitted.rounded.append(rounding(f"node {self.node.label!r} ({op_type})", name, value))
         self.writer.emitted.nodes.append(node)
 
     def step(self, op_type: str, *inputs: str, hint: str, **attributes: Any) -> str:

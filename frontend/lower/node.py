@@ -70,9 +70,9 @@ class OnnxNode:
         return tuple(value)
 
     def real(self, name: str, default: float) -> float:
-        """Return a floating-point attribute."""
+        """Return a floating-point attribute; what ONNX has it be by default is a float32, too."""
         self._read.add(name)
-        value = self.node.attributes.get_float(name, default)
+        value = self.node.attributes.get_float(name, float(np.float32(default)))
         assert value is not None
         return float(value)
 

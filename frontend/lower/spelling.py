@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import onnx_ir
 from onnx import AttributeProto, NodeProto
 
+from pathlift.frontend.doubles import is_single
 from pathlift.frontend.fold import Constant
 from pathlift.frontend.ks_function import DOMAIN
 from pathlift.ir.graph import Graph, Value
@@ -31,9 +32,11 @@ class Note:
 
 
 def word(node: onnx_ir.Node, version: int, operands: Sequence[Value | Constant | None]) -> Wording | None:
-    """Return how the file has a node; ``None`` for one that holds tensors or graphs, which may be large."""
+    """Return how the file has a node; ``None`` for one that holds tensors or graphs, which may be large, or doubles."""
     proto = onnx_ir.serde.serialize_node(node)
     if node.domain == DOMAIN or any(attribute.type not in _PLAIN for attribute in proto.attribute):
+        return None
+    if any(a.type == AttributeProto.FLOAT and not is_single(node.attributes[a.name].value) for a in proto.attribute):
         return None
     for said in ("name", "doc_string", "metadata_props"):
         proto.ClearField(said)

@@ -67,6 +67,7 @@ from pathlib import Path
 import onnx
 import onnx_ir
 
+from pathlift.frontend.doubles import Doubles, doubles, restore_attributes
 from pathlift.frontend.other_types import OTHER_TYPE
 from pathlift.frontend.protos import foreign, quoted
 from pathlift.frontend.read.attributes import check_types
@@ -112,7 +113,7 @@ class ReadModel:
 
 
 def read_model(
-    source: str | Path | bytes | onnx.ModelProto,
+    source: str | Path | bytes | onnx.ModelProto | onnx_ir.Model,
     *,
     base_dir: Path | None = None,
     memory_limit: int = MEMORY_LIMIT,
@@ -122,7 +123,8 @@ def read_model(
     Parameters
     ----------
     source
-        A path, the bytes of a file, or a parsed model, which is left unchanged.
+        A path, the bytes of a file, or a parsed model, which is left unchanged. Attributes of an ``onnx_ir.Model`` on
+        data of float64 stay the doubles that they are; in a file, they are float32.
     base_dir
         The folder that external data may come from. Defaults to the folder of the file; without a file there is no
         default, and external data is refused.
@@ -142,6 +144,9 @@ def read_model(
     """
     path = Path(source) if isinstance(source, str | Path) else None
     folder = _folder(path, base_dir)
+    exact: Doubles = {}
+    if isinstance(source, onnx_ir.Model):
+        exact, source = doubles(source), onnx_ir.to_proto(source)
     # Where the large weights are: in no file, whose name would not have a NUL, and that no file can guess.
     location = f"\0{secrets.token_hex()}"
     if isinstance(source, onnx.ModelProto) and _is_huge(source):
@@ -156,6 +161,7 @@ def read_model(
     kept = prepare_inlining(proto)
     model = _interpret(proto, folder)
     restore(model, data, location)
+    restore_attributes(model, exact)
     warnings += inline(model, kept)
     separate_scopes(model)
     for value in _named(model, others):

@@ -31,7 +31,7 @@ def relu(alg: Algebra[T], x: T) -> T:
 
 
 @op("LeakyRelu")
-def leaky_relu(alg: Algebra[T], x: T, *, alpha: float = 0.01) -> T:
+def leaky_relu(alg: Algebra[T], x: T, *, alpha: float = 0.009999999776482582) -> T:
     """The input where positive, alpha·x elsewhere."""
     slopes = (min(alpha, 1.0), max(alpha, 1.0))
     return alg.gate(x, Activation("LeakyRelu", slopes, _torch("leaky_relu", alpha), homogeneous=True))
@@ -85,7 +85,7 @@ def sigmoid(alg: Algebra[T], x: T) -> T:
 
 
 @op("HardSigmoid")
-def hard_sigmoid(alg: Algebra[T], x: T, *, alpha: float = 0.2, beta: float = 0.5) -> T:
+def hard_sigmoid(alg: Algebra[T], x: T, *, alpha: float = 0.20000000298023224, beta: float = 0.5) -> T:
     """alpha·x + beta, clipped to [0, 1]."""
     slopes = (min(alpha, 0.0), max(alpha, 0.0))
     f = Activation("HardSigmoid", slopes, lambda x: (alpha * x + beta).clamp(0, 1), at_zero=min(max(beta, 0.0), 1.0))

@@ -14,6 +14,7 @@ import numpy as np
 
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Origin, Value, freeze_attrs
+from pathlift.ir.ops.normalization import EPSILON
 from pathlift.ir.primitives.derived import NormScale
 from pathlift.ir.rows import Rows
 from pathlift.ir.types import DTYPES, Array, Param, TensorType, ValueType, float_limits, is_float, not_finite
@@ -120,7 +121,7 @@ def _write_as_scale_and_shift(builder: Builder, graph: Graph, key: str) -> None:
     if len(params) < len(operands) - 1:
         return
     gamma, beta, mean, var = params
-    epsilon = float(graph[key].attrs.get("epsilon", 1e-5))  # type: ignore[arg-type]
+    epsilon = float(graph[key].attrs.get("epsilon", EPSILON))  # type: ignore[arg-type]
     edge = NormScale(epsilon)
     edge.check(graph[key], var.numpy())
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from pathlift.ir.graph import Graph, Value
+from pathlift.ir.ops.normalization import EPSILON
 from pathlift.ir.types import Array, TensorType
 from pathlift.passes.layers.weights import constant
 
@@ -45,7 +47,8 @@ def read_diagonal(graph: Graph, key: str) -> Diagonal | None:
         return None
     slot = params.index(None)
     if node.op == "BatchNormalization":
-        return None if slot else _batch_norm(*constants, epsilon=float(node.attrs.get("epsilon", 1e-5)))  # type: ignore[arg-type]
+        epsilon: Any = node.attrs.get("epsilon", EPSILON)
+        return None if slot else _batch_norm(*constants, epsilon=epsilon)
     return _arithmetic(node.op, slot, constants[0], graph.type_of(operands[slot] or Value(key)))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -96,7 +97,11 @@ verb.list_passes = slow
 main()
 """
     arguments = [sys.executable, "-c", program, "passes"]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # Whoever starts the tests may ignore interrupts, as `make test &` does, and children would too.
+    heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeding
+    ) as process:
         assert process.stderr is not None
         assert process.stdout is not None
         assert process.stderr.readline() == "ready\n"  # stdout is the result alone

@@ -45,9 +45,9 @@ def test_parsed_models_too_large_to_serialize(model: onnx.ModelProto, monkeypatc
 
 
 def test_errors(tmp_path: Path) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="PL0470 "):
         load(tmp_path / "missing.onnx")
-    with pytest.raises(InvalidModelError):
+    with pytest.raises(InvalidModelError, match="PL0102 "):
         load(b"")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -102,7 +103,11 @@ def pause(*arguments):
 main()
 """
     command = [sys.executable, "-c", program, "opt", str(path), "-o", str(output), "--force"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # Whoever starts the tests may ignore interrupts, as `make test &` does, and children would too.
+    heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeding
+    ) as process:
         assert process.stderr is not None
         assert process.stdout is not None
         assert process.stderr.readline() == "saving\n"

@@ -1,4 +1,4 @@
-"""What ONNX Runtime, torch and NumPy really raise, by how it has to read: the map of `pathlift.ir.foreign`."""
+"""Errors that ONNX Runtime, torch and NumPy really raise, by how they have to read."""
 
 from __future__ import annotations
 

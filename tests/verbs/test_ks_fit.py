@@ -101,8 +101,8 @@ def test_budgets_and_reasons(model: str, capsys: pytest.CaptureFixture[str]) -> 
     assert done["predicted_speedup"] > 1
 
 
-def test_layers_too_small_to_win_stay_dense() -> None:
-    found = pathlift.ks_fit("examples/digits.onnx", budget="error=1", samples=1)
+def test_layers_too_small_to_win_stay_dense(digits: Path) -> None:
+    found = pathlift.ks_fit(digits, budget="error=1", samples=1)
     assert not found.to_json()["replaced"]
     assert all(layer.reason for layer in found.approximation.layers.values())
 
@@ -147,6 +147,33 @@ def test_data_makes_the_outputs_better(tmp_path: Path) -> None:
     assert layer.weighted_error == pytest.approx(errors[1], rel=0.2)
     assert fitted.data == "calibration"
     assert fitted.output_errors["y"] == pytest.approx(layer.weighted_error, rel=0.2)
+
+
+@pytest.mark.parametrize(("batch", "used"), [("N", 1000), (300, 900)])
+def test_output_errors_are_of_all_the_data(batch: str | int, used: int) -> None:
+    """The data is sorted: the first batches look like none of the others."""
+    rng = np.random.default_rng(3)
+    x = rng.standard_normal((1000, 64)).astype(np.float32)
+    x[:300] = rng.standard_normal(64)
+    b, weight = Builder(), rng.standard_normal((64, 64)).astype(np.float32)
+    graph = b.finish(b.op("Gemm", b.input("x", (batch, 64)), b.param(weight, "w"), name="y"))
+    fitted = pathlift.ks_fit(graph, patterns="(1,16,16,4)(4,16,16,1)", calib={"x": x})
+    (layer,), (dense,) = fitted.approximation.layers.values(), dense_layers(graph, "*")[0]
+    kept = x[:used].astype(np.float64) @ dense.weight().T
+    approximated = x[:used].astype(np.float64) @ product(layer.factors).astype(np.float64).T
+    true = np.linalg.norm(kept - approximated) / np.linalg.norm(kept)
+    assert fitted.output_errors["y"] == pytest.approx(true, rel=1e-5)
+    assert fitted.samples == used
+    assert any("left out" in line for line in fitted.assumptions) == (used < len(x))
+
+
+def test_outputs_that_are_not_finite_have_no_finite_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    b = Builder()
+    h = b.op("Gemm", b.input("x", ("N", 4)), b.param(np.eye(4, dtype=np.float32), "w"))
+    graph = b.finish(b.op("Add", h, b.param([0.0, np.nan, 0.0, 0.0]), name="y"))
+    pathlift.opt(graph, output=tmp_path / "m.onnx")
+    assert cli(["ks", "fit", str(tmp_path / "m.onnx"), "--patterns", "(1,2,2,2)(2,2,2,1)", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["result"]["end_to_end"]["relative_error"] == {"y": None}
 
 
 def test_moments_are_those_of_what_layers_read() -> None:

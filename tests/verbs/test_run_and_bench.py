@@ -111,6 +111,17 @@ def test_bench_compares_models_of_one_function(tmp_path: Path, capsys: pytest.Ca
     assert found["models"][0]["speedup"] == 1
 
 
+def test_bench_sees_where_values_are_no_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = []
+    for i, values in enumerate([[1.0, np.nan, np.inf], [1.0, np.nan, np.inf], [1.0, 2.0, np.inf]]):
+        b = Builder()
+        graph = b.finish(b.op("Add", b.input("x", ("N", 3)), b.param(np.array(values, np.float32)), name="y"))
+        paths.append(str(tmp_path / f"{i}.onnx"))
+        pathlift.opt(graph, output=paths[-1])
+    rows = result(capsys, "bench", *paths, "--runs", "1")["models"]
+    assert [row["relative_difference"] for row in rows] == [0, 0, None]
+
+
 def test_what_bench_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from pathlift.ir.builder import Builder
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from pathlift.frontend.fold import Constant
 from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
+from pathlift.ir.types import Dims
 
 
 def negated(node: OnnxNode, c: Constant) -> Constant:
@@ -105,15 +108,30 @@ def power(node: OnnxNode) -> Operand:
 
 @lowering("Max", "Min")
 def extremum(node: OnnxNode) -> Operand:
-    """An elementwise maximum or minimum; against one number it is a Clip, against zero a Relu."""
+    """An elementwise maximum or minimum; against one number, in whatever shape, it is a Clip, against zero a Relu.
+
+    A constant that varies from element to element is an operand like any other: a pool with constant neurons.
+    """
     operands = _variadic(node)
     if len(operands) == 1:
         return operands[0]
     x, bound = operands[:2]
-    if len(operands) == 2 and isinstance(bound, Constant) and bound.param.size == 1:
-        number = float(bound.numpy().reshape(-1)[0])
-        if len(bound.param.shape) <= len(node.dims(x)) and number == number:
-            if node.op_type == "Min":
-                return node.result("Clip", x, high=number)
+    if len(operands) == 2 and isinstance(bound, Constant) and _fits(bound.param.shape, node.dims(x)):
+        number = _everywhere(bound)
+        if number is not None and node.op_type == "Min":
+            return node.result("Clip", x, high=number)
+        if number is not None:
             return node.result("Relu", x) if number == 0 else node.result("Clip", x, low=number)
     return node.result(node.op_type, *operands)
+
+
+def _fits(shape: Sequence[int], dims: Dims) -> bool:
+    """Whether a constant broadcasts to a tensor, and the tensor not to the constant."""
+    aligned = zip(shape[::-1], dims[::-1], strict=False)
+    return len(shape) <= len(dims) and all(n == 1 or n == d for n, d in aligned)
+
+
+def _everywhere(constant: Constant) -> float | None:
+    """Return the number that all elements are; ``None`` if they differ, are none, or NaN."""
+    values = constant.numpy()
+    return float(values.reshape(-1)[0]) if values.size and (values == values.reshape(-1)[0]).all() else None

@@ -80,12 +80,10 @@ def open_model(
             raise UsageError("0441", f"{model.__name__} is a class of modules, not a module", hint="call it")
         if example is None:
             raise UsageError("0440", "a module needs an example input", hint="example=(1, 3, 224, 224)")
-        import onnx_ir
-
         from pathlift.frontend.export import export
 
         # One tensor is one input; iterating over it would take its rows for inputs.
-        loadable: Any = onnx_ir.to_proto(export(model, (example,) if hasattr(example, "layout") else example))
+        loadable: Any = export(model, (example,) if hasattr(example, "layout") else example)
     else:
         loadable = model
     graph, read = load_with_report(loadable, memory_limit=memory_limit, assume_eval=assume_eval, shapes=dict(shape))

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,7 +44,8 @@ class BenchResult(Result):
     device: str
 
     def to_json(self) -> dict[str, Any]:
-        return {"models": [dict(row) for row in self.rows], "executor": self.executor, "device": self.device}
+        rows = [{**row, "relative_difference": _finite(row["relative_difference"])} for row in self.rows]
+        return {"models": rows, "executor": self.executor, "device": self.device}
 
 
 def bench(
@@ -177,7 +179,7 @@ def _row(name: str, threads: int, difference: float, first: Array, times: Array,
 
 
 def _difference(expected: Mapping[str, Any], found: Mapping[str, Any], name: str) -> float:
-    """The largest relative difference of an output, in the 2-norm."""
+    """The largest relative difference of an output, in the 2-norm; ∞ if other elements are NaN or infinite."""
     import numpy as np
 
     shapes = [{k: np.shape(y) for k, y in outputs.items()} for outputs in (expected, found)]
@@ -186,8 +188,11 @@ def _difference(expected: Mapping[str, Any], found: Mapping[str, Any], name: str
     worst = 0.0
     for key, y in expected.items():
         a, b = (np.asarray(x, np.float64) for x in (y, found[key]))
-        size = float(np.linalg.norm(a))
-        worst = max(worst, float(np.linalg.norm(a - b)) / size if size else float(np.linalg.norm(b)))
+        finite = np.isfinite(a) & np.isfinite(b)
+        if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+            return inf
+        size, rest = (float(np.linalg.norm(x)) for x in (a[finite], a[finite] - b[finite]))
+        worst = max(worst, rest / size if size else rest)
     return worst
 
 
@@ -204,11 +209,19 @@ def text(payload: Payload) -> Iterator[RenderableType]:
         quartiles = "–".join(_milliseconds(q) for q in m["quartiles_s"])
         rows.append([
             m["model"], str(m["threads"]), str(m["runs"]), f"{_milliseconds(m['median_s'])} ms", quartiles,
-            f"{m['speedup']:.2f}×", f"{low:.2f}–{high:.2f}", f"{m['relative_difference']:.1e}",
+            f"{m['speedup']:.2f}×", f"{low:.2f}–{high:.2f}", _difference_text(m["relative_difference"]),
         ])  # fmt: skip
     yield table(["model", *figures], rows, right=figures)
     yield "speed-up: time of the first model over its own, per round; difference: of outputs, relative"
     yield f"run by {payload['executor']} on {payload['device']}"
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None
+
+
+def _difference_text(value: float | None) -> str:
+    return "∞" if value is None else f"{value:.1e}"
 
 
 def _milliseconds(seconds: float) -> str:

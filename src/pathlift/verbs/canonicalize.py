@@ -118,15 +118,16 @@ def canonicalize(
     graph, (step,) = run_pipeline(opened.graph, [canonical])
     witness = step.rewritten.witness
     assert isinstance(witness, RescalingWitness)
+    rounded: tuple[str, ...] = ()
     if output is not None:
         from pathlift.frontend.save import save
 
-        save(graph, output, force=force)
+        rounded = save(graph, output, force=force)
     factors = witness.factors
     logs = factors.log2()[1:][~factors.dead[1:]]
     return CanonicalizeResult(
         input=opened.source,
-        warnings=opened.warnings,
+        warnings=(*opened.warnings, *rounded),
         graph=graph,
         norm=norm,
         exact=exact,

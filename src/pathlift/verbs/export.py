@@ -77,6 +77,7 @@ def export(
     """
     import onnx_ir
 
+    from pathlift.frontend.doubles import doubles, rounded
     from pathlift.frontend.export import export as export_module
     from pathlift.frontend.export import load_factory
     from pathlift.frontend.files import replacing
@@ -91,6 +92,7 @@ def export(
         onnx_ir.save(model, temporary)
     return ExportResult(
         output=path,
+        warnings=tuple(rounded(doubles(model))),
         summary={
             "bytes": os.path.getsize(path),
             "opset": model.opset_imports.get(""),

@@ -6,6 +6,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
 
 Calibration = Annotated["str | os.PathLike[str] | Mapping[str, Array] | None", Flag(metavar="FILE.npz", type=Path)]
 
-_TRIED = 4
-"""Batches on which outputs are compared."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class KsFitResult(Result):
@@ -51,7 +49,9 @@ class KsFitResult(Result):
     data
         What outputs were compared on: ``calibration``, ``random``, or ``none`` where the model could not be executed.
     output_errors
-        By output, ‖y − y'‖ / ‖y‖ over all that was tried.
+        By output, ‖y − y'‖ / ‖y‖ over all that was tried; ∞ where an output is not finite.
+    samples
+        How many inputs that were: all of the calibration data.
     output
         Where the model was written.
     """
@@ -60,6 +60,7 @@ class KsFitResult(Result):
     approximation: Approximation
     data: str
     output_errors: Mapping[str, float]
+    samples: int
     output: str | None
 
     def to_json(self) -> dict[str, Any]:
@@ -68,7 +69,11 @@ class KsFitResult(Result):
             "replaced": sum(not layer.reason for layer in layers),
             "layers": list(map(_layer, layers)),
             "skipped": [{"node": node, "reason": reason} for node, reason in self.approximation.skipped.items()],
-            "end_to_end": {"data": self.data, "relative_error": dict(self.output_errors)},
+            "end_to_end": {
+                "data": self.data,
+                "samples": self.samples,
+                "relative_error": {name: e if isfinite(e) else None for name, e in self.output_errors.items()},
+            },
             "output": self.output,
         }
 
@@ -157,7 +162,7 @@ def ks_fit(
     PathliftError
         If the model or the data cannot be read, an option is wrong, or patterns fit none of the layers.
     """
-    from pathlift.models.data import batches, read_calibration
+    from pathlift.models.data import batches, left_over, read_calibration
     from pathlift.models.source import open_model
     from pathlift.passes.kronecker.epilogue import FuseEpilogue
     from pathlift.passes.kronecker.ks_fit import ApproximateLayers, Approximation
@@ -174,6 +179,7 @@ def ks_fit(
         device=device,
     )  # fmt: skip
     arrays = None if calib is None else read_calibration(before, calib)
+    left = () if arrays is None else left_over(before, arrays)
     moments = None
     if arrays is not None:
         moments = second_moments(before, dense_layers(before, layers)[0], batches(before, arrays))
@@ -184,29 +190,32 @@ def ks_fit(
     graph = rewritten.graph
     if feature_major:
         graph, _ = run_pipeline(graph, [FuseEpilogue(), AssignLayout()])
-    data, errors, untried = "none", dict[str, float](), tuple[str, ...]()
+    data, errors, count, untried = "none", dict[str, float](), 0, tuple[str, ...]()
     if graph is not before:
         if arrays is None and (unknown := open_extents(before)):
             untried = (f"outputs are not compared: the extents of {', '.join(unknown)} are not known",)
         else:
             data = "random" if arrays is None else "calibration"
             feeds = _random(before, seed, memory_limit) if arrays is None else batches(before, arrays)
-            errors = _output_errors(before, graph, itertools.islice(feeds, _TRIED))
+            errors, count = _output_errors(before, graph, feeds)
+    rounded: tuple[str, ...] = ()
     if output is not None:
         from pathlift.frontend.save import save
 
-        save(graph, output, force=force)
+        rounded = save(graph, output, force=force)
     return KsFitResult(
         input=opened.source,
-        warnings=opened.warnings,
+        warnings=(*opened.warnings, *rounded),
         assumptions=(
             f"speed is predicted by a cost model, for {samples} rows, and right within a factor of 1.5 mostly",
+            *left,
             *untried,
         ),
         graph=graph,
         approximation=witness,
         data=data,
         output_errors=errors,
+        samples=count,
         output=None if output is None else os.fspath(output),
     )
 
@@ -217,24 +226,33 @@ def _random(graph: Graph, seed: int, memory_limit: int) -> Iterable[Mapping[str,
     return [feeds for name, feeds in itertools.islice(Probes(signature(graph, {}, memory_limit), seed), 1)]
 
 
-def _output_errors(before: Graph, after: Graph, feeds: Iterable[Mapping[str, Array]]) -> dict[str, float]:
+def _output_errors(before: Graph, after: Graph, feeds: Iterable[Mapping[str, Array]]) -> tuple[dict[str, float], int]:
+    """Return ‖y − y'‖/‖y‖ of each output y over all samples, ∞ if one is not finite; and how many samples these are."""
     import numpy as np
     import torch
 
     from pathlift.ir.algebras.interpret import run
     from pathlift.ir.algebras.numeric import Numeric
+    from pathlift.ir.foreign import running
 
     algebra = Numeric(torch.float32)
-    rest, whole = dict[str, float](), dict[str, float]()
-    with torch.inference_mode():
+    rest, whole, count = dict[str, float](), dict[str, float](), 0
+    with running(), torch.inference_mode():
         for batch in feeds:
+            count += max((len(x) if np.ndim(x) else 1 for x in batch.values()), default=1)
             tensors = {name: algebra.tensor(np.asarray(x)) for name, x in batch.items()}
             expected, found = run(before, algebra, tensors), run(after, algebra, tensors)
             for name, y in expected.items():
                 if isinstance(y, torch.Tensor) and y.is_floating_point():
                     rest[name] = rest.get(name, 0.0) + float((y - found[name]).double().square().sum())
                     whole[name] = whole.get(name, 0.0) + float(y.double().square().sum())
-    return {name: (rest[name] / whole[name]) ** 0.5 if whole[name] else 0.0 for name in whole}
+    return {name: _ratio(rest[name], whole[name]) for name in whole}, count
+
+
+def _ratio(rest: float, whole: float) -> float:
+    if not (isfinite(rest) and isfinite(whole)):
+        return inf
+    return (rest / whole) ** 0.5 if whole else inf if rest else 0.0
 
 
 def text(payload: Payload) -> Iterator[RenderableType]:
@@ -260,6 +278,7 @@ def text(payload: Payload) -> Iterator[RenderableType]:
         yield f"{skipped['node']} is left out: {skipped['reason']}"
     errors = payload["end_to_end"]["relative_error"]
     for name, error in errors.items():
-        yield f"output {name}: off by {percent(error, '.3g')} on {payload['end_to_end']['data']} inputs"
+        on = f"{payload['end_to_end']['samples']} {payload['end_to_end']['data']} inputs"
+        yield f"output {name}: off by {percent(error, '.3g', '∞')} on {on}"
     if payload["output"]:
         yield f"written to {payload['output']}"

@@ -162,14 +162,16 @@ def opt(
             original, opened.graph, graph, tolerance=limit, sizes=sizes, seed=seed, memory_limit=memory_limit
         )
     refuted = verification is not None and not verification.passed
+    rounded: tuple[str, ...] = ()
     if output is not None and not refuted:
         from pathlift.frontend.save import save
 
-        save(graph, output, force=force)
+        rounded = save(graph, output, force=force)
+    refusals = [log.refusal] if log and log.refusal else []
     return OptResult(
         input=opened.source,
         assumptions=_assumptions(log, verification),
-        warnings=(*opened.warnings, *shadowed(p.name for p in passes), *([log.refusal] if log and log.refusal else [])),
+        warnings=(*opened.warnings, *shadowed(p.name for p in passes), *refusals, *rounded),
         exit_code=1 if refuted else 0,
         graph=graph,
         steps=steps,

@@ -18,7 +18,7 @@ def test_garbage_and_truncation_give_the_size(refused, relu):
 def test_every_truncation_is_refused(relu):
     data = relu().SerializeToString()
     for length in range(len(data)):
-        with pytest.raises(InvalidModelError):
+        with pytest.raises(InvalidModelError, match=r"PL010[12] "):
             read_model(data[:length])
 
 

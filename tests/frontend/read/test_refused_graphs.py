@@ -103,7 +103,7 @@ def test_deep_nesting(depth):
 
 
 def refused_in_memory(made):
-    with pytest.raises(InvalidModelError):
+    with pytest.raises(InvalidModelError, match="PL0101 "):
         read_model(made)
 
 

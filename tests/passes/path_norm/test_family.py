@@ -241,7 +241,7 @@ def test_a_count_has_no_derivative(q: tuple[float, ...]) -> None:
 
 @pytest.mark.parametrize("mixed", [0.0, -1.0, math.nan])
 def test_outer_exponents_that_are_refused(mixed: float) -> None:
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="PL0425 "):
         PathNorm(mixed=mixed).run(DIAMOND)
 
 

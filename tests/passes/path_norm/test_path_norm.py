@@ -346,7 +346,7 @@ def test_missing_extents_are_named_and_can_be_given(start: Start) -> None:
 def test_absurd_extents_are_refused(start: Start) -> None:
     b, x = start("N", 1, "H")
     g = b.finish(b.op("Relu", x))
-    with pytest.raises(UnsafeModelError):
+    with pytest.raises(UnsafeModelError, match="PL0230 "):
         PathNorm(shape=(("H", 2**40),)).run(g)
 
 
@@ -360,7 +360,7 @@ def test_extents_that_do_not_fit_are_refused_before_anything_runs(start: Start) 
 @pytest.mark.parametrize("q", [1e-7, -1.0, -math.inf, math.nan])
 def test_exponents_out_of_range_are_refused(start: Start, q: float) -> None:
     b, x = start("N", 1)
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="PL0420 "):
         PathNorm((q,)).run(b.finish(b.op("Relu", x)))
 
 

@@ -233,5 +233,5 @@ def test_a_wrong_factor_is_caught() -> None:
     weight = rewritten.graph["fc.weight"].value.numpy().copy()
     weight[:, :2] -= before["fc.weight"].value.numpy()[:, 2:4]  # as if the second neuron were the first, not twice it
     b.replace_node(Value("fc.weight"), value=Param.of(weight))
-    with pytest.raises(WitnessError):
+    with pytest.raises(WitnessError, match="PL0803 "):
         rewritten.witness.check(before, b.finish())

@@ -215,5 +215,5 @@ def test_a_wrong_product_is_caught() -> None:
     rewritten = MergeLinears().run(before)
     b = rewritten.graph.edit()
     b.replace_node(Value("c.bias"), value=before["c.bias"].value)  # as if only the last bias counted
-    with pytest.raises(WitnessError):
+    with pytest.raises(WitnessError, match="PL0803 "):
         rewritten.witness.check(before, b.finish())

@@ -274,5 +274,5 @@ def test_a_lost_branch_is_caught() -> None:
     weight = rewritten.graph["large.weight"].value.numpy().copy()
     weight[1, 1, 0, 1] -= 1  # the value itself, in one channel
     b.replace_node(Value("large.weight"), value=Param.of(weight))
-    with pytest.raises(WitnessError):
+    with pytest.raises(WitnessError, match="PL0803 "):
         rewritten.witness.check(before, b.finish())

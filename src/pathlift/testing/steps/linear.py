@@ -71,7 +71,7 @@ def _conv_transpose(g: Growth, x: Value) -> Value:
 @step("BatchNormalization", weight=3)
 def _batch_normalization(g: Growth, x: Value) -> Value:
     c = g.shape(x)[0]
-    epsilon = g.choice([1e-5, 0.125])
+    epsilon = g.choice([2.0**-17, 0.125])  # a file holds them: they are float32
     return g.op(
         "BatchNormalization", x, g.weights(c), g.weights(c), g.weights(c), g.nonzero(c), epsilon=epsilon
     )  # fmt: skip

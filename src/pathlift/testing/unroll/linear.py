@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pathlift.ir.ops.normalization import EPSILON
 from pathlift.ir.types import Array, Ints
 from pathlift.testing.unroll.net import Net, Signal
 from pathlift.testing.unroll.windows import window_counts, windows_of
@@ -92,7 +93,14 @@ def _conv_transpose(
 
 
 def _batch_normalization(
-    net: Net, x: Signal, gamma: Signal, beta: Signal, mean: Signal, var: Signal, *, epsilon: float = 1e-5
+    net: Net,
+    x: Signal,
+    gamma: Signal,
+    beta: Signal,
+    mean: Signal,
+    var: Signal,
+    *,
+    epsilon: float = EPSILON,
 ) -> Signal:
     s = net.weights(gamma) / (net.weights(var) + epsilon) ** 0.5
     column = (-1, *[1] * (len(x.shape) - 2))

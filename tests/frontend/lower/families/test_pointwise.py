@@ -71,7 +71,8 @@ def test_square_is_a_product(check: Any, dyn: Any, rng: Rng) -> None:
     "op_type,constant,op",
     [
         ("Max", np.float32(0), "Relu"), ("Max", np.float32(1), "Clip"), ("Min", np.array([[0.5]], np.float32), "Clip"),
-        ("Min", np.zeros(3, np.float32), "Min"), ("Max", np.zeros((1, 1, 1), np.float32), "Max"),
+        ("Min", np.zeros(3, np.float32), "Clip"), ("Min", np.float32([0, 1, 2]), "Min"),
+        ("Max", np.zeros((1, 1, 1), np.float32), "Max"),
         ("Max", np.float32(-np.inf), "Clip"),
     ],
 )  # fmt: skip
