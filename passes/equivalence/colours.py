@@ -186,7 +186,9 @@ def _reduced(values: Array, extents: tuple[int, ...]) -> tuple[Array, ...]:
     results = [(values * rng.uniform(0.5, 1.0, extents)).sum(taps, keepdims=True)]
     for tap in rng.integers(0, count, len(COLOURS_SUMMED) - 1):
         place = np.unravel_index(tap, extents)
-        results.append(values[tuple(slice(i, i + 1) if n > 1 else slice(None) for n, i in zip(extents, place))])
+        results.append(
+            values[tuple(slice(i, i + 1) if n > 1 else slice(None) for n, i in zip(extents, place, strict=True))]
+        )
     return tuple(results)
 
 
