@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ print(1024 * (kilobytes("VmHWM") - before))
 def make(folder: Path, widths: tuple[int, ...]) -> int:
     """Write a network and a rescaled copy of it, and return the bytes of its weights."""
     rng, nodes, tensors = np.random.default_rng(0), [], []
-    for i, (narrow, wide) in enumerate(zip(widths, widths[1:], strict=False)):
+    for i, (narrow, wide) in enumerate(pairwise(widths)):
         tensors.append(numpy_helper.from_array(f32(rng, wide, narrow), f"w{i}"))
         nodes += [node("Gemm", f"h{i} w{i}", f"s{i}", transB=1), node("Relu", f"s{i}", f"h{i + 1}")]
     ends = [info("h0", ("N", widths[0]))], [info(f"h{len(widths) - 1}", ("N", widths[-1]), TensorProto.FLOAT)]
