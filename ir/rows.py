@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Rows = slice | tuple[()] | NDArray[Any]
 """Some rows, as an index along the first axis; ``()`` is all of a tensor without axes."""
 
-AT_ONCE = 2**18
+AT_ONCE = 2**16
 """Elements of a block: few enough for a processor's cache in float64, enough for numpy not to notice."""
 
 

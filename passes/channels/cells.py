@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pathlift.ir.rows import AT_ONCE
 from pathlift.ir.types import Array
 
 PINNED = 0
@@ -29,17 +30,23 @@ class DisjointSets:
         cells = np.arange(self._count, self._count + int(np.prod(shape, dtype=np.int64)))
         self._count += cells.size
         if self._count > len(self._parent):
-            self._parent = np.concatenate([self._parent, np.zeros(self._count, np.int64)])
+            self._parent.resize(self._count + self._count // 4, refcheck=False)  # in place, if there is room
         self._parent[cells] = cells
         return cells.reshape(shape)
 
     def roots(self, cells: Array) -> Array:
         """Return the cells that stand for the classes of these."""
         roots: Array = self._parent[cells]
-        while (above := self._parent[roots]).tobytes() != roots.tobytes():
+        while not np.array_equal(above := self._parent[roots], roots):
             roots = above
         self._parent[cells] = roots
         return roots
+
+    def all_roots(self) -> Array:
+        """Return the cell that stands for the class of each cell; valid until the next tie."""
+        for start in range(0, self._count, AT_ONCE):
+            self.roots(np.arange(start, min(start + AT_ONCE, self._count)))
+        return self._parent[: self._count]
 
     def tie(self, a: Array, b: Array) -> None:
         """Merge the classes of cells that broadcasting brings together."""

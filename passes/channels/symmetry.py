@@ -139,8 +139,8 @@ def _agree(ties: Ties, a: Scale, b: Scale) -> int:
 
 def _numbered(ties: Ties, tied: Mapping[str, int]) -> Symmetry:
     """Number the classes in the order in which parameters meet them."""
-    roots = ties.cells.roots(np.arange(len(ties.cells)))
-    numbers = np.full(len(roots), -1)
+    roots = ties.cells.all_roots()
+    numbers = np.full(len(roots), -1, np.int32)
     numbers[PINNED] = 0
     count = 0
     for root in _met(ties.constraints.uses, roots):

@@ -59,7 +59,7 @@ class Refinement:
     def __init__(self, network: Network, a: MatchedGraph, b: MatchedGraph, tolerance: float) -> None:
         self.network, self.tolerance = network, SLACK * tolerance
         self.steps = [step if isinstance(step, Flow) else _prepared(step, (a, b)) for step in network.steps]
-        self.initial = np.stack([network.origin, network.origin])
+        self.initial = np.stack([network.origin, network.origin]).astype(np.int64)
 
     def refined(self, colours: Array) -> Array | int:
         """Refine colours until nothing changes.

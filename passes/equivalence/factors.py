@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from pathlift.ir.rows import AT_ONCE, Rows, blocks
+from pathlift.ir.rows import Rows, blocks
 from pathlift.ir.types import Array, Param
 from pathlift.passes.channels.constraints import Scale
 from pathlift.passes.channels.symmetry import Symmetry, symmetry
@@ -21,6 +22,8 @@ from pathlift.passes.equivalence.matched_graph import Change, MatchedGraph, elem
 
 _CLAIMS = 2**16
 """About how many weights of a parameter are asked at most."""
+_AT_ONCE = 2**18
+"""Claims that are sorted at once."""
 _ROUNDS = 3
 Claims = tuple[Array, Array, Array]
 """Of some weights of a parameter: the classes that they lead to and read, and log2|b/a|."""
@@ -47,7 +50,9 @@ class Rescaling:
     def applied(self, side: MatchedGraph) -> MatchedGraph:
         """Return a network of these classes after the rescaling."""
         logs = np.nan_to_num(self.log2)
-        changes = {key: _scaling(logs, scale) for key, scale in self.scales.items() if _changes(logs, scale)}
+        whole = np.floor(logs)
+        m, e = np.exp2(logs - whole), whole.astype(np.int32)
+        changes = {key: _scaling(m, e, scale) for key, scale in self.scales.items() if _changes(logs, scale)}
         return side.changed(changes) if changes else side
 
 
@@ -61,7 +66,8 @@ def fitted(a: MatchedGraph, b: MatchedGraph) -> Rescaling:
     """
     found = symmetry(a.graph)
     scales = scales_of(a, found)
-    claims = [_claims(a.param(key), b.param(key), scale) for key, scale in scales.items()]
+    narrow = np.min_scalar_type(found.count)
+    claims = [_claims(a.param(key), b.param(key), scale, narrow) for key, scale in scales.items()]
     log2 = np.full(found.count + 1, np.nan)
     log2[0] = 0.0
     _spread(log2, claims)
@@ -90,14 +96,14 @@ def _spread(log2: Array, claims: Sequence[Claims]) -> None:
 
 
 def _ranges(claims: Sequence[Claims], count: int) -> Iterator[tuple[int, int]]:
-    """Cut the classes but the first into ranges with about `AT_ONCE` claims of each, or a class that has more."""
+    """Cut the classes but the first into ranges with about `_AT_ONCE` claims of each, or a class that has more."""
     if not claims:
         return
     frequencies = np.zeros(count, np.int64)
     for times, over, _ in claims:
         frequencies += np.bincount(times, minlength=count) + np.bincount(over, minlength=count)
     frequencies[0] = 0
-    block = np.cumsum(frequencies) // AT_ONCE
+    block = np.cumsum(frequencies) // _AT_ONCE
     ends = np.flatnonzero(np.diff(block, append=-1)) + 1
     yield from zip([1, *ends[:-1].tolist()], ends.tolist(), strict=True)
 
@@ -117,8 +123,8 @@ def scales_of(side: MatchedGraph, symmetry: Symmetry) -> dict[str, Scale]:
     return {key: uses[id(p)].scale for key in side.real if id(p := side.graph[key].value) in uses}
 
 
-def _claims(a: Param, b: Param, scale: Scale) -> Claims:
-    """The classes that weights lead to and read, and log2|b/a|, where both are finite and not zero."""
+def _claims(a: Param, b: Param, scale: Scale, narrow: np.dtype[Any]) -> Claims:
+    """The classes (in a `narrow` type) that weights lead to and read, and log2|b/a|, where it is a number."""
     stride = max(1, a.size // _CLAIMS) | 1  # odd, so that it meets all rows and columns of ordinary sizes
     ours, theirs = _every(stride, a), _every(stride, b)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -126,7 +132,7 @@ def _claims(a: Param, b: Param, scale: Scale) -> Claims:
     told = np.isfinite(ratio)
     shape = a.shape or (1,)
     places = np.unravel_index(np.arange(0, a.size, stride)[told], shape)
-    times, over = (np.broadcast_to(x, shape)[places].astype(np.int32) for x in (scale.times, scale.over))
+    times, over = (np.broadcast_to(x, shape)[places].astype(narrow) for x in (scale.times, scale.over))
     return times, over, ratio[told]
 
 
@@ -152,10 +158,7 @@ def _changes(log2: Array, scale: Scale) -> bool:
     return bool(log2[scale.times].any() or log2[scale.over].any())
 
 
-def _scaling(log2: Array, scale: Scale) -> Change:
-    whole = np.floor(log2)
-    m, e = np.exp2(log2 - whole), whole.astype(np.int32)
-
+def _scaling(m: Array, e: Array, scale: Scale) -> Change:
     def scaled(values: Array, rows: Rows) -> Array:
         s = scale.rows(rows, values.ndim)
         with np.errstate(over="ignore", under="ignore"):

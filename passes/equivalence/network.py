@@ -20,7 +20,7 @@ class Flow:
     Parameters
     ----------
     target, source, role
-        int64, of one length: ``target[i]`` reads ``source[i]`` in the role ``role[i]``; sources of equal role are
+        Integers, of one length: ``target[i]`` reads ``source[i]`` in the role ``role[i]``; sources of equal role are
         interchangeable.
     zero
         When a target is zero: if ``all`` sources are, if ``any`` is, or whatever they are (``free``).

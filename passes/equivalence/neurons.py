@@ -74,14 +74,16 @@ class NeuronAlgebra(TwoSorted[ParamRef, CellMap]):
         assert self.node is not None
         neurons = np.arange(self.count, self.count + int(np.prod(shape, dtype=np.int64))).reshape(shape)
         self.count += neurons.size
-        self.origin.append(np.full(neurons.size, len(self.labels)))
+        self.origin.append(np.full(neurons.size, len(self.labels), np.int32))
         self.labels.append(self.node.label)
         return neurons
 
     def flow(self, target: Array, source: Array, role: Array | int = 0, zero: Zero = "all") -> None:
         """Record that neurons are computed from others; the arrays broadcast."""
+        role = np.asarray(role)
+        role = role.astype(np.min_scalar_type(role.max(initial=0)))
         y, x, r = (cells.reshape(-1) for cells in np.broadcast_arrays(target, source, role))
-        self.steps.append(Flow(y, x, r, zero))
+        self.steps.append(Flow(y.astype(np.int32), x.astype(np.int32), r, zero))
 
     def bound(self, x: Array, axis: int, *, ordered: bool) -> Array:
         """Bind the neurons along an axis into one, which knows their order or does not."""

@@ -92,9 +92,8 @@ def _cancelled(flow: Flow, nonzero: Array) -> Array:
     """Where a source is multiplied by another one that is zero."""
     if flow.zero != "any":
         return np.zeros(len(flow.target), bool)
-    zero = ~nonzero[flow.source]
-    zeros = np.bincount(flow.target, zero, len(nonzero))
-    cancelled: Array = zeros[flow.target] - zero > 0
+    zero, target = ~nonzero[flow.source], flow.target - flow.target.min(initial=len(nonzero))
+    cancelled: Array = np.bincount(target, zero)[target] - zero > 0
     return cancelled
 
 

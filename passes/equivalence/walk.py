@@ -33,7 +33,7 @@ def neurons_of(graph: Graph) -> Network:
         algebra.enter(graph[value.node])
         ends.append(algebra.whole(algebra.renewed(algebra.signal(outputs[graph.name_of(value)]))))
     nonzero = np.concatenate([*algebra.nonzero, np.zeros(0, np.int64)])
-    origin = np.concatenate([*algebra.origin, np.zeros(0, np.int64)])
+    origin = np.concatenate([*algebra.origin, np.zeros(0, np.int32)])
     return Network(
         tuple(algebra.steps), origin, tuple(algebra.labels), nonzero, np.array(ends, np.int64), algebra.replaceable
     )

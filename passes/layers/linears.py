@@ -9,6 +9,7 @@ import numpy as np
 
 from pathlift.ir.graph import Graph
 from pathlift.ir.primitives.maps import Contract
+from pathlift.ir.rows import Rows, blocks, rows_of
 from pathlift.ir.types import Array, Param, TensorType
 from pathlift.passes.layers.weights import constant, rounded
 
@@ -71,16 +72,33 @@ class Linear:
 
     def _rounded(self, factors: Array, scale: Array, shift: Array) -> NewWeights | None:
         """The weights times `factors`, and the bias, as scale·bias + shift."""
-        values: list[Array | None] = [None, None]
-        with np.errstate(all="ignore"):  # what is not finite is not stored
-            if (factors != 1).any():
-                values[0] = self.weight.numpy().astype(np.float64) * factors
-            if shift.any() or (self.bias is not None and (scale != 1).any()):
-                values[1] = shift if self.bias is None else self.bias.numpy().astype(np.float64) * scale + shift
-        stored = [None if v is None else rounded(v, self.weight.dtype) for v in values]
-        if any(v is not None and array is None for v, array in zip(values, stored, strict=True)):
+        weight: Param | None = None
+        bias: Param | None = None
+        if (factors != 1).any():
+            weight = self._multiplied(factors)
+            if weight is None:
+                return None
+        if shift.any() or (self.bias is not None and (scale != 1).any()):
+            with np.errstate(all="ignore"):  # what is not finite is not stored
+                values = shift if self.bias is None else self.bias.numpy().astype(np.float64) * scale + shift
+            stored = rounded(values, self.weight.dtype)
+            if stored is None:
+                return None
+            bias = Param.of(stored)
+        return NewWeights(weight, bias)
+
+    def _multiplied(self, factors: Array) -> Param | None:
+        """The weights times `factors`, computed anew whenever they are asked for; ``None`` if some do not fit."""
+        old = self.weight
+
+        def values(rows: Rows) -> Array:
+            with np.errstate(all="ignore"):  # what is not finite is not stored
+                product: Array = old.rows(rows).astype(np.float64) * rows_of(factors, rows, len(old.shape))
+            return product
+
+        if any(rounded(values(rows), old.dtype) is None for rows in blocks(old.shape)):
             return None
-        return NewWeights(*(None if array is None else Param.of(array) for array in stored))
+        return Param.by_rows(old.dtype, old.shape, lambda rows: values(rows).astype(old.dtype))
 
 
 def read_linear(graph: Graph, key: str) -> Linear | None:
@@ -102,16 +120,17 @@ def _gemm(rank: int, weight: Param, bias: Param | None = None, *, trans_w: bool 
 def _conv(
     rank: int, weight: Param, bias: Param | None = None, *, groups: int = 1, pads: tuple[int, ...], **_: Any
 ) -> Linear:
-    targets = _along(weight, 0)
-    group = targets * groups // weight.shape[0]
-    sources = group * weight.shape[1] + _along(weight, 1)
+    targets, sources = _along(weight, 0), _along(weight, 1)
+    if groups > 1:
+        sources = targets * groups // weight.shape[0] * weight.shape[1] + sources
     return Linear(weight, bias, (1, 1), sources, targets, rank, uniform=not any(pads))
 
 
 def _conv_transpose(rank: int, weight: Param, bias: Param | None = None, *, groups: int = 1, **_: Any) -> Linear:
-    sources = _along(weight, 0)
-    group = sources * groups // weight.shape[0]
-    return Linear(weight, bias, (1, 1), sources, group * weight.shape[1] + _along(weight, 1), rank)
+    sources, targets = _along(weight, 0), _along(weight, 1)
+    if groups > 1:
+        targets = sources * groups // weight.shape[0] * weight.shape[1] + targets
+    return Linear(weight, bias, (1, 1), sources, targets, rank)
 
 
 def _einsum(rank: int, weight: Param, *, equation: str) -> Linear | None:

@@ -17,11 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from pathlift.ir.graph import Graph
+from pathlift.ir.rows import AT_ONCE
 from pathlift.ir.types import Array, float_limits, is_float
 from pathlift.passes.channels.symmetry import Symmetry, symmetry
 from pathlift.passes.rescaling.factors import Factors
 from pathlift.passes.rescaling.prefix_norm import PrefixNorm
 
+_LEAST = -(2**62)
+"""An exponent below that of a zero."""
 MARGIN = 30
 """Octaves between ordinary activations and the smallest numbers that keep all their digits."""
 
@@ -99,13 +102,16 @@ def _room(found: Symmetry) -> float:
 
 def _largest(found: Symmetry, norms: PrefixNorm, cells: Array | None) -> tuple[Array, Array]:
     """The largest sum among some cells (all, by default) of each class, as mantissas and exponents."""
-    cells = np.arange(len(found.class_of)) if cells is None else cells
-    m, e = norms.sums(cells)
-    order = np.lexsort((m, e))
-    best_m, best_e = np.zeros(found.count + 2), np.zeros(found.count + 2, np.int64)
-    classes = found.class_of[cells[order]]  # −1, the class of what no parameter touches, is the last
-    best_m[classes], best_e[classes] = m[order], e[order]  # of equal indices, the last one stays
-    return best_m[:-1], best_e[:-1]
+    count = len(found.class_of) if cells is None else len(cells)
+    best_m, best_e = np.zeros(found.count + 2), np.full(found.count + 2, _LEAST)
+    for start in range(0, count, AT_ONCE):
+        part = np.arange(start, min(start + AT_ONCE, count)) if cells is None else cells[start : start + AT_ONCE]
+        classes = found.class_of[part]  # −1, the class of what no parameter touches, is the last
+        met, (m, e) = np.unique(classes), norms.sums(part)
+        classes, m, e = (np.concatenate(x) for x in ((met, classes), (best_m[met], m), (best_e[met], e)))
+        order = np.lexsort((m, e))
+        best_m[classes[order]], best_e[classes[order]] = m[order], e[order]  # of equal indices, the last one stays
+    return best_m[:-1], np.where(best_e == _LEAST, 0, best_e)[:-1]
 
 
 def _root(m: Array, e: Array, q: float) -> tuple[Array, Array]:

@@ -24,7 +24,7 @@ from pathlift.passes.fields.scaled import Scaled
 from pathlift.passes.fields.semiring import Sums
 
 Tensor = torch.Tensor
-_AT_ONCE = 2**22
+_AT_ONCE = 2**18
 """Weights whose powers are held at once."""
 
 
@@ -109,8 +109,10 @@ class PrefixNorm(MagnitudeObserver):
     def _put(self, cells: Array, values: Scaled) -> None:
         needed = int(cells.max(initial=0)) + 1
         if needed > len(self._m):
-            more = max(needed, 2 * len(self._m)) - len(self._m)
-            self._m, self._e = (torch.cat([t, t.new_zeros(more)]) for t in (self._m, self._e))
+            for table in (self._m, self._e):  # one after the other: not both are twice in memory
+                known = len(table)
+                table.resize_(needed + needed // 4)
+                table[known:] = 0
         index, s = torch.from_numpy(np.array(cells)), values.spread()
         self._m[index], self._e[index] = s.m.expand(cells.shape), s.exponents().expand(cells.shape)
 
