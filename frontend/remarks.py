@@ -1,7 +1,8 @@
 """Remarks of a file beside its network, kept apart from it and said again on the way out.
 
-These are doc strings and metadata of values and of the tensors that initialize them, denotations, names of dimensions of
-outputs (the IR has the inputs' names for them), types that are no tensors', and quantization annotations. The IR holds the doc strings and metadata of inputs and parameters too.
+These are doc strings and metadata of values and of the tensors that initialize them, denotations, names of outputs'
+dimensions (the IR has the inputs' names for them), types that are no tensors', and quantization annotations. The IR
+holds the doc strings and metadata of inputs and parameters too.
 """
 
 from __future__ import annotations
