@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import onnx_ir
 
-from pathlift.frontend.evaluation import UNREAD
-from pathlift.frontend.fold import Constant, check_size, fold
+from pathlift.frontend.fold import Constant, check_size
+from pathlift.frontend.lower.folding import Folding
 from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.opaque import inputs_of, opaque_attributes, output_types
 from pathlift.frontend.lower.registry import LOWERINGS, REASONS, Refusal
 from pathlift.frontend.lower.rows import Rows, counted
 from pathlift.frontend.lower.shapes import SymbolicInts, propagate
 from pathlift.frontend.lower.source import info_of, node_origin, param_of, value_origin
-from pathlift.frontend.lower.spelling import MOST_STEPS, Note, spellings, word
+from pathlift.frontend.lower.spelling import Note, spellings, word
 from pathlift.frontend.read.functions import KEPT_DOMAIN
 from pathlift.frontend.types import typed, value_type
 from pathlift.ir.builder import Builder
@@ -100,6 +100,8 @@ class Lowerer:
         An input, and the axis of it, that has each symbolic extent.
     declared
         Types of values that say more than is proved, by name: for display, nothing is computed with them.
+    folding
+        What nodes make of constants.
     derived
         Constants that lowerings computed from others, by what was asked for.
     """
@@ -112,11 +114,10 @@ class Lowerer:
         self.rows: dict[Value, Rows] = {}
         self.sequences: dict[Value, tuple[Operand, ...]] = {}
         self.derived: dict[Hashable, Constant] = {}
-        self._folded: dict[Hashable, list[Constant] | None] = {}
+        self.folding = Folding(memory_limit)
         self._params: dict[Param, Value] = {}
         self._inlined: dict[onnx_ir.Value, str] = {}
         self._notes: list[Note] = []
-        self._computed: list[Constant] = []
         self._made: list[str] = []
         self.symbols: dict[str, tuple[Value, int]] = {}
         self.declared: dict[str, TensorType] = {}
@@ -201,7 +202,7 @@ class Lowerer:
         known = propagate(view)
         if known is not None and known.is_complete:
             return [Constant(view.names[0], known.param(), node_origin(view.node))]
-        folded = self._fold(view)
+        folded = self.folding.fold(view)
         if folded is not None:
             return folded
         try:
@@ -242,7 +243,7 @@ class Lowerer:
         if isinstance(lowered, Constant):
             operands = view.operands
             passed_on = any(isinstance(x, Value) or (x is not None and x.param is lowered.param) for x in operands)
-            return lowered if passed_on or lowered.wording is not None else self._worded(view, lowered)
+            return lowered if passed_on or lowered.wording is not None else self.folding.worded(view, lowered)
         if self.builder[lowered].names[lowered.port] == view.names[0]:
             return lowered
         return view.result("Identity", lowered)
@@ -255,47 +256,6 @@ class Lowerer:
             kinds = {"f": onnx_ir.DataType.FLOAT, "i": onnx_ir.DataType.INT64, "s": onnx_ir.DataType.STRING}
             tensor = onnx_ir.tensor(attribute.value, kinds[attribute.name.removeprefix("value_")[0]])
         return Constant(name, param_of(tensor, name), node_origin(node))
-
-    def _fold(self, view: OnnxNode) -> list[Constant] | None:
-        if view.node.domain:
-            return None
-        operands = [self._settled(view.op_type, slot, x) for slot, x in enumerate(view.operands)]
-        constants = [x for x in operands if not isinstance(x, Value)]
-        if len(constants) < len(operands):
-            return None
-        proto = onnx_ir.serde.serialize_node(view.node)
-        proto.output[:] = view.names[: len(proto.output)]  # without those left out at the end
-        attributes = tuple(a.SerializeToString(deterministic=True) for a in proto.attribute)
-        key = (view.op_type, attributes, tuple(c and c.param for c in constants), tuple(map(bool, view.names)))
-        if key not in self._folded:
-            where = node_origin(view.node)
-            folded = fold(proto, constants, view.version, where, self.memory_limit)
-            if folded is not None and len(folded) == 1:
-                folded = [self._worded(view, folded[0])]
-            self._folded[key] = folded
-        return self._folded[key]
-
-    def _worded(self, view: OnnxNode, constant: Constant) -> Constant:
-        """Return the result of a node that reads constants alone, which remembers the node."""
-        computed = any(isinstance(x, Value) for x in view.operands)  # of which it reads the type alone
-        wording = None if computed else word(view.node, view.version, view.operands)
-        if wording is None or wording.depth > MOST_STEPS:
-            return constant
-        name = view.names[0] or constant.name
-        self._computed.append(dataclasses.replace(constant, name=name, wording=wording))
-        return self._computed[-1]
-
-    def _settled(self, op_type: str, slot: int, operand: Operand | None) -> Operand | None:
-        """Return a constant of the same type for an operand of which nothing else is read, else the operand."""
-        type_ = self.type_of(operand) if isinstance(operand, Value) and (op_type, slot) in UNREAD else None
-        if not isinstance(type_, TensorType) or type_.dtype is None:
-            return operand
-        shape = () if UNREAD[op_type, slot] == "type" else type_.shape
-        if shape is None or not all(isinstance(d, int) for d in shape):
-            return operand
-        extents = tuple(d for d in shape if isinstance(d, int))
-        values = np.broadcast_to(np.zeros((), type_.dtype), extents)
-        return Constant("", Param(type_.dtype, extents, lambda: values))
 
     def opaque(self, view: OnnxNode, reason: str, hint: str = "") -> tuple[Value, ...]:
         """Carry a node as it is."""
@@ -393,7 +353,7 @@ class Lowerer:
         declared = {name: type_ for name, type_ in self.declared.items() if name in names}
         builder.info = dataclasses.replace(builder.info, overridable=overridable, declared=MappingProxyType(declared))
         lowered = builder.finish(*outputs)
-        noted = tuple(spellings(lowered, self._notes, self._computed, self._params))
+        noted = tuple(spellings(lowered, self._notes, self.folding.computed, self._params))
         return Graph(lowered.nx, lowered.outputs, dataclasses.replace(lowered.info, spellings=noted))
 
     def _output(self, output: onnx_ir.Value) -> Value:
