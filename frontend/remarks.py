@@ -1,7 +1,8 @@
 """Remarks of a file beside its network, kept apart from it and said again on the way out.
 
-These are doc strings and metadata of values and of the tensors that initialize them, denotations, types that are no
-tensors', and quantization annotations. The IR holds the doc strings and metadata of inputs and parameters too.
+These are doc strings and metadata of values and of the tensors that initialize them, denotations, names of outputs'
+dimensions (the IR has the inputs' names for them), types that are no tensors', and quantization annotations. The IR
+holds the doc strings and metadata of inputs and parameters too.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ def remarks_of(model: ModelProto) -> bytes:
     for name in _LISTS:
         for info in getattr(model.graph, name):
             other = info.type.WhichOneof("value") not in (None, "tensor_type")
-            denoted = info.type.denotation or any(d.denotation for d in info.type.tensor_type.shape.dim)
-            if info.doc_string or info.metadata_props or denoted or other:
+            dims = info.type.tensor_type.shape.dim
+            denoted = info.type.denotation or any(d.denotation for d in dims)
+            named = name == "output" and any(d.dim_param for d in dims)
+            if info.doc_string or info.metadata_props or denoted or named or other:
                 getattr(kept.graph, name).append(info)
     for initializer in model.graph.initializer:
         if initializer.doc_string or initializer.metadata_props:
@@ -149,3 +152,5 @@ def _denote(ours: TypeProto, said: TypeProto) -> None:
         for dim, other in zip(*dims, strict=True):
             if other.denotation:
                 dim.denotation = other.denotation
+            if dim.dim_param and other.dim_param:
+                dim.dim_param = other.dim_param

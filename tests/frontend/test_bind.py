@@ -99,6 +99,10 @@ FOLLOWED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
     "batch norm": (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU()), IMAGE),
     "norm without weights": (lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, affine=False)), IMAGE),
     "dropout": (lambda: nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.Linear(4, 3)), (2, 4)),
+    "scaled product": (
+        lambda: Net(lambda m, x: torch.addmm(m.b, x, m.w, alpha=2), w=weight(4, 4), b=weight(4)),
+        (2, 4),
+    ),
     "tied": (tied, (2, 4)),
     "shared": (shared, (2, 4)),
     "autoencoder": (
@@ -215,11 +219,6 @@ def test_nodes_around_computed_weights_carry_module_names() -> None:
 REFUSED: dict[str, tuple[Callable[[], nn.Module], str, str]] = {
     "bound": (lambda: Net(lambda m, x: torch.clamp(x, max=m.w), w=weight()), "PL0389", "Clip"),
     "power": (lambda: Net(lambda m, x: x**m.w, w=nn.Parameter(torch.tensor(2.0))), "PL0389", "Pow"),
-    "factor": (
-        lambda: Net(lambda m, x: torch.addmm(m.b, x, m.w, alpha=2), w=weight(4, 4), b=weight(4)),
-        "PL0390",
-        "w_scaled",
-    ),
     "number": (lambda: Net(lambda m, x: x * m.w.exp().item(), w=weight()), "PL0390", "as a tensor"),
 }
 

@@ -188,11 +188,13 @@ def test_an_unknown_node_takes_its_external_tensors_along(tmp_path: Path) -> Non
         np.testing.assert_array_equal(numpy_helper.to_array(tensor), values)
 
 
-def test_what_is_said_of_a_tensor_is_said_of_its_value(tmp_path: Path) -> None:
+def test_what_is_said_of_a_tensor_and_of_its_value_is_kept_apart(tmp_path: Path) -> None:
     model = talkative()
     model.graph.initializer[1].doc_string = "of the tensor"
     helper.set_model_props(model.graph.initializer[0], {"unit": "mm"})
     save(load(model), tmp_path / "m.onnx")
-    values = {v.name: v for v in onnx.load(tmp_path / "m.onnx").graph.value_info}
-    assert values["b"].doc_string == "of the tensor"
-    assert {e.key: e.value for e in values["w"].metadata_props} == {"unit": "mm", "shared": "by both layers"}
+    saved = onnx.load(tmp_path / "m.onnx").graph
+    values, tensors = {v.name: v for v in saved.value_info}, {t.name: t for t in saved.initializer}
+    assert tensors["b"].doc_string == "of the tensor"
+    assert {e.key: e.value for e in tensors["w"].metadata_props} == {"unit": "mm"}
+    assert {e.key: e.value for e in values["w"].metadata_props} == {"shared": "by both layers"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from torch import nn
 
 import pathlift
 from pathlift.ir.compare import graphs_equal
+from pathlift.ir.graph import Graph
 from pathlift.testing import onnxruntime_session, zoo
 
 LITTLE = {
@@ -25,6 +27,7 @@ LITTLE = {
 }
 QUICK = ["resnet18", "vgg11_bn", "densenet121", "inception_v3", "mobilenet_v2", "unet", "unet_bilinear", "vit_s16",
          "mlp", "groupsort_mlp", "groupsort_topk_mlp", "maxmin_mlp", "gpt2_tiny"]  # fmt: skip
+LONG = ["densenet121", "inception_v3"]  # to export
 
 
 def outputs(model: onnx.ModelProto | Path, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -35,12 +38,15 @@ def outputs(model: onnx.ModelProto | Path, feeds: dict[str, np.ndarray]) -> list
 def assert_survives(model: onnx.ModelProto, feeds: dict[str, np.ndarray], folder: Path) -> None:
     saved, graph = folder / "saved.onnx", pathlift.load(model)
     pathlift.save(graph, saved)
-    assert graphs_equal(pathlift.load(saved), graph) == ""
+    info = graph.info
+    if info.ir_version == 3:  # it makes an input of every weight, and is not written
+        info = dataclasses.replace(info, ir_version=4, overridable=())
+    assert graphs_equal(pathlift.load(saved), Graph(graph.nx, graph.outputs, info)) == ""
     for before, after in zip(outputs(model, feeds), outputs(saved, feeds), strict=True):
         np.testing.assert_array_equal(after, before)
 
 
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n in LONG else ()) for n in QUICK])
 def test_load_and_save_keep_the_outputs(name: str, tmp_path: Path) -> None:
     image, width = LITTLE[name]
     model = zoo.export(name, image=image, width=width)

@@ -33,6 +33,9 @@ def pool(node: OnnxNode) -> Operand:
         pads, ceil_mode = (0,) * (2 * len(kernel)), True
     else:
         pads = padding(node, dims, kernel, strides, dilations)
+        sides = zip(dims[2:], pads, pads[len(kernel) :], reach, strict=False)
+        if any(isinstance(d, int) and d + begin + end < r for d, begin, end, r in sides):
+            raise Refusal("not one window fits its input")
         if ceil_mode:
             known = D.known_windows(dims[2:], kernel, strides, pads, dilations)
             ceil_mode = len(known) < len(kernel) or any(map(D.ceil_adds, known))
@@ -42,9 +45,6 @@ def pool(node: OnnxNode) -> Operand:
         x, pads = _with_padding(node, pads, reach)
     if any(p >= r for p, r in zip(pads, reach + reach, strict=True)):
         raise Refusal("a window lies in the padding")
-    sides = zip(dims[2:], pads, pads[len(kernel) :], reach, strict=False)
-    if any(isinstance(d, int) and d + begin + end < r for d, begin, end, r in sides):
-        raise Refusal("not one window fits its input")
     attrs = {"kernel": kernel, "strides": strides, "pads": pads, "dilations": dilations, "ceil_mode": ceil_mode}
     if node.op_type == "AveragePool":
         attrs["count_include_pad"] = bool(node.integer("count_include_pad")) and (ceil_mode or any(pads))

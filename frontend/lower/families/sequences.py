@@ -10,7 +10,7 @@ from itertools import accumulate
 
 from pathlift.frontend.fold import Constant
 from pathlift.frontend.lower.node import OnnxNode, Operand
-from pathlift.frontend.lower.registry import Refusal, lowering
+from pathlift.frontend.lower.registry import GIVE_SHAPE, Refusal, lowering
 from pathlift.ir.types import Ints, Param
 
 Elements = tuple[Operand, ...]
@@ -19,6 +19,7 @@ MOST_PARTS = 10_000
 
 def _made(node: OnnxNode, elements: Elements) -> Operand:
     """Carry the node, and remember what its sequence consists of."""
+    node.require_read()
     (sequence,) = node.lowerer.opaque(node, "a sequence is no tensor")
     node.lowerer.sequences[sequence] = elements
     return sequence
@@ -46,7 +47,7 @@ def sequence_construct(node: OnnxNode) -> Operand:
     return _made(node, tuple(x for x in node.operands if x is not None))
 
 
-@lowering("SplitToSequence", takes="movable")
+@lowering("SplitToSequence", takes="movable", ignores=["keepdims"])
 def split_to_sequence(node: OnnxNode) -> Operand:
     """The parts of a Split: of the given sizes, of one size (the last may be smaller), or of one element each."""
     x, dims, given = node.input(0), node.dims(node.input(0)), node.optional(1)
@@ -54,7 +55,7 @@ def split_to_sequence(node: OnnxNode) -> Operand:
     parts = (1,) if given is None else node.settled(1, "its parts are computed from data")
     if given is None or not node.type(given).shape:
         if not isinstance(size := dims[axis], int):
-            raise Refusal("an unknown extent is split", "give the input's shape")
+            raise Refusal("an unknown extent is split", GIVE_SHAPE)
         if parts[0] < 1 or size > parts[0] * MOST_PARTS:
             raise Refusal(f"an extent of {size} in parts of {parts[0]}")
         parts = tuple(min(parts[0], size - start) for start in range(0, size, parts[0]))

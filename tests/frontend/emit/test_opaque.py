@@ -70,6 +70,6 @@ def test_sequences_are_carried(opaque: Any) -> None:
 
 def test_a_type_that_cannot_be_written() -> None:
     b = Builder()
-    b.input_of("s", OtherType("map(int64,tensor(float))"))
+    b.input_of("s", OtherType("stream(tensor(float))"))
     with pytest.raises(UnsupportedError, match="PL0375"):
         to_onnx(b.finish("s"))

@@ -23,7 +23,8 @@ from pathlift.testing import onnxruntime_session, op_names
 from pathlift.testing.random_nodes import MAKERS, attributes_of, opsets, random_model
 
 # Made otherwise: from constants, or of two nodes or graphs.
-ELSEWHERE = {"ConstantOfShape", "DequantizeLinear", "If"}
+ELSEWHERE = {"ConstantOfShape", "DequantizeLinear", "If", "SplitToSequence", "ConcatFromSequence"}
+ELSEWHERE |= {f"Sequence{kind}" for kind in ("At", "Construct", "Empty", "Erase", "Insert", "Length")}
 # Attributes of operators before opset 7.
 OLD = {"consumed_inputs", "broadcast", "is_test"}
 

@@ -249,7 +249,7 @@ def survive(mutate, seeds: range, folder) -> Counter[str]:
 @pytest.mark.parametrize("data", SEEDS)
 def test_the_seeds_are_valid(data, tmp_path):
     (tmp_path / "w.bin").write_bytes(bytes(72))
-    assert read_model(data, base_dir=tmp_path).warnings == ()
+    assert set(read_model(data, base_dir=tmp_path).warnings) <= {"sparse tensors are read as dense ones"}
 
 
 @pytest.mark.parametrize("mutate", [bytewise, fieldwise])

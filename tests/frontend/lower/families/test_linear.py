@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from pathlift.frontend.load import load
+from pathlift.frontend.lower.registry import GIVE_SHAPE
 from pathlift.testing.onnx_models import f32
 
 Rng = np.random.Generator
@@ -149,7 +150,7 @@ def test_conv_same_with_unknown_size(check: Any, dyn: Any, rng: Rng) -> None:
     check("Conv", x, w, auto_pad="SAME_UPPER", expect="Conv")
     check("Conv", x, w, auto_pad="SAME_LOWER", expect="Conv")
     graph = check("Conv", x, w, auto_pad="SAME_UPPER", strides=[2, 2], expect="Opaque")
-    assert graph["y0"].attrs["hint"] == "give the input's shape"
+    assert graph["y0"].attrs["hint"] == GIVE_SHAPE
 
 
 def test_conv_with_dynamic_weight_is_opaque(check: Any, dyn: Any, rng: Rng) -> None:
