@@ -20,7 +20,7 @@ from pathlift.ir.errors import InvalidModelError
 _Option = onnx.defs.OpSchema.FormalParameterOption
 # What a schema calls a type of attributes, and its number in a file.
 _TYPES = {getattr(onnx.defs.OpSchema.AttrType, name): n for name, n in AttributeProto.AttributeType.items() if n}
-_EXPERIMENTAL = frozenset({"MeanVarianceNormalization", "ThresholdedRelu"})
+EXPERIMENTAL = frozenset({"LayerNormalization", "MeanVarianceNormalization", "ThresholdedRelu"})
 """Operators that runtimes had, and have, before an opset of ONNX defined them."""
 
 
@@ -81,7 +81,7 @@ def check_node(node: NodeProto, version: int) -> None:
     # Runtimes read a Constant's value in whatever way it is given, at any opset.
     schema = _schema(node.op_type, node.domain, _newest("") if node.op_type == "Constant" else version)
     opset = f"opset {version}" + (f" of {node.domain}" if node.domain else "")
-    if schema is None and node.op_type in _EXPERIMENTAL:
+    if schema is None and node.op_type in EXPERIMENTAL:
         return
     if schema is None:
         first = _first(node.op_type, node.domain)

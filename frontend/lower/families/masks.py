@@ -30,7 +30,7 @@ def where(node: OnnxNode) -> Operand:
         x, y, chosen = y, x, ~chosen
     if not is_float(node.type(x).dtype):
         raise Refusal("integer arithmetic")
-    if (chosen == chosen.reshape(-1)[:1]).all():
+    if chosen.all() or not chosen.any():
         return _whole(node, *((x, y) if chosen.any() else (y, x)), mask)
     if not isinstance(y, Constant):
         return node.result("Add", _kept(node, x, chosen), _kept(node, y, ~chosen))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, isnan
+from math import copysign, inf, isnan
 
 import numpy as np
 import onnx_ir
@@ -85,7 +85,7 @@ def clip(node: OnnxNode) -> Operand:
     if dtype in (np.float32, np.float64, np.float16):
         limits = np.finfo(dtype)
         low, high = (-inf if low <= limits.min else low), (inf if high >= limits.max else high)
-    if low == 0 and high == inf:
+    if low == 0 and copysign(1.0, low) > 0 and high == inf:
         return node.result("Relu", x)
     return node.result("Clip", x, low=low, high=high)
 

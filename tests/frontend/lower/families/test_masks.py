@@ -46,6 +46,12 @@ def test_masks_of_one_value(check: Any, dyn: Any, rng: Rng, kept: bool) -> None:
     check("Where", mask, dyn(x), dyn(f32(rng, 1)), expect="Identity" if kept else "Expand")
 
 
+def test_empty_masks(check: Any, dyn: Any, rng: Rng) -> None:
+    x = f32(rng, 0, 3)
+    check("Where", np.zeros((0, 3), bool), dyn(x, ("N", 3)), np.float32(1), expect="Expand")
+    check("Where", np.zeros((0, 3), bool), dyn(x), dyn(f32(rng, 1)), expect="Expand")
+
+
 def test_masks_within_each_sample(check: Any, dyn: Any, rng: Rng) -> None:
     causal = np.tri(4, dtype=bool)
     scores = f32(rng, 2, 3, 4, 4)

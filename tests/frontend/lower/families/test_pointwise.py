@@ -117,6 +117,7 @@ def test_prelu(check: Any, dyn: Any, rng: Rng, shape: Any) -> None:
     "low,high,op",
     [
         (None, None, "Clip"), (0, 6, "Clip"), (0, None, "Relu"), (None, 1, "Clip"), (-1, None, "Clip"), (2, -2, "Clip"),
+        (-0.0, None, "Clip"),
         (0, np.finfo(np.float32).max, "Relu"), (np.finfo(np.float32).min, 0.5, "Clip"),
     ],
 )  # fmt: skip
