@@ -46,7 +46,7 @@ def read_calibration(graph: Graph, data: Any) -> dict[str, Array]:
 
 
 def read_arrays(inputs: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return arrays by name, none for ``None``; paths are those of ``.npy`` files, or, under the name ``""``, of an ``.npz`` file.
+    """Return arrays by name, if any; paths are those of ``.npy`` files, or, under the name ``""``, of an ``.npz`` file.
 
     Raises
     ------
