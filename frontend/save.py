@@ -200,7 +200,8 @@ def _opsets(graph: Graph, emitted: Emitted) -> Mapping[str, int]:
 
 
 def _ir_version(info: ModelInfo, opsets: Mapping[str, int], emitted: Emitted) -> int:
-    """Return the model's own IR version, raised to what its opset asks for; IR 3 made every weight an input."""
+    """Return the model's own IR version, raised to what a newer opset asks for; IR 3 made every weight an input."""
     oldest = _FUNCTIONS_IR if emitted.functions else 4
-    known = [helper.make_opsetid("", opsets[""])]
-    return max(oldest, info.ir_version or _METADATA_IR, helper.find_min_ir_version_for(known))
+    if not info.ir_version or opsets[""] != info.opsets.get(""):
+        oldest = max(oldest, helper.find_min_ir_version_for([helper.make_opsetid("", opsets[""])]))
+    return max(oldest, info.ir_version or _METADATA_IR)

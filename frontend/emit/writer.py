@@ -104,6 +104,7 @@ class Writer:
         self._constants: dict[tuple[str, tuple[int, ...], bytes], str] = {}
         self._transposed: dict[str, str] = {}
         self._holders: dict[int, str] = {}
+        self._own: dict[tuple[int, str], str] = {}
         self._name_values()
         self._spelled = believed(graph, opset)
         self._stored: dict[int, str] = {}
@@ -134,6 +135,7 @@ class Writer:
         # Two nodes that hold one Param are tied: they become one initializer, so that they are tied when read again.
         for key in self.graph.params:
             name = self.emitted.names[Value(key)]
+            self._own[id(self.graph[key].value), name] = key
             if name not in self.emitted.overridable and Value(key) not in self.graph.outputs:
                 holder = self._holders.setdefault(id(self.graph[key].value), key)
                 self.emitted.names[Value(key)] = self.emitted.names[Value(holder)]
@@ -143,7 +145,9 @@ class Writer:
         if source is None:
             return ""
         if isinstance(source, Stored):
-            holder = self._holders.get(id(source.param()))
+            # One that a caller may replace, or that is an output, stands for no other name than its own.
+            known = id(source.param())
+            holder = self._own.get((known, source.name), self._holders.get(known))
             return self._store(source) if holder is None else self._name(Value(holder))
         if self.graph[source.node].op == "Param":
             key = self._holders.get(id(self.graph[source.node].value), source.node)

@@ -123,7 +123,7 @@ def _told(a: Graph, b: Graph, x: Value, y: Value) -> Difference:
     left, right = a[x.node], b[y.node]
     ops = [str(n.attrs.get("op_type", n.op)) for n in (left, right)]
     one, other = (f"{node.label!r} ({op})" for node, op in zip((left, right), ops, strict=True))
-    ours, theirs = dict(attributes(left)), dict(attributes(right))
+    ours, theirs = dict(attributes(a, x.node)), dict(attributes(b, y.node))
     name = next((n for n in [*ours, *theirs] if ours.get(n) != theirs.get(n)), None)
     if left.op != right.op or ops[0] != ops[1]:
         detail = "are different ops"
@@ -134,7 +134,7 @@ def _told(a: Graph, b: Graph, x: Value, y: Value) -> Difference:
     elif left.op == "Opaque" or name is None:
         detail = "have different attributes"
     else:
-        detail = f"have {name} {ours.get(name, 'by default')} and {theirs.get(name, 'by default')}"
+        detail = f"have {name} {ours.get(name)} and {theirs.get(name)}"
     return Difference("structure", f"{one} and {other} {detail}", node=left.label)
 
 

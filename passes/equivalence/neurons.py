@@ -282,8 +282,7 @@ def _along(values: Array, axis: int, rank: int) -> Array:
 def _apart(cells: Array) -> Array:
     """Give extent 1 to axes along which neurons repeat."""
     for axis in range(cells.ndim):
-        first = cells.take([0], axis)
-        if cells.shape[axis] > 1 and (cells == first).all():
+        if cells.shape[axis] > 1 and (cells == (first := cells.take([0], axis))).all():
             cells = first
     return cells
 

@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from pathlift.ir.graph import Graph, Node
+from pathlift.ir.graph import Graph
+from pathlift.passes.equivalence.axes import count_from_front
 
 if TYPE_CHECKING:
     import onnx
 
 
-def opaque_key(graph: Graph, node: Node) -> tuple[object, ...]:
+def opaque_key(graph: Graph, key: str) -> tuple[object, ...]:
     """Return what an opaque node computes, whatever its file calls it.
 
     Parameters
     ----------
     graph
         Its graph, which holds the functions that it may call.
-    node
-        An ``Opaque`` node; its ``captures`` are the last of its inputs.
+    key
+        Of an ``Opaque`` node; its ``captures`` are the last of its inputs.
     """
     import onnx
 
+    node = graph[key]
     proto = onnx.NodeProto.FromString(node.attrs["proto"])
     version = int(node.attrs.get("version", 0))  # type: ignore[arg-type]
     domain = str(node.attrs.get("domain", ""))
@@ -31,6 +33,7 @@ def opaque_key(graph: Graph, node: Node) -> tuple[object, ...]:
     for slot, name in enumerate(outer):
         names.setdefault(name, f"i{slot}")
     _rename_node(proto, names, {**graph.info.opsets, domain: version})
+    count_from_front(proto, graph, key)
     del proto.input[:]  # the graph's edges say what it reads
     called = tuple(f for f in graph.info.functions if _is_called(onnx.FunctionProto.FromString(f), proto))
     others = graph.info.functions if called else ()  # which may call each other

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pathlift.ir.algebras.traits import traits
-from pathlift.ir.graph import Attr, Graph, Node, Value
+from pathlift.ir.graph import Attr, Graph, Value
+from pathlift.ir.ops import OPS
 from pathlift.ir.types import OtherType, TensorType, ValueType, is_float
+from pathlift.passes.equivalence.axes import counted
 from pathlift.passes.equivalence.opaque import opaque_key
 
 
@@ -83,13 +85,16 @@ def content_of(graph: Graph, key: str) -> tuple[object, ...]:
     if node.op == "Param":
         return "Param", kind_of(node.types[0]), node.value.shape if node.value is not None else None
     if node.op == "Opaque":
-        return "Opaque", opaque_key(graph, node)
-    return node.op, attributes(node)
+        return "Opaque", opaque_key(graph, key)
+    return node.op, attributes(graph, key)
 
 
-def attributes(node: Node) -> tuple[tuple[str, object], ...]:
-    """Return attributes as ONNX stores them: real numbers in float32."""
-    return tuple(sorted((name, _stored(value)) for name, value in node.attrs.items()))
+def attributes(graph: Graph, key: str) -> tuple[tuple[str, object], ...]:
+    """Return all of a node's attributes as ONNX stores them, real numbers in float32; axes count from the front."""
+    node = graph[key]
+    defaults = {} if node.op not in OPS else {name: a.default for name, a in OPS[node.op].attributes.items()}
+    attrs = {**defaults, **node.attrs}
+    return tuple(sorted((name, _stored(counted(graph, key, name, value))) for name, value in attrs.items()))
 
 
 def _stored(value: Attr) -> object:

@@ -8,7 +8,7 @@ import numpy as np
 
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.rows import Rows
-from pathlift.ir.types import Array, Param, float_limits
+from pathlift.ir.types import Array, Param, float_limits, not_finite
 from pathlift.passes.channels.constraints import Scale, Use
 
 _MODERATE = 400
@@ -85,6 +85,8 @@ class Factors:
         ------
         UnsupportedError
             If the dtype cannot hold them.
+        InvalidModelError
+            If they were not finite before.
         """
         old, s = use.param.rows(rows), use.scale.rows(rows, len(use.param.shape))
         new = self.multiplied(use, rows)
@@ -123,6 +125,8 @@ def _check_range(old: Array, new: Array, gone: Array, use: Use) -> None:
     """Check that a dtype holds the new values as well as it held the old ones, but for those that shall be zero."""
     limits = float_limits(old.dtype)
     largest, smallest = float(limits.max), float(limits.smallest_normal)
+    if not np.isfinite(old).all():
+        raise not_finite(use.name, old)
     size = np.abs(new)
     if size.max() > largest or not np.isfinite(size.max()):
         problem = "overflow"

@@ -9,6 +9,9 @@ import numpy as np
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
+from pathlift.ir.ops.normalization import EPSILON
+from pathlift.ir.primitives.derived import NormScale
+from pathlift.ir.types import not_finite
 from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.channels.symmetry import symmetry
 from pathlift.passes.rescaling.factors import Factors
@@ -51,12 +54,28 @@ class RandomRescale(Transform):
             If an option is out of range.
         UnsupportedError
             When a weight is read that its format cannot hold.
+        InvalidModelError
+            If a batch norm's variance is no variance; also when a weight is read that is not finite.
         """
         if not 0 <= self.octaves <= 500 or self.seed < 0:
             raise UsageError("0451", f"octaves must be within 0 to 500 and the seed not negative, got {self}")
+        _check_variances(graph)
         found = symmetry(graph)
         rng = np.random.default_rng(self.seed)
         logs = rng.uniform(-self.octaves, self.octaves, found.count + 1)
         whole = np.rint(logs) if self.exact else np.floor(logs)
         factors = Factors.of(np.exp2(logs - whole) if not self.exact else np.ones_like(logs), whole.astype(np.int64))
         return rescaled(graph, found, factors)
+
+
+def _check_variances(graph: Graph) -> None:
+    """Check that batch norms scale by real numbers: NaN is no multiple of NaN."""
+    for key in graph.order:
+        node = graph[key]
+        source = graph.inputs_of(key)[-1] if node.op == "BatchNormalization" else None
+        param = None if source is None else graph[source.node].value
+        if param is None or source is None:
+            continue
+        if np.isnan(param.numpy()).any():
+            raise not_finite(graph.name_of(source), param.numpy())
+        NormScale(float(node.attrs.get("epsilon", EPSILON))).check(node, param.numpy())  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from typing import ClassVar
 from pathlift.ir.errors import WitnessError
 from pathlift.ir.graph import Graph
 from pathlift.passes.base import Effect, Rewritten, Transform, Witness
+from pathlift.passes.witness.correspondence import overridable
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,15 @@ class Removed(Witness):
 
 @dataclass(frozen=True)
 class DeadCode(Transform):
-    """Remove ops and parameters that no output depends on; inputs stay."""
+    """Remove ops and parameters that no output depends on; inputs stay, also those with a default value."""
 
     name: ClassVar[str] = "dead-code"
     effect: ClassVar[Effect] = Effect.KEEPS
 
     def run(self, graph: Graph) -> Rewritten:
-        dead = frozenset(graph.nx) - graph.live - set(graph.inputs)
+        replaceable = overridable(graph)
+        given = {key for key in graph.params if graph[key].names[0] in replaceable}
+        dead = frozenset(graph.nx) - graph.live - set(graph.inputs) - given
         if not dead:
             return Rewritten(graph, Removed(dead))
         builder = graph.edit()

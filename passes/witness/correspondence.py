@@ -55,7 +55,9 @@ def _check_interface(kind: str, what: str, were: Mapping[str, ValueType], are: M
 
 def _is_refined(a: ValueType, b: ValueType) -> bool:
     """Whether the second of two types says all that the first does."""
-    if not isinstance(a, TensorType) or not isinstance(b, TensorType) or a.dtype not in (None, b.dtype):
+    if not isinstance(a, TensorType) or not isinstance(b, TensorType):
+        return a == b
+    if a.dtype not in (None, b.dtype):
         return False
     if a.shape is None or b.shape is None or len(a.shape) != len(b.shape):
         return a.shape is None

@@ -65,9 +65,10 @@ def test_model_and_graph_fields() -> None:
 
 
 @pytest.mark.parametrize(
-    ("opset", "ir_version", "saved"), [(9, 3, 7), (13, 3, 7), (13, 6, 7), (13, 10, 10), (21, 4, 10)]
+    ("opset", "ir_version", "saved"),
+    [(9, 3, 7), (9, 0, 10), (13, 3, 4), (13, 6, 6), (13, 10, 10), (21, 4, 4), (25, 0, 13)],
 )
-def test_ir_version_suits_the_opset(opset: int, ir_version: int, saved: int) -> None:
+def test_ir_version_is_the_file_s_unless_the_opset_rises(opset: int, ir_version: int, saved: int) -> None:
     b = Builder(ModelInfo(opsets={"": opset}, ir_version=ir_version))
     assert to_onnx(b.finish(b.op("Relu", b.input("x", (3,))))).ir_version == saved
 

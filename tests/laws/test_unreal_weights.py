@@ -12,6 +12,7 @@ import pathlift
 from pathlift.ir.errors import PathliftError
 from pathlift.ir.graph import Graph
 from pathlift.ir.text import parse_graph
+from pathlift.ir.types import Param
 
 VERBS: dict[str, Callable[[Graph], Any]] = {
     "norm": pathlift.norm,
@@ -21,9 +22,19 @@ VERBS: dict[str, Callable[[Graph], Any]] = {
     "shares": lambda g: pathlift.norm(g, per_weight=True),
     **{norm: lambda g, n=norm: pathlift.canonicalize(g, norm=n) for norm in ("l1", "l2", "balanced")},  # type: ignore[misc]  # mypy knows no type of a lambda with a default
     "path-conditioned": lambda g: pathlift.canonicalize(g, norm="path-conditioned"),
+    "random-rescale": lambda g: [p.numpy() for p in map(_param(pathlift.opt(g, "random-rescale").graph), "wgbsv")],
     "compare": lambda g: pathlift.compare(g, g),
     "compare, channels": lambda g: pathlift.compare(g, g, modulo=["permutation"]),
 }
+
+
+def _param(graph: Graph) -> Callable[[str], Param]:
+    def found(key: str) -> Param:
+        value = graph[key].value
+        assert value is not None
+        return value
+
+    return found
 
 
 def graph(*, weight: str = "1", variance: str = "1", epsilon: float = 0.0) -> Graph:

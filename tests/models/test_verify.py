@@ -318,3 +318,9 @@ def test_originals_in_any_form(digits: Path, read: Any) -> None:
     found = pathlift.opt(read(digits), "dead-code", verify=True, tolerance=0.0).verification
     assert found is not None
     assert found.passed
+
+
+def test_no_outputs_are_no_evidence() -> None:
+    graph = parse_graph("%x = Input : f32[N, 3]\n%y = Relu(%x)\nreturn")
+    with pytest.raises(UnsupportedError, match="PL0378 a model without outputs"):
+        pathlift.opt(graph, "dead-code", verify=True)

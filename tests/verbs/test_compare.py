@@ -167,3 +167,14 @@ def test_what_stays_undecided_has_a_code_of_its_own(pathlift: Cli, tmp_path: Pat
     outcome = pathlift("compare", *files, "--modulo", "rescaling")
     assert outcome.code == 5
     assert outcome.out.startswith("inconclusive (modulo rescaling): the operands of sums")
+
+
+def test_layers_without_inputs() -> None:
+    for modulo in ("rescaling", "permutation"):
+        graph = parse_graph("""
+        %x = Input : f32[N, 0]
+        %w = Param {value=[]} : f32[0, 3]
+        %y = Gemm(%x, %w) : f32[N, 3]
+        return %y
+        """)
+        assert compare(graph, graph, modulo=[modulo]).exit_code == 0

@@ -135,3 +135,10 @@ def test_what_bench_refuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     ):
         assert cli(["bench", DIGITS, *arguments]) == 2
         assert code in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("inputs", [np.ones((1, 1, 8, 8), np.float32), np.float32(0), [[1.0]], [], "x.npz", 3])
+def test_inputs_without_names(inputs: Any) -> None:
+    with pytest.raises(pathlift.PathliftError) as error:
+        pathlift.run(DIGITS, inputs)
+    assert (error.value.code, error.value.exit_code) == ("PL1425", 2)

@@ -45,14 +45,19 @@ def read_calibration(graph: Graph, data: Any) -> dict[str, Array]:
     }
 
 
-def read_arrays(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return arrays by name; paths are those of ``.npy`` files, or, under the name ``""``, of an ``.npz`` file.
+def read_arrays(inputs: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return arrays by name, if any; paths are those of ``.npy`` files, or, under the name ``""``, of an ``.npz`` file.
 
     Raises
     ------
     UsageError
-        If a file cannot be read, or holds something else.
+        If a file cannot be read, or holds something else, or what is given has no names.
     """
+    if inputs is None:
+        return {}
+    if not isinstance(inputs, Mapping):
+        kind = type(inputs).__name__
+        raise UsageError("1425", f"inputs are a {kind}, not arrays by name", hint='run(model, {"x": x})')
     arrays: dict[str, Any] = {}
     for name, value in inputs.items():
         if not isinstance(value, str | os.PathLike):

@@ -152,6 +152,8 @@ def verify_outputs(
     UsageError
         If an extent is missing.
     """
+    if not before.outputs:
+        raise UnsupportedError("0378", "a model without outputs leaves nothing to compare", hint="leave --verify out")
     inputs, (unit, default) = signature(before, sizes, memory_limit), rounding(before, after)
     limit = default if tolerance is None else tolerance
     probes = Probes(inputs, seed)

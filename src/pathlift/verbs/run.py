@@ -145,7 +145,7 @@ def run(
     from pathlift.runtime.session import CheckedSession
 
     opened = open_model(model, memory_limit=memory_limit, example=example)
-    feeds = read_arrays(inputs or {})
+    feeds = read_arrays(inputs)
     assumptions: tuple[str, ...] = ()
     if random:
         drawn = dict(Probes(signature(opened.graph, dict(extents(shape)), memory_limit), seed))["normal"]

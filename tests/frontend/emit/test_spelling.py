@@ -104,10 +104,12 @@ def test_an_attribute_or_an_input_that_changed_is_written() -> None:
 
 def test_names_are_those_of_today() -> None:
     def rename(b: Builder) -> None:
-        b.rename("c", "floor")  # what the file's own constant was called
+        b.rename("c", "features")
+        b.rename("b__scaled", "b_")  # what the file's own constant was called
 
     after = changed(rename)
-    assert (list(after["conv"].output), list(after["relu"].input)) == (["floor"], ["floor", "floor_1"])
+    assert (list(after["conv"].output), list(after["relu"].input)) == (["features"], ["features", "floor"])
+    assert list(after["linear"].input) == ["f", "m_", "b__1"]
 
 
 def test_what_lies_between_nodes_of_one_spelling_may_be_read_by_others() -> None:
@@ -136,15 +138,34 @@ def test_nodes_of_one_spelling_that_now_depend_on_each_other_from_outside() -> N
 
 
 def test_one_constant_is_one_initializer() -> None:
-    """What two nodes read that no longer read it in the graph, and what a third reads still, are two."""
-    nodes = [node("Max", "x c", "h"), node("Neg", "h", "n"), node("Max", "n c", "i"), node("Add", "i c", "y")]
-    graph = load(model(nodes, [info("x", (2, 2))], [info("y", (2, 2))], tensors(c=np.float32(0))))
-    assert list(stored(graph)) == ["c"]
+    nodes = [
+        node("Gemm", "x w b", "h", name="a", beta=2.0),
+        node("Gemm", "h w b", "i", name="b", beta=3.0),
+        node("Gemm", "i w b", "y", name="c"),
+    ]
+    weights = tensors(w=np.eye(2, dtype=np.float32), b=np.float32([1, 2]))
+    graph = load(model(nodes, [info("x", (2, 2))], [info("y", (2, 2))], weights))
+    assert sorted(stored(graph)) == ["b", "w"]
     b = graph.edit()
-    b.replace_node("c", value=Param.of(np.float32(3)))
+    b.replace_node("b", value=Param.of(np.float32([3, 4])))
     after = stored(b.finish())
-    assert sorted(after) == ["c", "c_1"]
-    assert (after["c"], after["c_1"]) == (3, 0)
+    assert sorted(after) == ["b", "b_1", "w"]
+    np.testing.assert_array_equal(after["b_1"], [1, 2])
+    np.testing.assert_array_equal(after["b"], [3, 4])
+
+
+@pytest.mark.parametrize("pipeline", ["", "dead-code", "canonicalize", "common-subexpressions"])
+@pytest.mark.parametrize("nodes", [[node("MatMul", "x m", "y")], [node("Mul", "m m", "n"), node("MatMul", "x n", "y")]])
+def test_what_a_caller_replaces_reaches_the_nodes_of_the_file(nodes: list[onnx.NodeProto], pipeline: str) -> None:
+    shown = [info("y", ("N", 2)), info("m", (4, 2))]
+    given = model(nodes, [info("x", ("N", 4)), info("m", (4, 2))], shown, tensors(m=M), opsets=[("", 17)])
+    saved = to_onnx(pathlift.opt(given, pipeline).graph)
+    assert print_graph(load(saved)) == print_graph(load(given))
+    feeds = {"x": f32(RNG, 3, 4), "m": f32(RNG, 4, 2)}
+    for fed in (feeds, {"x": feeds["x"]}):
+        got, want = (onnxruntime_session(each.SerializeToString()).run(None, fed) for each in (saved, given))
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_values_that_are_computed_from_data_are_looked_through() -> None:

@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
+import pathlift
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import WitnessError
 from pathlift.ir.graph import Graph, ModelInfo
 from pathlift.ir.text import parse_graph
-from pathlift.ir.types import DTYPES, Param, TensorType
+from pathlift.ir.types import DTYPES, UNKNOWN, OtherType, Param, TensorType
 from pathlift.passes.rewrites.fold_batchnorm import FoldBatchnorm
-from pathlift.passes.witness.correspondence import check_correspondence
+from pathlift.passes.witness.correspondence import _is_refined, check_correspondence
 from pathlift.passes.witness.rewritings import RewriteWitness, SequentialWitness
 from pathlift.passes.witness.site import Site
 
@@ -230,3 +232,15 @@ def test_types_may_become_more_precise_but_not_less() -> None:
     check_correspondence("k", net("?, N"), net("3, N"))
     for before, after in (("3", "?"), ("3", "4"), ("N", "M"), ("3", "3, 1")):
         assert "the outputs were" in refused(RewriteWitness("k", ()), net(before), net(after))
+
+
+@pytest.mark.parametrize("name", ["merge-linears", "merge-parallel", "merge-collinear", "common-subexpressions"])
+def test_outputs_that_are_no_tensors_stay(name: str) -> None:
+    nodes = [helper.make_node("SplitToSequence", ["x"], ["y"])]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2])
+    y = helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)
+    pathlift.opt(helper.make_model(helper.make_graph(nodes, "g", [x], [y]), ir_version=8), name)
+    a, b = (OtherType(f"seq(tensor({name}))") for name in ("float", "double"))
+    assert _is_refined(a, a)
+    assert not _is_refined(a, b)
+    assert not _is_refined(a, UNKNOWN)
