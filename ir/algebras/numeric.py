@@ -92,7 +92,8 @@ def as_tensor(array: Array, dtype: torch.dtype | None = None, device: torch.devi
         dtype = None
         if DTYPE_NAMES.get(array.dtype, "str") in ("i4", "u4", "i2", "u2"):
             array = array.astype(np.int8 if DTYPE_NAMES[array.dtype].startswith("i") else np.uint8)
-    array = np.asarray(array, order="C")
+    if 0 not in array.strides:  # what repeats one element stays one
+        array = np.asarray(array, order="C")
     if not array.flags.writeable:
         with warnings.catch_warnings():  # nothing writes to it
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pathlift.ir.types import Array
+from pathlift.ir.rows import blocks, rows_of
+from pathlift.ir.types import Array, Param
 from pathlift.passes.channels.constraints import Scale
 
 _CHUNK = 2**22
@@ -37,7 +38,7 @@ class Pairs:
     times, over
         Classes: of the rows and columns of the matrix, or of the elements of the list.
     m
-        ``(times, over)``, or ``(elements,)``; float64, not negative.
+        ``(times, over)``, or ``(elements,)``; float64, not negative, or whether there is any.
     """
 
     times: Array
@@ -60,6 +61,25 @@ class Pairs:
             return cls(times, over, matrix.reshape(len(times), len(over)))
         where = [np.broadcast_to(x, shape).reshape(-1) for x in (times[rows], over[columns])]
         return cls(where[0], where[1], values.reshape(-1).copy())
+
+    @classmethod
+    def joined(cls, s: Scale, param: Param) -> Pairs:
+        """Tell which pairs of classes any element of a parameter joins: zeros join none, unless they divide."""
+        s, divides, shape = (s.inverse if s.divides else s), s.divides, param.shape
+        (times, rows), (over, columns) = (_numbered(x, len(shape)) for x in (s.times, s.over))
+        dense = len(times) * len(over) <= 4 * param.size + 64
+        m = np.zeros((len(times), len(over)) if dense else shape, bool)
+        for block in blocks(shape):
+            part = np.asarray(param.rows(block) != 0) | divides
+            if dense:
+                r, c = (np.broadcast_to(rows_of(x, block, len(shape)), part.shape) for x in (rows, columns))
+                m[r[part], c[part]] = True
+            else:
+                m[block] = part
+        if dense:
+            return cls(times, over, m)
+        where = [np.broadcast_to(x, shape).reshape(-1) for x in (times[rows], over[columns])]
+        return cls(where[0], where[1], m.reshape(-1))
 
     def without(self, classes: Array) -> None:
         """Drop all pairs of some classes, a boolean per class, and those of a class with itself."""

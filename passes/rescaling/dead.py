@@ -5,12 +5,15 @@ The balanced form sets their weights to zero, and comparisons leave them out.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from pathlift.ir.graph import Graph, Value
+from pathlift.ir.rows import blocks
 from pathlift.ir.types import DTYPES, Array, Param, is_float
 from pathlift.passes.channels.symmetry import Symmetry, symmetry
-from pathlift.passes.rescaling.balance import Pairs, as_weight, zero_sided
+from pathlift.passes.rescaling.balance import Pairs, zero_sided
 from pathlift.passes.rescaling.normal_form import prefix_norms
 
 
@@ -31,11 +34,8 @@ def dead_classes(graph: Graph) -> tuple[Symmetry, Array]:
     found, m, _ = prefix_norms(plain, 1.0)
     dead = m == 0
     dead[0] = False
-    pairs = [
-        Pairs.of(*as_weight(u.scale, np.ones(u.param.shape) if u.scale.divides else u.param.numpy()))
-        for u in found.scales().values()
-        if is_float(u.param.dtype) and u.param.size
-    ]
+    uses = [u for u in found.scales().values() if is_float(u.param.dtype) and u.param.size]
+    pairs = [Pairs.joined(u.scale, u.param) for u in uses]
     for p in pairs:
         p.without(dead)
     return symmetry(graph), dead | zero_sided(pairs, found.count + 1)
@@ -53,4 +53,12 @@ def _indicator(graph: Graph) -> Graph:
 
 
 def _nonzero(param: Param) -> Param:
-    return Param(DTYPES["f64"], param.shape, lambda: (param.numpy() != 0).astype(np.float64))
+    f64 = DTYPES["f64"]
+    ones = Param.by_rows(f64, param.shape, lambda rows: np.asarray(param.rows(rows) != 0).astype(f64))
+
+    def load() -> Array:
+        if all(param.rows(rows).all() for rows in blocks(param.shape)):  # as ever but in pruned networks
+            return np.broadcast_to(np.ones((), f64), param.shape)
+        return ones.numpy()
+
+    return replace(ones, load=load)
