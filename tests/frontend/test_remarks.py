@@ -13,6 +13,7 @@ from onnx import AttributeProto, ModelProto, TensorProto, helper, numpy_helper
 
 from pathlift.frontend.load import load, load_with_report
 from pathlift.frontend.save import save, to_onnx
+from pathlift.ir.text import print_graph
 from pathlift.ir.types import Param
 from pathlift.testing.onnx_models import info, model, node
 
@@ -219,9 +220,30 @@ def test_attributes_of_lowered_nodes_keep_their_doc_strings() -> None:
     assert given.graph.node[0].attribute[0].type == AttributeProto.FLOAT
 
 
-def test_outputs_keep_the_names_of_their_dimensions() -> None:
-    given = model([node("Neg", "x", "h"), node("Relu", "h", "y")], [info("x", ("N", "unk__1"))], [info("y", ("M", 3))])
-    (saved,) = to_onnx(load(given)).graph.output
-    assert [d.dim_param or d.dim_value for d in saved.type.tensor_type.shape.dim] == ["M", "unk__1"]
-    fixed = to_onnx(load(given, shapes={"N": 2})).graph.output[0].type.tensor_type.shape.dim
-    assert [d.dim_param or d.dim_value for d in fixed] == [2, "unk__1"]
+@pytest.mark.parametrize(("read", "said"), [("N", "M"), (None, "B"), ("unk__1", "unk__2"), (3, "M")])
+def test_extents_have_the_names_of_the_file(read: str | int | None, said: str) -> None:
+    nodes = [node("Relu", "x", "h"), node("Neg", "h", "y")]
+    given = model(nodes, [info("x", (read, 2))], [info("y", (said, 2))], opsets=[("", 17)])
+    given.graph.value_info.append(info("h", (said, 2)))
+    graph = load(given)
+    saved = to_onnx(graph)
+    # What is proved to be a number is written as one.
+    kept = {"dim_param": said} if read != 3 else {"dim_value": 3}
+    for entry in (*saved.graph.output, *saved.graph.value_info):
+        dim = entry.type.tensor_type.shape.dim[0]
+        assert {d.name: value for d, value in dim.ListFields()} == kept
+    assert print_graph(load(saved)) == print_graph(graph)
+    b = graph.edit()
+    b.connect(b.value("y").node, 0, b.op("Abs", "h", name="a"))
+    changed = to_onnx(b.finish()).graph
+    names = {v.name: v.type.tensor_type.shape.dim[0].dim_param for v in (*changed.output, *changed.value_info)}
+    assert names["y"] == ("" if read == 3 else said)  # callers know it
+    assert names["h"] != said
+
+
+def test_annotations_inside_subgraphs_are_warned_of() -> None:
+    body = helper.make_graph([node("Relu", "x", "z")], "body", [], [info("z", ("N", 2))])
+    body.quantization_annotation.add(tensor_name="z")
+    branches = node("If", "c", "y", then_branch=body, else_branch=body)
+    given = model([branches], [info("x", ("N", 2)), info("c", (), TensorProto.BOOL)], [info("y", ("N", 2))])
+    assert "quantization annotations inside subgraphs are ignored" in load_with_report(given)[1].warnings

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from math import prod
 
 import numpy as np
 
 from pathlift.frontend.fold import Constant
 from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.registry import Refusal, lowering
-from pathlift.ir.types import Dims
+from pathlift.ir.types import Array, Dims
 
 
 def negated(node: OnnxNode, c: Constant) -> Constant:
@@ -110,9 +112,10 @@ def power(node: OnnxNode) -> Operand:
 def extremum(node: OnnxNode) -> Operand:
     """An elementwise maximum or minimum; against one number, in whatever shape, it is a Clip, against zero a Relu.
 
-    A constant that varies from element to element is an operand like any other: a pool with constant neurons.
+    A constant that varies from element to element is an operand like any other: a pool with constant neurons. Several
+    constants are one.
     """
-    operands = _variadic(node)
+    operands = _joined(node, _variadic(node))
     if len(operands) == 1:
         return operands[0]
     x, bound = operands[:2]
@@ -123,6 +126,27 @@ def extremum(node: OnnxNode) -> Operand:
         if number is not None:
             return node.result("Relu", x) if number == 0 else node.result("Clip", x, low=number)
     return node.result(node.op_type, *operands)
+
+
+def _joined(node: OnnxNode, operands: list[Operand]) -> list[Operand]:
+    """Replace several constants by their own maximum or minimum, unless that is larger than each of them."""
+    constants = [x for x in operands if isinstance(x, Constant)]
+    shapes = [c.param.shape for c in constants]
+    try:
+        shape = np.broadcast_shapes(*shapes)
+    except ValueError:  # which is not for us to tell
+        return operands
+    if len(constants) < 2 or len(constants) == len(operands) or prod(shape) > max(map(prod, shapes)):
+        return operands
+    first, *others = constants
+    extreme = np.maximum if node.op_type == "Max" else np.minimum
+
+    def join(values: Array) -> Array:
+        return np.broadcast_to(functools.reduce(extreme, (c.numpy() for c in others), values), shape)
+
+    others_key = tuple(c.param for c in others)
+    rest = [x for x in operands if not isinstance(x, Constant)]
+    return [*rest, node.derive(first, "joined", join, shape, node.op_type, others_key)]
 
 
 def _fits(shape: Sequence[int], dims: Dims) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import pathlift
+from pathlift.frontend.save import to_onnx
 from pathlift.testing import execute
 
 DIMS = [2, 3, 4]
@@ -61,3 +62,34 @@ def test_a_bound_that_varies_is_a_pool_with_constants() -> None:
     norm = pathlift.norm(graph, shape={}).norms[0]
     assert norm.is_path_norm
     assert norm.value == 12 + 4 * (2 + 2 + 1)
+
+
+@pytest.mark.parametrize("op", ["Max", "Min"])
+@pytest.mark.parametrize(
+    "constants",
+    [
+        [np.float32(1), np.float32([[2]])],
+        [np.float32([1, 2, -1, 0]), np.float32(0.5)],
+        [np.float32([np.nan, 1, 2, 3])] * 2,
+    ],
+)
+def test_several_constants_are_their_extreme(op: str, constants: list[np.ndarray]) -> None:  # type: ignore[type-arg]  # of float32
+    proto = onnx.ModelProto.FromString(model(op, np.maximum(*constants) if op == "Max" else np.minimum(*constants)))
+    one, several = proto, onnx.ModelProto.FromString(proto.SerializeToString())
+    several.graph.node[0].input[:] = ["a", "x", "b"]
+    del several.graph.initializer[:]
+    several.graph.initializer.extend(map(numpy_helper.from_array, constants, "ab"))
+    x = np.random.default_rng(0).standard_normal(DIMS).astype(np.float32)
+    wanted = pathlift.run(several, {"x": x}).outputs["y"]
+    np.testing.assert_array_equal(execute(pathlift.load(several), {"x": x})["y"].astype(np.float32), wanted)
+    assert list(to_onnx(pathlift.load(several)).graph.node[0].input) == ["a", "x", "b"]
+    if not np.isnan(wanted).any():
+        assert pathlift.compare(one, several).exit_code == 0
+        assert pathlift.norm(one).norms[0].log10 == pathlift.norm(several).norms[0].log10
+
+
+def test_constants_whose_extreme_is_larger_stay_apart() -> None:
+    proto = onnx.ModelProto.FromString(model("Max", np.ones((3, 1), np.float32)))
+    proto.graph.initializer.append(numpy_helper.from_array(np.zeros(4, np.float32), "d"))
+    proto.graph.node[0].input.append("d")
+    assert len(pathlift.load(proto).params) == 2
