@@ -81,7 +81,8 @@ class Refinement:
                 sweep(palette)
                 if (lost := palette.unmatched()) is not None:
                     return lost
-        return np.searchsorted(np.unique(palette.colours[0]), palette.colours)  # as many of each in either network
+        # As many of each in either network.
+        return np.searchsorted(np.unique(palette.colours[0]), palette.colours).astype(np.int32)
 
     def _forward(self, palette: _Palette) -> None:
         for step in self.steps:
