@@ -1,4 +1,4 @@
-"""Time and memory of rewriting a model of 100 million parameters, against those of reading and writing its file."""
+"""Time and memory of rewriting and of comparing models, against those of reading and writing their files."""
 
 from __future__ import annotations
 
@@ -22,13 +22,21 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 import pathlift
 
-NETWORKS = {"mlp": (1024, 4096, 4096, 8192, 4096, 2048, 2048, 1000), "vgg": (3, 64, 128, 256, 512)}
-"""Their widths. Behind its convolutions, VGG has a matrix of 103 million weights."""
+WIDTHS = {"mlp": (1024, 2048, 2048, 1024, 1000), "vgg": (3, 32, 64, 64, 128)}
+"""Of networks made here. Behind its convolutions, VGG has a matrix that is nearly all of it."""
 QUICK = {"mlp": (256, 1024, 1024, 2048, 1000), "vgg": (3, 16, 32, 64, 128)}
+ZOO = {"resnet18": 1.0, "resnet50": 0.5, "vit_s16": 1.0}
+"""Architectures of `pathlift.testing.zoo`, and what their widths are multiplied by."""
+NARROW, SMALL_IMAGE = 0.17, 64
+"""The same where it has to be quick."""
 SIDE = 112  # of VGG's images, which each convolution halves
+COMPARISONS = {"compare": ("rescaling",), "compare modulo both": ("rescaling", "permutation")}
+"""Of the network with a rescaled copy: the symmetries that are allowed."""
+TIME_TARGET, MEMORY_TARGETS = 3.0, {"compare": 4.0, "compare modulo both": 8.0}
+"""Times the reading and writing of the file, for what writes one; times the size of one file."""
+MEMORY_TARGET = 4.0
+"""The same for what is no comparison."""
 WEIGHTS = ("inline", "external")
-TIME_TARGET, MEMORY_TARGET = 3.0, 2.5
-"""Times the reading and writing of the file, and its size."""
 TOLERANCE = 1e-3
 """Of the rewritten network's outputs, relative to the largest."""
 RESULTS = Path(__file__).parent / "results" / "rewrite_cost"
@@ -62,8 +70,25 @@ class Measurement:
 # ---- in processes of their own
 
 
-def make(network: str, widths: Sequence[int], path: Path, external: bool) -> None:
-    """Save a network with random weights."""
+Size = Sequence[int] | float
+"""Widths; for the zoo, what they are multiplied by."""
+
+
+def make(network: str, size: Size, path: Path, external: bool) -> None:
+    """Save a network with random weights, and a rescaled copy of it."""
+    model = plain(network, size) if isinstance(size, Sequence) else of_zoo(network, size)
+    write(model, path, external)
+    copy = pathlift.opt(model, "random-rescale{seed=1}").graph
+    pathlift.save(copy, other_of(path), external_threshold=0 if external else sys.maxsize)
+
+
+def of_zoo(network: str, width: float) -> onnx.ModelProto:
+    from pathlift.testing import zoo
+
+    return zoo.export(network, width=width, image=SMALL_IMAGE if width == NARROW else None)
+
+
+def plain(network: str, widths: Sequence[int]) -> onnx.ModelProto:
     rng, nodes, initializers = np.random.default_rng(0), list[NodeProto](), list[TensorProto]()
 
     def layer(op_type: str, x: str, shape: tuple[int, ...], **attributes: Any) -> str:
@@ -93,8 +118,7 @@ def make(network: str, widths: Sequence[int], path: Path, external: bool) -> Non
         [helper.make_tensor_value_info(h, TensorProto.FLOAT, [1, widths[-1]])],
         initializers,
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    write(model, path, external)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 
 
 def write(model: onnx.ModelProto, path: Path, external: bool) -> None:
@@ -106,6 +130,11 @@ def files_of(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"{path.name}*"))
 
 
+def other_of(path: Path) -> Path:
+    """The rescaled copy of a network."""
+    return path.with_name(f"other-{path.name}")
+
+
 def rewrite(contestant: str, source: Path, target: Path) -> None:
     external = len(files_of(source)) > 1
     if contestant == "copy":
@@ -115,6 +144,10 @@ def rewrite(contestant: str, source: Path, target: Path) -> None:
                 os.fsync(copy.fileno())
     elif contestant == "onnx":
         write(onnx.load(source), target, external)
+    elif contestant in COMPARISONS:
+        found = pathlift.compare(source, other_of(source), modulo=COMPARISONS[contestant]).equivalence
+        if found.verdict != "equivalent":
+            raise SystemExit(f"{contestant} found that a rescaled copy of {source.parent.name} is {found.verdict}")
     else:
         graph = pathlift.opt(source, contestant.removeprefix("pathlift").strip()).graph
         pathlift.save(graph, target, external_threshold=0 if external else sys.maxsize)
@@ -144,7 +177,8 @@ def check(contestant: str, source: Path) -> None:
 def outputs(file: Path) -> np.ndarray:
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
     (x,) = session.get_inputs()
-    (y,) = session.run(None, {x.name: np.random.default_rng(0).standard_normal(x.shape, dtype=np.float32)})
+    shape = [n if isinstance(n, int) else 1 for n in x.shape]
+    (y,) = session.run(None, {x.name: np.random.default_rng(0).standard_normal(shape, dtype=np.float32)})
     return np.asarray(y)
 
 
@@ -154,21 +188,22 @@ def outputs(file: Path) -> np.ndarray:
 def measure(network: str, weights: str, pipeline: str, folder: Path, options: argparse.Namespace) -> list[Measurement]:
     """Measure in rounds, each contestant in a new process each time: what one of them leaves behind is no other's."""
     small, source = (folder / f"{network}-{weights}-{size}" / "model.onnx" for size in ("small", "full"))
-    widths = {small: QUICK[network], source: QUICK[network] if options.quick else NETWORKS[network]}
-    for path in (small, source):
+    quick, full = QUICK.get(network, NARROW), WIDTHS.get(network, ZOO.get(network, 1.0))
+    for path, size in ((small, quick), (source, quick if options.quick else full)):
         path.parent.mkdir()
-        common.in_fresh_process(make, network, widths[path], path, weights == "external")
-    contestants = ("copy", "onnx", "pathlift", f"pathlift {pipeline}")
-    for contestant in contestants[1:]:
+        common.in_fresh_process(make, network, size, path, weights == "external")
+    rewritings = ("copy", "onnx", "pathlift", f"pathlift {pipeline}")
+    contestants = (*rewritings, *COMPARISONS)
+    for contestant in rewritings[1:]:
         common.in_fresh_process(check, contestant, source)
     samples: dict[str, list[tuple[float, int, int]]] = {contestant: [] for contestant in contestants}
     rng = np.random.default_rng(0)
     for _ in range(options.repeats):
         for contestant in rng.permutation(contestants):
             samples[contestant].append(common.in_fresh_process(rewrite_once, str(contestant), small, source))
-    size = sum(file.stat().st_size for file in files_of(source))
+    total = sum(file.stat().st_size for file in files_of(source))
     return [
-        Measurement(network, weights, contestant, size, *np.array(samples[contestant]).T) for contestant in contestants
+        Measurement(network, weights, contestant, total, *np.array(samples[contestant]).T) for contestant in contestants
     ]
 
 
@@ -187,8 +222,11 @@ def rows(measured: Sequence[Measurement]) -> Iterator[Sequence[str]]:
     for m in measured:
         slowdown, memory = common.ratio(m.seconds, onnx_.seconds), m.rises / m.size
         remarks = []
-        if m.contestant.startswith("pathlift"):
-            for name, found, target in ("time", slowdown, TIME_TARGET), ("memory", memory, MEMORY_TARGET):
+        if m.contestant.startswith(("pathlift", "compare")):
+            targets = [("memory", memory, MEMORY_TARGETS.get(m.contestant, MEMORY_TARGET))]
+            if m.contestant not in COMPARISONS:
+                targets.insert(0, ("time", slowdown, TIME_TARGET))
+            for name, found, target in targets:
                 remarks.append(f"{name} < {target:g}: {'met' if np.median(found) < target else '**missed**'}")
         yield (
             m.network, m.weights, f"{m.size / 1e6:.0f}", m.contestant, common.spread(1e3 * m.seconds),
@@ -198,7 +236,7 @@ def rows(measured: Sequence[Measurement]) -> Iterator[Sequence[str]]:
 
 
 def report(races: Sequence[Sequence[Measurement]], machine: Mapping[str, object], repeats: int) -> str:
-    return f"""# Rewriting a model: time and memory
+    return f"""# Rewriting and comparing models: time and memory
 
 {common.preamble(machine, repeats)}
 `benchmarks/README.md` says what each column means.
@@ -213,8 +251,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the files go; a disk, not memory")
     options = common.parse(parser, RESULTS)
     machine, races, text = common.machine(), list[list[Measurement]](), ""
+    files = [*product([*WIDTHS, *ZOO], WEIGHTS[:1]), ("mlp", WEIGHTS[1])][: 1 if options.quick else None]
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        for network, weights in product(list(NETWORKS)[: 1 if options.quick else None], WEIGHTS):
+        for network, weights in files:
             print(f"{network}, {weights} …", file=sys.stderr)
             races.append(measure(network, weights, options.pipeline, Path(folder), options))
             text = report(races, machine, options.repeats)

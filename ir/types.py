@@ -170,6 +170,15 @@ class Param:
         """Return some of the values, of which no more are computed; treat them as read-only."""
         return np.asarray(self.load()[rows]) if self.part is None else self.part(rows)
 
+    def every(self, stride: int) -> Array:
+        """Return every so many elements, in the order of rows, without holding all of them."""
+        taken, start = [np.zeros(0, self.dtype)], 0
+        for rows in blocks(self.shape):
+            values = self.rows(rows).reshape(-1)
+            taken.append(values[-start % stride :: stride].copy())  # a view would keep the block
+            start += values.size
+        return np.concatenate(taken)
+
     @property
     def size(self) -> int:
         """The number of elements."""

@@ -59,7 +59,7 @@ class Refinement:
     def __init__(self, network: Network, a: MatchedGraph, b: MatchedGraph, tolerance: float) -> None:
         self.network, self.tolerance = network, SLACK * tolerance
         self.steps = [step if isinstance(step, Flow) else _prepared(step, (a, b)) for step in network.steps]
-        self.initial = np.stack([network.origin, network.origin]).astype(np.int64)
+        self.initial = np.stack([network.origin, network.origin])
 
     def refined(self, colours: Array) -> Array | int:
         """Refine colours until nothing changes.
@@ -67,21 +67,22 @@ class Refinement:
         Parameters
         ----------
         colours
-            int64, ``(2, neurons)``: of the first network's neurons, and of the second's.
+            Integers, ``(2, neurons)``: of the first network's neurons, and of the second's.
 
         Returns
         -------
         Array or int
             The colours; or a neuron of the first network that has no counterpart in the second.
         """
-        palette, before = _Palette(colours.copy()), 0
+        palette, before = _Palette(colours.astype(np.int64)), 0
         while before < (distinct := palette.distinct):
             before = distinct
             for sweep in (self._forward, self._backward):
                 sweep(palette)
                 if (lost := palette.unmatched()) is not None:
                     return lost
-        return np.unique(palette.colours, return_inverse=True)[1].reshape(colours.shape)
+        # As many of each in either network.
+        return np.searchsorted(np.unique(palette.colours[0]), palette.colours).astype(np.int32)
 
     def _forward(self, palette: _Palette) -> None:
         for step in self.steps:
@@ -108,10 +109,13 @@ class _Palette:
     @property
     def distinct(self) -> int:
         """How many colours there are."""
-        return len(np.unique(self.colours))
+        ordered = np.sort(self.colours, axis=None)
+        return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + bool(ordered.size)
 
     def unmatched(self) -> int | None:
         """The first neuron of the first network whose colour is not as frequent in the second."""
+        if np.array_equal(*np.sort(self.colours)):
+            return None
         distinct, inverse = np.unique(self.colours, return_inverse=True)
         a, b = inverse.reshape(self.colours.shape)
         ours, theirs = (np.bincount(row, minlength=distinct.size) for row in (a, b))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,8 +45,13 @@ class Undecided(Exception):  # noqa: N818 - an answer, not an error
     """The search took too long."""
 
 
-def correspondences(refinement: Refinement) -> Iterator[Correspondence]:
+def correspondences(refinement: Callable[[], Refinement]) -> Iterator[Correspondence]:
     """Yield maps that send neurons to neurons of the same colour, the likeliest first.
+
+    Parameters
+    ----------
+    refinement
+        Makes the refinement of their colours. It is large, and not kept while a map is looked at.
 
     Raises
     ------
@@ -55,14 +60,21 @@ def correspondences(refinement: Refinement) -> Iterator[Correspondence]:
     Undecided
         If there may be more than were tried.
     """
+    colours, guess = _likeliest(refinement())
+    forced = np.bincount(colours[0])[colours[0]] == 1
+    if guess is not None:
+        yield Correspondence(guess, forced)
+    if not forced.all():
+        yield from (Correspondence(_image(c), forced) for c in _Search(refinement()).all(colours))
+
+
+def _likeliest(refinement: Refinement) -> tuple[Array, Array | None]:
+    """The colours of all neurons, and the map that keeps their order where colours do not tell them apart."""
     colours = refinement.refined(refinement.initial)
     if isinstance(colours, int):
         raise Unmatched(colours)
-    forced = np.bincount(colours[0])[colours[0]] == 1
-    if (guess := _in_order(refinement, colours)) is not None:
-        yield Correspondence(_image(guess), forced)
-    if not forced.all():
-        yield from (Correspondence(_image(c), forced) for c in _Search(refinement).all(colours))
+    guess = _in_order(refinement, colours)
+    return colours, None if guess is None else _image(guess)
 
 
 def _in_order(refinement: Refinement, colours: Array) -> Array | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from pathlift.passes.equivalence.factors import fitted
 from pathlift.passes.equivalence.matched_graph import MatchedGraph, untied
 from pathlift.passes.equivalence.matching import MatchedPair
 from pathlift.passes.equivalence.outcome import Difference, Element, Equivalence, Permutation
-from pathlift.passes.equivalence.relevance import keeping, without_irrelevant
+from pathlift.passes.equivalence.relevance import keeping, without_dead, without_irrelevant
 from pathlift.passes.equivalence.walk import neurons_of
 
 _OF_BATCH_NORM = {1: "scale γ/√(var+ε), γ being", 2: "shift β − mean·γ/√(var+ε), β being"}
@@ -49,17 +50,20 @@ class Decision:
         # Weights that only one of the files ties are compared use by use, and no tie limits how either is rescaled.
         self.first = MatchedGraph(untied(pair.first), {key: sizes_a[x] for key, (x, _) in pair.sources.items()})
         self.second = MatchedGraph(untied(pair.second), {key: sizes_b[y] for key, (_, y) in pair.sources.items()})
+        sides = [without_dead(side) for side in (self.first, self.second)]  # before there are neurons: both are many
         self.network = neurons_of(pair.first)
-        self.a, self.b = (without_irrelevant(side, self.network) for side in (self.first, self.second))
+        self.a, self.b = (without_irrelevant(side, self.network) for side in sides)
 
     def decide(self, *, rescaling: bool, permutation: bool) -> Equivalence:
         """Compare up to a rescaling, a permutation, both, or nothing."""
         if not permutation:
+            del self.network  # it may be as large as the weights
             return self._verified(self.a, self.b, self.second, rescaling)
         forms = [canonical(side) if rescaling else side for side in (self.a, self.b)]
         first: Equivalence | None = None
         try:
-            for found in correspondences(Refinement(self.network, forms[0], forms[1], self.tolerance)):
+            refinement = partial(Refinement, self.network, forms[0], forms[1], self.tolerance)
+            for found in correspondences(refinement):
                 result = self._permuted(found, rescaling)
                 if result is not None and result.verdict == "different" and not found.forced.all():
                     certain = self._without_choices(found, rescaling)

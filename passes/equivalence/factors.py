@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pathlift.ir.rows import Rows, blocks
+from pathlift.ir.rows import Rows
 from pathlift.ir.types import Array, Param
 from pathlift.passes.channels.constraints import Scale
 from pathlift.passes.channels.symmetry import Symmetry, symmetry
@@ -126,7 +126,7 @@ def scales_of(side: MatchedGraph, symmetry: Symmetry) -> dict[str, Scale]:
 def _claims(a: Param, b: Param, scale: Scale, narrow: np.dtype[Any]) -> Claims:
     """The classes (in a `narrow` type) that weights lead to and read, and log2|b/a|, where it is a number."""
     stride = max(1, a.size // _CLAIMS) | 1  # odd, so that it meets all rows and columns of ordinary sizes
-    ours, theirs = _every(stride, a), _every(stride, b)
+    ours, theirs = a.every(stride), b.every(stride)
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log2(np.abs(theirs)) - np.log2(np.abs(ours))
     told = np.isfinite(ratio)
@@ -134,16 +134,6 @@ def _claims(a: Param, b: Param, scale: Scale, narrow: np.dtype[Any]) -> Claims:
     places = np.unravel_index(np.arange(0, a.size, stride)[told], shape)
     times, over = (np.broadcast_to(x, shape)[places].astype(narrow) for x in (scale.times, scale.over))
     return times, over, ratio[told]
-
-
-def _every(stride: int, param: Param) -> Array:
-    """Every so many elements of a parameter."""
-    taken, start = [np.zeros(0)], 0
-    for rows in blocks(param.shape):
-        values = param.rows(rows).reshape(-1)
-        taken.append(values[-start % stride :: stride].copy())  # a view would keep the block
-        start += values.size
-    return np.concatenate(taken)
 
 
 def _put_medians(log2: Array, classes: Array, said: Array) -> None:

@@ -25,7 +25,6 @@ def without_irrelevant(side: MatchedGraph, network: Network) -> MatchedGraph:
     network
         Its neurons.
     """
-    side = _without_dead(side)
     filled = {w.key: _filled(side.param(w.key)) | (w.key in network.replaceable) for w in network.weights}
     nonzero = _nonzero(network, filled)
     read = _read(network, filled, nonzero)
@@ -45,8 +44,11 @@ def _filled(param: Param) -> Array:
     return filled
 
 
-def _without_dead(side: MatchedGraph) -> MatchedGraph:
-    """Set to zero what the canonical forms do: neurons of a graph know less of their places than classes of cells."""
+def without_dead(side: MatchedGraph) -> MatchedGraph:
+    """Return the same function, with weights set to zero that are zero in the canonical forms.
+
+    Neurons of a graph know less of their places than classes of cells.
+    """
     found, dead = dead_classes(side.graph)
     if not dead.any():
         return side

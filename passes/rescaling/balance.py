@@ -174,7 +174,7 @@ class Balance:
         """Return z, one per class."""
         least = np.inf
         for i in range(_STEPS):
-            into, out = self._sides()
+            into, out = _sides(self.pairs, len(self.z))
             free = into + out > 0
             free[0] = False
             gradient = np.where(free, into - out - self.linear, 0.0)
@@ -198,10 +198,6 @@ class Balance:
         up, down = out + np.maximum(self.linear, 0), into + np.maximum(-self.linear, 0)
         solvable = free & (up > 0) & (down > 0)
         return np.where(solvable, np.log(np.where(solvable, up, 1.0) / np.where(solvable, down, 1.0)) / 8, 0.0)
-
-    def _sides(self) -> tuple[Array, Array]:
-        both = [p.sides(len(self.z)) for p in self.pairs]
-        return np.asarray(sum(a for a, _ in both)), np.asarray(sum(b for _, b in both))
 
     def _downhill(self, gradient: Array, step: Array) -> bool:
         """Go along a step as far as J falls; returns whether it did."""
@@ -278,6 +274,16 @@ def _alike(pairs: Iterable[Pairs], count: int) -> Array:
     return np.concatenate([[0], groups + 1])
 
 
+def _sides(pairs: Iterable[Pairs], count: int) -> tuple[Array, Array]:
+    """Sums per class over all pairs: where they lead to it, and where they come from it."""
+    into, out = np.zeros(count), np.zeros(count)
+    for p in pairs:  # one after the other: a network may have many parameters and many classes
+        a, b = p.sides(count)
+        into += a
+        out += b
+    return into, out
+
+
 def zero_sided(pairs: Iterable[Pairs], count: int) -> Array:
     """Find the classes that have nothing on one side, or nothing but such classes; drops their pairs.
 
@@ -290,8 +296,7 @@ def zero_sided(pairs: Iterable[Pairs], count: int) -> Array:
     while True:
         for p in found:
             p.without(dead)
-        both = [p.sides(count) for p in found]
-        into, out = (np.asarray(sum((side[i] for side in both), np.zeros(count))) for i in (0, 1))
+        into, out = _sides(found, count)
         new = ((into == 0) | (out == 0)) & ~dead
         new[0] = False
         if not new.any():

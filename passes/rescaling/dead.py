@@ -12,7 +12,7 @@ import numpy as np
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.rows import blocks
 from pathlift.ir.types import DTYPES, Array, Param, is_float
-from pathlift.passes.channels.symmetry import Symmetry, symmetry
+from pathlift.passes.channels.symmetry import Symmetry
 from pathlift.passes.rescaling.balance import Pairs, zero_sided
 from pathlift.passes.rescaling.normal_form import prefix_norms
 
@@ -30,7 +30,7 @@ def dead_classes(graph: Graph) -> tuple[Symmetry, Array]:
     Symmetry, Array
         The classes of the graph, and a boolean per class; never for class 0.
     """
-    plain = _indicator(graph)
+    plain, params = _indicator(graph)
     found, m, _ = prefix_norms(plain, 1.0)
     dead = m == 0
     dead[0] = False
@@ -38,18 +38,21 @@ def dead_classes(graph: Graph) -> tuple[Symmetry, Array]:
     pairs = [Pairs.joined(u.scale, u.param) for u in uses]
     for p in pairs:
         p.without(dead)
-    return symmetry(graph), dead | zero_sided(pairs, found.count + 1)
+    dead |= zero_sided(pairs, found.count + 1)
+    return replace(found, uses=tuple(replace(u, param=params[id(u.param)]) for u in found.uses)), dead
 
 
-def _indicator(graph: Graph) -> Graph:
-    """Ones where weights are not zero."""
+def _indicator(graph: Graph) -> tuple[Graph, dict[int, Param]]:
+    """Ones where weights are not zero; and whose ones a parameter holds, by its id."""
     b, new = graph.edit(), dict[int, Param]()
+    of = {id(p): p for key in graph.params if (p := graph[key].value) is not None}
     for key in graph.params:
         param = graph[key].value
         if param is not None and is_float(param.dtype):
             ones = new.setdefault(id(param), _nonzero(param))
+            of[id(ones)] = param
             b.replace_node(Value(key), value=ones, types=(ones.type,))
-    return b.finish()
+    return b.finish(), of
 
 
 def _nonzero(param: Param) -> Param:

@@ -55,11 +55,11 @@ class RescalingWitness(Witness):
             if id(a.value) not in scales or b.value is None:
                 raise WitnessError("0804", f"the rescaling changed {a.names[0]!r}, which has no free factor")
             use = scales[id(a.value)]
-            size = max(1, a.value.size)
-            where = np.unravel_index(np.arange(0, size, -(-size // _SAMPLE)), a.value.shape or (1,))
+            stride = max(1, -(-a.value.size // _SAMPLE))
+            where = np.unravel_index(np.arange(0, a.value.size, stride), a.value.shape or (1,))
             times, over = (np.broadcast_to(x, a.value.shape or (1,))[where] for x in (use.scale.times, use.scale.over))
             dead = self.factors.dead & (not use.scale.divides)
-            self._check_values(a.names[0], _flat(a.value)[where], _flat(b.value)[where], times, over, dead)
+            self._check_values(a.names[0], a.value.every(stride), b.value.every(stride), times, over, dead)
         check_multiples("the rescaling", before, after, self.factors.log2())
 
     def _check_values(self, name: str, old: Array, new: Array, times: Array, over: Array, dead: Array) -> None:
@@ -93,11 +93,6 @@ class RescalingWitness(Witness):
                 f"; to norms of 2^{self.lift.min()} to 2^{self.lift.max()}, for norm 1 is beyond the weights' format"
             )
         return what
-
-
-def _flat(param: Param) -> Array:
-    values = param.numpy()
-    return values.reshape(values.shape or (1,))
 
 
 def rescaled(graph: Graph, symmetry: Symmetry, factors: Factors, *, lift: Array | None = None) -> Rewritten:

@@ -24,6 +24,7 @@ from pathlift.ir.algebras.interpret import evaluate, walk
 from pathlift.ir.algebras.numeric import Numeric
 from pathlift.ir.errors import PathliftError, WitnessError
 from pathlift.ir.graph import Graph, Value
+from pathlift.ir.rows import Rows
 from pathlift.ir.types import Array, Param, TensorType, ValueType, float_limits, is_float
 from pathlift.passes.witness.correspondence import overridable
 from pathlift.passes.witness.draws import Trial, drawn
@@ -257,14 +258,17 @@ def _any_value(key: str, param: Param) -> Param:
 def _precise(param: Param, other: Param) -> Param:
     least = float_limits(param.dtype).smallest_normal
 
-    def load() -> Array:
-        values, theirs = param.numpy(), other.numpy()
-        if (np.isfinite(values) != np.isfinite(theirs)).any():
+    def part(rows: Rows) -> Array:
+        values, theirs = param.rows(rows), other.rows(rows)
+        size, size2 = np.abs(values), np.abs(theirs)
+        if (np.isfinite(size) != np.isfinite(size2)).any():
             raise WitnessError("0813", "a parameter is not finite on one side only")
-        rough = [(x != 0) & (np.abs(x) < least) for x in (values, theirs)]
-        return np.where(rough[0] | rough[1], values.dtype.type(0), values)
+        if min(size.min(initial=least), size2.min(initial=least)) >= least:
+            return values
+        rough = ((size != 0) & (size < least)) | ((size2 != 0) & (size2 < least))
+        return np.where(rough, values.dtype.type(0), values)
 
-    return Param(param.dtype, param.shape, load)
+    return Param.by_rows(param.dtype, param.shape, part)
 
 
 def _is_out_of_reach(multiple: Array) -> bool:

@@ -13,11 +13,11 @@ import pathlift
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.text import parse_graph
-from pathlift.ir.types import Array, is_float
+from pathlift.ir.types import Array, Param, is_float
 from pathlift.passes.channels.constraints import Scale
 from pathlift.passes.channels.symmetry import symmetry
 from pathlift.passes.path_norm.path_norm import PathNorm
-from pathlift.passes.rescaling.balance import Balance, Pairs, zero_sided
+from pathlift.passes.rescaling.balance import Balance, Pairs, as_weight, zero_sided
 from pathlift.passes.rescaling.canonicalize import Canonicalize
 from pathlift.passes.rescaling.factors import Factors
 from pathlift.passes.rescaling.normal_form import normal_form
@@ -286,3 +286,23 @@ def test_extreme_coefficients() -> None:
     z = Balance(pairs, np.zeros(4)).run()
     found = [x + 2 * (z[t] - z[o]) for (t, o), x in zip(chain, logs, strict=True)]
     np.testing.assert_allclose(found, np.mean(logs), rtol=1e-12, atol=1e-9)
+
+
+@pytest.mark.parametrize("divides", [False, True])
+def test_pairs_that_are_joined_are_those_with_sums(divides: bool) -> None:
+    rng = np.random.default_rng(3)
+    shapes = [
+        (np.array([[1], [2], [1]]), np.array([[3, 4, 3, 3]]), (3, 4)),
+        (np.arange(1, 101), np.arange(101, 201), (100,)),
+        (np.arange(300)[:, None], np.arange(400)[None], (300, 400)),  # several blocks
+        (np.array(0), np.array(1), ()),
+    ]
+    for times, over, shape in shapes:
+        values = np.asarray(rng.integers(-1, 2, shape)).astype(np.float64)
+        scale = Scale(times, over, divides)
+        sums = Pairs.of(*as_weight(scale, np.ones(shape) if divides else values**2))
+        joined = Pairs.joined(scale, Param.of(values))
+        assert joined.m.dtype == bool
+        np.testing.assert_array_equal(joined.m, sums.m != 0)
+        for side, expected in zip(joined.sides(401), sums.sides(401), strict=True):
+            np.testing.assert_array_equal(side != 0, expected != 0)
