@@ -9,8 +9,8 @@ from pathlift.ir.types import Dim, Dims, named
 
 
 def address(name: str, axis: int, dim: Dim) -> str:
-    """Return what an open extent of an input is given by: its symbol, or ``input.axis`` if it has no name."""
-    return dim if isinstance(dim, str) and named(dim) is not None else f"{name}.{axis}"
+    """Return what an open extent of an input is given by: its symbol, or ``input.axis`` if it has none that a list can hold."""
+    return dim if isinstance(dim, str) and named(dim) is not None and "," not in dim else f"{name}.{axis}"
 
 
 def given(inputs: Mapping[str, Dims], sizes: Mapping[str, int]) -> dict[str, Dims]:

@@ -53,3 +53,9 @@ def test_what_cannot_be_given(sizes: dict[str, Any], message: str) -> None:
 
 def test_misfits_name_the_shapes() -> None:
     assert str(misfit({"x": (1, 2)}, "why")) == "PL0415 the model cannot run on inputs of shape x [1, 2]: why"
+
+
+def test_addresses_can_be_written_in_a_list() -> None:
+    assert address("x", 2, "H") == "H"
+    assert address("x", 2, "H,W") == address("x", 2, None) == "x.2"
+    assert given({"x": (1, "H,W")}, {address("x", 1, "H,W"): 3}) == {"x": (1, 3)}

@@ -18,6 +18,7 @@ from pathlift.models import parse
         (parse.exponents, "1, 2.5,inf", (1.0, 2.5, math.inf)),
         (parse.extents, "N=8, H = 224", {"N": 8, "H": 224}),
         (parse.extents, "batch size=1", {"batch size": 1}),
+        (parse.extents, "x=1.1=2,N=3", {"x=1.1": 2, "N": 3}),
         (parse.shape, "1,3, 224,224", (1, 3, 224, 224)),
         (parse.shape, "", ()),
         (parse.size, "8GB", 8 * 10**9),

@@ -28,8 +28,8 @@ def exponent_text(value: float) -> str:
 
 
 def extents(text: str) -> dict[str, int]:
-    """Read ``N=8,H=224``."""
-    matches = [re.fullmatch(r"\s*([^=]+?)\s*=\s*(\d{1,18})\s*", item, re.ASCII) for item in text.split(",")]
+    """Read ``N=8,H=224``; a name may hold equals signs of its own."""
+    matches = [re.fullmatch(r"\s*(\S.*?)\s*=\s*(\d{1,18})\s*", item, re.ASCII) for item in text.split(",")]
     if not all(matches):
         raise UsageError("0402", f"--shape {text!r} does not name dimensions", hint="for example --shape N=8,H=224")
     return {match[1]: int(match[2]) for match in matches if match}
