@@ -9,7 +9,7 @@ from pathlift.ir.types import Dim, Dims, named
 
 
 def address(name: str, axis: int, dim: Dim) -> str:
-    """Return what an open extent of an input is given by: its symbol, or ``input.axis`` if it has none that a list can hold."""
+    """Return what an open extent of an input is given by: its symbol, or ``input.axis`` if a list cannot hold it."""
     return dim if isinstance(dim, str) and named(dim) is not None and "," not in dim else f"{name}.{axis}"
 
 
