@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx_ir
 import pytest
 import torch
 from onnx import TensorProto, helper
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import pathlift
-from pathlift.frontend.doubles import is_single
+from pathlift.frontend.doubles import is_single, restore_constants
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.models.source import open_model
@@ -114,6 +115,15 @@ def test_numbers_that_nobody_gave_stay() -> None:
     graph = opened(Lambda(f))
     (found,) = execute(graph, {graph[graph.inputs[0]].names[0]: np.ones((3, 4))}).values()
     assert (found == float(np.float32(0.1))).all()
+
+
+@pytest.mark.parametrize("to", ["FLOAT16", "FLOAT", "DOUBLE"])
+def test_constants_become_doubles_where_doubles_are_meant(to: str) -> None:
+    constant = onnx_ir.node("Constant", [], {"value_float": 0.1})
+    cast = onnx_ir.node("Cast", constant.outputs, {"to": onnx_ir.DataType[to].value})
+    graph = onnx_ir.Graph([], cast.outputs, nodes=[constant, cast], opset_imports={"": 18})
+    restore_constants(onnx_ir.Model(graph, ir_version=10), frozenset([0.1]))
+    assert (cast.inputs[0] is constant.outputs[0]) == (to != "DOUBLE")
 
 
 def saved(module: Any, folder: Path, verb: str) -> tuple[str, ...]:

@@ -107,7 +107,10 @@ def test_errors_of_a_program_are_nobody_elses(defect: Exception) -> None:
 
 def test_coded_errors_pass_as_they_are() -> None:
     said = UnsafeModelError("0211", "too large")
-    with pytest.raises(UnsafeModelError) as error, foreign("try", lambda _: said, programs=True):
+    with (
+        pytest.raises(UnsafeModelError) as error,
+        foreign("try", lambda reason: ExecutionError("0903", reason), programs=True),
+    ):
         raise said
     assert error.value is said
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,12 @@ import pytest
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import pathlift
+from pathlift.frontend.emit.spelling import believed
 from pathlift.frontend.load import load
 from pathlift.frontend.save import to_onnx
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
-from pathlift.ir.spelling import without_spellings
+from pathlift.ir.spelling import Spelling, Wording, without_spellings
 from pathlift.ir.text import parse_graph, print_graph
 from pathlift.ir.types import Param
 from pathlift.testing import assert_equivalent, onnxruntime_session
@@ -98,6 +100,7 @@ def test_an_attribute_or_an_input_that_changed_is_written() -> None:
     def rewire(b: Builder) -> None:
         b.connect(b.value("p").node, 0, b.op("Neg", "m", name="negated"))
 
+    assert changed(lambda b: b.replace_node("m", op="Abs"))["relu"].op_type == "Abs"
     after = changed(rewire)
     assert (after["pool"].op_type, after["pool"].input[0]) == ("ReduceMean", "negated")
 
@@ -122,6 +125,8 @@ def test_what_lies_between_nodes_of_one_spelling_may_be_read_by_others() -> None
     read = b.finish(b.op("Neg", inner, name="n"))
     assert_equivalent(read, load(to_onnx(read)), rtol=1e-6)
     assert [n.op_type for n in to_onnx(read).graph.node].count("Add") == 1
+    both = graph.edit().finish(inner, graph.outputs[0])
+    assert_equivalent(both, load(to_onnx(both)), rtol=1e-6)
 
 
 def test_nodes_of_one_spelling_that_now_depend_on_each_other_from_outside() -> None:
@@ -135,6 +140,18 @@ def test_nodes_of_one_spelling_that_now_depend_on_each_other_from_outside() -> N
     )
     graph = load(given)
     assert [n.op_type for n in to_onnx(graph).graph.node] == ["Relu", "Gemm"]
+    # One output of a node leads to what its other is computed from.
+    b = Builder()
+    x, p = b.input("x", (2, 3)), b.op("Neg", b.input("r", (2, 3)), name="p")
+    a, c = b.op("Relu", x, name="a"), b.op("Tanh", p, name="c")
+    graph = b.finish(a, c)
+    spelling = Spelling.of(Wording(b"", 13, (x, p)), (a, c), graph, [a.node, c.node])
+    assert spelling is not None
+    b = graph.edit()
+    b.info = replace(b.info, spellings=(spelling,))
+    assert len(believed(b.finish(), 13)) == 2
+    b.connect(p.node, 0, a)
+    assert believed(b.finish(), 13) == {}
 
 
 def test_one_constant_is_one_initializer() -> None:
@@ -206,6 +223,22 @@ def test_an_older_node_moves_with_the_opset(opset: int) -> None:
     onnx.checker.check_model(saved, full_check=True)
     x = f32(RNG, 2, 1, 3)
     onnxruntime_session(saved.SerializeToString()).run(None, {"x": x})
+
+
+def test_what_has_no_equal_in_the_opset_is_written_in_the_canonical_form() -> None:
+    """Nodes, and nodes that compute constants."""
+    nodes = [
+        node("Pad", "v", "w", pads=[1, 0], mode="reflect", value=1.0),
+        node("Softmax", "x", "s", axis=1),
+        node("Add", "s w", "y"),
+    ]
+    given = model(nodes, [info("x", (2, 3, 4))], [info("y", (2, 3, 4))], tensors(v=f32(RNG, 3)), opsets=[("", 10)])
+    graph = load(given)
+    b = graph.edit()
+    newer = b.finish(b.op("Gelu", "y", name="g"))
+    saved = to_onnx(newer)
+    assert [n.op_type for n in saved.graph.node].count("Pad") == 0
+    assert_equivalent(newer, load(saved), rtol=1e-6)
 
 
 def test_computed_weights_are_let_go_of() -> None:

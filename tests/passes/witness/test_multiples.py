@@ -205,3 +205,17 @@ def test_numbers_without_all_their_digits_are_left_out() -> None:
     graph = parse_graph(MLP.replace("f32", "f16").replace("[[1.0, 2.0, 0.0]", "[[1.0, 2.0, 3e-7]"))
     factors = np.array([3.0, 0.7, 0.7])
     check(graph, scaled(graph, w=factors, b=factors, v=1 / factors[:, None]), factors)
+
+
+def test_zeros_at_the_border_of_an_axis_that_is_longer_than_what_is_tried_first() -> None:
+    graph = parse_graph("""
+        %x = Input : f32[N, 1, 9]
+        %a = Param {value=[[[3.0]]]} : f32[1, 1, 1]
+        %h = Conv(%x, %a) {strides=[1], pads=[0, 0], dilations=[1]}
+        %p = Pad(%h) {pads=[0, 0, 2, 0, 0, 0], value=0.0}
+        %v = Param {value=[[[5.0]]]} : f32[1, 1, 1]
+        %y = Conv(%p, %v) {strides=[1], pads=[0, 0], dilations=[1]}
+        return %y
+    """)
+    check(graph, scaled(graph, a=np.array(2.0), v=np.array(0.5)), np.array([2.0]))
+    assert "'y'" in refused(graph, scaled(graph, a=np.array(2.0)), np.array([2.0]))

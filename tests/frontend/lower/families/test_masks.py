@@ -10,7 +10,7 @@ import pytest
 from pathlift.frontend.save import to_onnx
 from pathlift.ir.spelling import without_spellings
 from pathlift.testing import onnxruntime_session, op_names
-from pathlift.testing.onnx_models import f32
+from pathlift.testing.onnx_models import f32, node
 
 Rng = np.random.Generator
 KEPT = {  # mask: how each side is kept
@@ -70,8 +70,19 @@ def test_signs_of_zeros(check: Any, dyn: Any, rng: Rng) -> None:
     x, both = np.float32([[-0.0, 0.0, -0.0]]), check("Where", half((3,)), dyn(f32(rng, 1, 3)), dyn(f32(rng, 1, 3)))
     (y,) = onnxruntime_session(to_onnx(without_spellings(both)).SerializeToString()).run(None, {"x1": x, "x2": -x})
     assert np.signbit(y).tolist() == [[True, True, True]]
+    beside = check("Where", half((3,)), dyn(f32(rng, 1, 3)), f32(rng, 3))
+    (y,) = onnxruntime_session(to_onnx(without_spellings(beside)).SerializeToString()).run(
+        None, {"x1": x[:, ::-1] * 0 - 0.0}
+    )
+    assert np.signbit(y)[:, ::2].all()
     mixed = np.float32([0.0, -0.0, 0.0])
     assert op_names(check("Where", half((3,)), dyn(f32(rng, 2, 3)), mixed)) == [*KEPT[3,], "Add"]
+
+
+def test_one_constant_behind_two_masks(compare: Any, rng: Rng) -> None:
+    nodes = [node("Where", "m x c", "a"), node("Where", "n x c", "b"), node("Where", "m c x", "d")]
+    constants = {"m": half((3,)), "n": np.array([True, True, False]), "c": f32(rng, 3)}
+    compare(nodes, {"x": f32(rng, 2, 3)}, constants, ["a", "b", "d"])
 
 
 def test_where_that_stays_opaque(check: Any, dyn: Any, rng: Rng) -> None:

@@ -43,6 +43,12 @@ def test_split_into_single_elements(compare: Any, dyn: Any, rng: Rng, keepdims: 
     assert "Opaque" not in op_names(graph)
 
 
+def test_parts_of_given_sizes_keep_their_axis(compare: Any, dyn: Any, rng: Rng) -> None:
+    nodes = [node("SplitToSequence", "x p", "s", axis=1, keepdims=0), at(1)]
+    constants = used(nodes, NUMBERS) | {"p": np.array([1, 1, 1])}
+    assert "Squeeze" not in op_names(compare(nodes, {"x": dyn(f32(rng, 2, 3), ("N", 3))}, constants, ["y"]))
+
+
 @pytest.mark.parametrize("parts", [np.int64(2), [1, 2], None])
 def test_split_of_a_constant(compare: Any, rng: Rng, parts: Any) -> None:
     operands = "w p" if parts is not None else "w"
@@ -60,11 +66,12 @@ def test_sequences_of_values(compare: Any, rng: Rng) -> None:
         node("SequenceConstruct", "a b", "s0"), node("SequenceInsert", "s0 c", "s1"),
         node("SequenceInsert", "s1 d i1", "s2"), node("SequenceInsert", "s2 a last", "s3"),
         node("SequenceErase", "s3 i2", "s4"), node("SequenceErase", "s4", "s"), node("SequenceLength", "s", "n"),
+        node("SequenceErase", "s4 last", "e"), node("ConcatFromSequence", "e", "o", axis=0),
         at(0, "p"), at(1, "q"), at(2, "r"), node("Sub", "p q", "pq"), node("Div", "r two", "h"), node("Sub", "pq h"),
         node("ConcatFromSequence", "s", "j", axis=1), node("ConcatFromSequence", "s", "k", axis=-1, new_axis=1),
     ]  # fmt: skip
     feeds = {name: f32(rng, 2, 3) for name in "abcd"}
-    graph = compare(nodes, feeds, used(nodes, NUMBERS) | {"two": np.float32(2)}, ["y", "j", "k", "n"])
+    graph = compare(nodes, feeds, used(nodes, NUMBERS) | {"two": np.float32(2)}, ["y", "j", "k", "n", "o"])
     assert "Opaque" not in op_names(graph)
 
 
