@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import prod
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from pathlift.ir.types import Array, TensorType, ValueType, is_float
 Tensor = torch.Tensor
 BATCH, SMALL = 2, 3
 """To what the first axis, and those behind the channels', are cut where all their elements have one factor."""
+MEETINGS = 6
+"""Trials of either kind that a channel takes part in, at least."""
 WIDE = 16
 """Octaves up and down over which values are spread: activations have knees at other places than 0."""
 Trial = list[Tensor | None]
@@ -21,7 +24,9 @@ Trial = list[Tensor | None]
 def drawn(
     seed: int, types: Sequence[ValueType | None], logs: Sequence[Array | None], *, cut: bool
 ) -> Iterator[tuple[Trial, Trial]]:
-    """Yield values before and after: first all of one size before, then of one size after, but spread.
+    """Yield values before and after: some of one size before, some of one size after, but spread.
+
+    There are as many of both kinds as it takes for about `MEETINGS` of what an element may be, its sign included.
 
     Parameters
     ----------
@@ -36,7 +41,9 @@ def drawn(
         Whether extents are small where all elements along an axis have one factor. Unknown ones are small anyway.
     """
     rng, extents = np.random.default_rng(seed), _Extents(cut=cut)
-    for spread in (False, True):
+    shapes = [extents.of(t, x) for t, x in zip(types, logs, strict=True) if x is not None and isinstance(t, TensorType)]
+    samples = min((prod(shape) // max(1, shape[1]) if len(shape) > 1 else 1 for shape in shapes), default=MEETINGS)
+    for spread in (False, True) * -(-MEETINGS // max(1, samples)):
         before, after = list[Tensor | None](), list[Tensor | None]()
         for type_, slot in zip(types, logs, strict=True):
             x, x2 = (None, None) if slot is None else _pair(rng, type_, slot, extents, spread=spread)

@@ -123,7 +123,8 @@ def einsum(node: OnnxNode) -> Operand:
     if len(w_term.replace(".", "")) == len(w.param.shape):
         w_term = w_term.replace(".", "")
     _check_einsum(x_term, w_term, result, node.dims(x), w.param.shape)
-    if sorted(w_term) == sorted(x_term[-1:] + result[-1:]) and x_term[:-1] == result[:-1]:
+    is_matrix = len(set(w_term)) == len(w_term) == 2
+    if is_matrix and sorted(w_term) == sorted(x_term[-1:] + result[-1:]) and x_term[:-1] == result[:-1]:
         w, trans_w = untransposed(w, w_term[0] == result[-1])
         return node.result("Gemm", x, w, trans_w=trans_w)
     equation = f"{x_term},{w_term}->{result}".replace(".", "...")
