@@ -35,8 +35,8 @@ RANDOM = frozenset(
 # What they cost depends on the contents of a string.
 UNBOUNDED = frozenset(["ImageDecoder", "RegexFullMatch"])
 # Of which the evaluator is wrong: about what is as near as something else, norms of zero, scales under align_corners,
-# exponentials that overflow.
-WRONG = frozenset(["GridSample", "LpNormalization", "ReduceLogSumExp", "Resize"])
+# logarithms of exponentials that over- or underflow.
+WRONG = frozenset(["GridSample", "LpNormalization", "ReduceLogSumExp", "Resize", "SoftmaxCrossEntropyLoss"])
 # The extents of what they return are data, but never more than there are elements (times the rank).
 SELECTING = frozenset(["Compress", "NonZero", "Unique"])
 # Operands of which only the type, or the shape, is read.
