@@ -11,7 +11,7 @@ import onnx_ir
 
 from pathlift.frontend.evaluation import UNREAD
 from pathlift.frontend.fold import Constant, fold
-from pathlift.frontend.lower.source import node_origin
+from pathlift.frontend.lower.source import node_origin, param_of
 from pathlift.frontend.lower.spelling import MOST_STEPS, word
 from pathlift.ir.graph import Value
 from pathlift.ir.types import Param, TensorType
@@ -67,6 +67,17 @@ class Folding:
         name = view.names[0] or constant.name
         self.computed.append(dataclasses.replace(constant, name=name, wording=wording))
         return self.computed[-1]
+
+
+def stored(node: onnx_ir.Node, name: str) -> Constant:
+    """Return the value of a Constant node, in whatever way it is given."""
+    (attribute,) = node.attributes.values()
+    if attribute.type == onnx_ir.AttributeType.TENSOR:
+        tensor = attribute.as_tensor()
+    else:
+        kinds = {"f": onnx_ir.DataType.FLOAT, "i": onnx_ir.DataType.INT64, "s": onnx_ir.DataType.STRING}
+        tensor = onnx_ir.tensor(attribute.value, kinds[attribute.name.removeprefix("value_")[0]])
+    return Constant(name, param_of(tensor, name), node_origin(node))
 
 
 def _settled(view: OnnxNode, slot: int, operand: Operand | None) -> Operand | None:

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir
 
 from pathlift.frontend.fold import Constant, check_size
-from pathlift.frontend.lower.folding import Folding
+from pathlift.frontend.lower.folding import Folding, stored
 from pathlift.frontend.lower.node import OnnxNode, Operand
 from pathlift.frontend.lower.opaque import inputs_of, opaque_attributes, output_types
 from pathlift.frontend.lower.registry import LOWERINGS, REASONS, Refusal
@@ -189,7 +189,7 @@ class Lowerer:
         view = OnnxNode(self, node, node.version or self.model.opset_imports.get(node.domain, 1))
         try:
             if node.op_type == "Constant" and not node.domain:
-                return [self._constant(node)]
+                return [stored(node, self.name_of(node.outputs[0]))]
             return self._lowered(view)
         except GraphError as error:
             raise InvalidModelError("0152", error.message) from error
@@ -247,15 +247,6 @@ class Lowerer:
         if self.builder[lowered].names[lowered.port] == view.names[0]:
             return lowered
         return view.result("Identity", lowered)
-
-    def _constant(self, node: onnx_ir.Node) -> Constant:
-        name, (attribute,) = self.name_of(node.outputs[0]), node.attributes.values()
-        if attribute.type == onnx_ir.AttributeType.TENSOR:
-            tensor = attribute.as_tensor()
-        else:
-            kinds = {"f": onnx_ir.DataType.FLOAT, "i": onnx_ir.DataType.INT64, "s": onnx_ir.DataType.STRING}
-            tensor = onnx_ir.tensor(attribute.value, kinds[attribute.name.removeprefix("value_")[0]])
-        return Constant(name, param_of(tensor, name), node_origin(node))
 
     def opaque(self, view: OnnxNode, reason: str, hint: str = "") -> tuple[Value, ...]:
         """Carry a node as it is."""

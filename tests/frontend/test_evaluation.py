@@ -143,7 +143,7 @@ def test_every_operator_against_onnxruntime(odd: bool) -> None:
     from onnx.backend.test.case.node import collect_testcases
 
     rng, count = np.random.default_rng(1), 0
-    for case in collect_testcases(None):  # type: ignore[arg-type]
+    for case in collect_testcases(None):  # type: ignore[arg-type]  # all of them, which its signature leaves out
         model, values = onnx.ModelProto.FromString(case.model.SerializeToString()), case.data_sets[0][0]
         graph = model.graph
         if len(graph.node) != 1 or graph.node[0].domain or not all(isinstance(v, np.ndarray) for v in values):
@@ -169,7 +169,7 @@ def test_every_operator_against_onnxruntime(odd: bool) -> None:
             continue
         count += 1
         for (key, _), wanted in zip(lowered.outputs, expected, strict=True):
-            found = lowered[key].value.numpy()  # type: ignore[union-attr]
+            found = lowered[key].value.numpy()  # type: ignore[union-attr]  # a parameter has a value
             what = ieee.difference(found, wanted) if found.dtype != np.object_ else ""
             assert what in ("", "rounding", "sign of zero") or graph.node[0].op_type in LEFT_OPEN, (case.name, what)
             if what == "rounding":

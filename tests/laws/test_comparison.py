@@ -42,7 +42,7 @@ def with_weights(graph: Graph, change: Callable[[Array, Param], Array]) -> Graph
 def shuffled(graph: Graph, seed: int) -> Graph:
     """Two places exchanged along most axes of one extent: sometimes a permutation of channels, sometimes none."""
     rng = np.random.default_rng(seed)
-    extents = sorted({n for key in graph.params for n in graph[key].value.shape if n > 1})  # type: ignore[union-attr]
+    extents = sorted({n for key in graph.params for n in graph[key].value.shape if n > 1})  # type: ignore[union-attr]  # a parameter has a value
     if not extents:
         return graph
     extent = rng.choice(extents)

@@ -106,7 +106,7 @@ def between(middle: str, g: Array) -> Array:
 def test_a_parameter_that_was_forgotten_or_is_scaled_the_other_way(middle: str, name: str) -> None:
     graph, h, g = network(middle)
     after = rescaled(middle, h, g)
-    old, new = (x[x.edit().value(name).node].value.numpy() for x in (graph, after))  # type: ignore[union-attr]
+    old, new = (x[x.edit().value(name).node].value.numpy() for x in (graph, after))  # type: ignore[union-attr]  # a parameter has a value
     for factor in (old / new, (old / new) ** 2):
         refused(graph, scaled(after, **{name: factor}), h, g)
 
