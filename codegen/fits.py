@@ -1,0 +1,56 @@
+"""Which schedules fit which patterns: what a template assumes, checked before anything is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from pathlift.codegen.schedule import Schedule
+from pathlift.ir.errors import UsageError
+from pathlift.ir.kronecker import Pattern
+
+MOST = 2**31
+"""Offsets within a tile, and of weights, are 32-bit numbers."""
+
+
+def check(patterns: Sequence[Pattern], schedule: Schedule) -> None:
+    """Refuse a schedule that does not fit.
+
+    Raises
+    ------
+    UsageError
+        Says what does not fit.
+    """
+    if reason := misfit(patterns, schedule):
+        text = "".join(map(str, patterns))
+        raise UsageError("1435", f"template {schedule.template!r} does not fit {text}: {reason}")
+
+
+def misfit(patterns: Sequence[Pattern], schedule: Schedule) -> str:
+    """Return what does not fit; empty if all does."""
+    expected = 2 if schedule.template == "chain" else 1
+    if len(patterns) != expected:
+        return f"it takes {expected} factor{'s' * (expected > 1)}, not {len(patterns)}"
+    if schedule.block_n * max(p.cols for p in patterns) >= MOST or schedule.block_n * patterns[0].rows >= MOST:
+        return "a tile of samples spans 2³¹ elements"
+    if sum(p.size for p in patterns) * schedule.group >= MOST:
+        return "the weights are 2³¹ elements"
+    return _RULES[schedule.template](patterns, schedule)
+
+
+def _smallest_k(schedule: Schedule) -> int:
+    """The least inner extent of a product of tensor cores' tiles."""
+    return 8 if schedule.form.itemsize == 4 else 16
+
+
+def _dot(patterns: Sequence[Pattern], s: Schedule) -> str:
+    (p,) = patterns
+    if p.d % s.group:
+        return f"{s.group} neighbours do not divide d = {p.d}"
+    if s.block_k < _smallest_k(s):
+        return f"a product needs {_smallest_k(s)} inputs at least"
+    if s.group > 1 and s.form.precision == "ieee" and s.form.itemsize == 4:
+        return "explicit zeros would turn what is not finite into NaN, which ieee rules out"
+    return ""
+
+
+_RULES: dict[str, Callable[[Sequence[Pattern], Schedule], str]] = {"dot": _dot}
