@@ -34,7 +34,8 @@ def misfit(patterns: Sequence[Pattern], schedule: Schedule) -> str:
         return "a tile of samples spans 2³¹ elements"
     if sum(p.size for p in patterns) * schedule.group >= MOST:
         return "the weights are 2³¹ elements"
-    return _RULES[schedule.template](patterns, schedule)
+    rule = _RULES.get(schedule.template)
+    return rule(patterns, schedule) if rule else "there is no such template"
 
 
 def _smallest_k(schedule: Schedule) -> int:

@@ -203,6 +203,37 @@ class CpuThread(Device):
         return self.flops * 4 / max(itemsize, 4)
 
 
+@dataclass(frozen=True)
+class GraphicsCard(Device):
+    """A roofline with tensor cores and a second-level cache, for which kernels are generated.
+
+    Parameters
+    ----------
+    arch
+        Its instruction set, as Triton names it: ``sm_90``.
+    tf32_flops
+        Operations per second on 32-bit numbers that are cut to tf32.
+    cache_bandwidth
+        Bytes per second from the second-level cache.
+    multiprocessors
+        How many there are.
+    shared_memory
+        Bytes that a program may have on one of them.
+    """
+
+    arch: str
+    tf32_flops: float
+    cache_bandwidth: float
+    multiprocessors: int
+    shared_memory: int
+
+    def rate(self, itemsize: int, precision: str = "ieee") -> float:
+        """Return operations per second; ``tf32x3`` takes three products of tensor cores for one."""
+        if itemsize == 4 and precision != "ieee":
+            return self.tf32_flops / (3 if precision == "tf32x3" else 1)
+        return self._rate(itemsize)
+
+
 def _totals(samples: int, p: Pattern, itemsize: int) -> tuple[int, int]:
     """Operations and bytes of a product with a pattern's non-zeros."""
     return 2 * samples * p.size, itemsize * (samples * (p.rows + p.cols) + p.size)
@@ -224,9 +255,44 @@ DEVICES: dict[str, Device] = {
             element=9e-9,
         ),
         # What well-tuned kernels reach of the data sheets' 67 and 989 TFLOP/s and 3.35 TB/s, in 32 bits without tf32.
-        Device(name="h100", flops=6e13, half_flops=7.9e14, bandwidth=3e12, overhead=3e-6),
-        # The same shares of 19.5 and 312 TFLOP/s and 1.56 TB/s (the 40 GB card).
-        Device(name="a100", flops=1.75e13, half_flops=2.5e14, bandwidth=1.4e12, overhead=3e-6),
+        GraphicsCard(
+            name="h100",
+            flops=6e13,
+            half_flops=7.9e14,
+            bandwidth=3e12,
+            overhead=3e-6,
+            arch="sm_90",
+            tf32_flops=4e14,
+            cache_bandwidth=5.5e12,
+            multiprocessors=132,
+            shared_memory=232_448,
+        ),
+        # The same processor with faster memory: a copy moves 4.3 TB/s on it.
+        GraphicsCard(
+            name="h200",
+            flops=6e13,
+            half_flops=7.9e14,
+            bandwidth=4.2e12,
+            overhead=3e-6,
+            arch="sm_90",
+            tf32_flops=4e14,
+            cache_bandwidth=5.5e12,
+            multiprocessors=132,
+            shared_memory=232_448,
+        ),
+        # The same shares of 19.5, 156 and 312 TFLOP/s and 1.56 TB/s (the 40 GB card).
+        GraphicsCard(
+            name="a100",
+            flops=1.75e13,
+            half_flops=2.5e14,
+            bandwidth=1.4e12,
+            overhead=3e-6,
+            arch="sm_80",
+            tf32_flops=1.25e14,
+            cache_bandwidth=3.5e12,
+            multiprocessors=108,
+            shared_memory=166_912,
+        ),
     )
 }
-"""Devices by name. One thread of a server's CPU with AVX-512, calibrated with ONNX Runtime; two graphics cards."""
+"""Devices by name. One thread of a server's CPU with AVX-512, calibrated with ONNX Runtime; graphics cards."""

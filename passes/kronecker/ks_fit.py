@@ -132,7 +132,7 @@ class ApproximateLayers(Transform):
     samples
         Rows, batch times positions, that times are predicted for.
     device
-        What they are predicted for: cpu, h100 or a100.
+        What they are predicted for: cpu, h100, h200 or a100.
     """
 
     name: ClassVar[str] = "ks-fit"

@@ -33,7 +33,7 @@ class KsReplace(Transform):
     samples
         Rows, batch times positions, that times are predicted for.
     device
-        What they are predicted for: cpu, h100 or a100.
+        What they are predicted for: cpu, h100, h200 or a100.
     """
 
     name: ClassVar[str] = "ks-replace"

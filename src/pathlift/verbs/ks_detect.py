@@ -63,7 +63,7 @@ def ks_detect(
     samples
         Rows, batch times positions, that times are predicted for.
     device
-        What they are predicted for: cpu, h100 or a100.
+        What they are predicted for: cpu, h100, h200 or a100.
     memory_limit
         Refuse larger tensors and models. In bytes.
     assume_eval

@@ -141,7 +141,7 @@ def ks_fit(
     samples
         Rows, batch times positions, that times are predicted for.
     device
-        What they are predicted for: cpu, h100 or a100. On a CPU, by one thread.
+        What they are predicted for: cpu, h100, h200 or a100. On a CPU, by one thread.
     feature_major
         Keep consecutive layers feature-major. Transpositions are then at the ends only.
     output

@@ -1,7 +1,7 @@
 """Kernels in Triton's interpreter, which is chosen before Triton is imported: each of these files has its own process.
 
-A process that compiles kernels cannot interpret them, nor the other way round. So a file of tests is one test here, which
-runs the file with ``TRITON_INTERPRET=1``; in that process they are tests like any others.
+A process that compiles kernels cannot interpret them, nor the other way round. So a file of tests is one test here,
+which runs the file with ``TRITON_INTERPRET=1``; in that process they are tests like any others.
 """
 
 from __future__ import annotations

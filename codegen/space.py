@@ -1,0 +1,116 @@
+"""The space of schedules: per template, the tiles worth trying, without those that a card has no room for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from pathlift.codegen.fits import misfit
+from pathlift.codegen.predict import accumulators, shared_memory
+from pathlift.codegen.schedule import Form, Schedule
+from pathlift.ir.cost import GraphicsCard
+from pathlift.ir.kronecker import Pattern
+
+_MOST_MERGED = 8
+"""Merging more neighbours multiplies the work by as much, which is more than it saves."""
+
+
+def space(patterns: Sequence[Pattern], form: Form, samples: int, card: GraphicsCard) -> Iterator[Schedule]:
+    """Yield schedules that fit patterns and a card.
+
+    Parameters
+    ----------
+    patterns
+        Of a factor, or of two that are fused.
+    form
+        What is computed.
+    samples
+        Rows of the input: larger tiles are left out.
+    card
+        Where it runs.
+    """
+    for template in ("chain",) if len(patterns) > 1 else ("decode", "dot", "batched"):
+        for schedule in _SPACES[template](patterns, form, samples):
+            if _has_room(schedule, card) and not misfit(patterns, schedule):
+                yield schedule
+
+
+def gradients(pattern: Pattern, form: Form) -> Iterator[Schedule]:
+    """Yield schedules of the gradient of a factor."""
+    for p, k, n, group in itertools.product((16, 32, 64), (16, 32, 64), (32, 64), (1, 8)):
+        schedule = Schedule("gradient", form, n, p, k, group=group)
+        if p < 2 * pattern.b + 16 and k < 2 * pattern.c + 16 and not misfit((pattern,), schedule):
+            yield schedule
+
+
+def _has_room(schedule: Schedule, card: GraphicsCard) -> bool:
+    if schedule.descriptors and int(card.arch.removeprefix("sm_")) < 90:
+        return False
+    if schedule.template == "decode":
+        return True
+    # Three tf32 products hold the parts of their operands besides, and so does arithmetic without tensor cores.
+    roomy = schedule.form.itemsize < 4 or schedule.form.precision == "tf32"
+    most = (128 if roomy else 64) // (1 if card.arch >= "sm_90" or roomy else 2)
+    return accumulators(schedule) <= most and shared_memory(schedule) <= card.shared_memory
+
+
+def _dot(patterns: Sequence[Pattern], form: Form, samples: int) -> Iterator[Schedule]:
+    (p,) = patterns
+    for group in (g for g in _divisors(p.d) if g <= _MOST_MERGED):
+        smooth = group == p.d and form.reads == form.writes == "rows"
+        for n, rows, k, left in itertools.product(
+            _up_to(samples, (16, 32, 64, 128)),
+            _up_to(p.b * group, (16, 32, 64, 128)),
+            _up_to(p.c * group, (16, 32, 64)),
+            (False, True),
+        ):
+            for warps, stages, descriptors in ((4, 3, False), (8, 3, False), (4, 4, False), *[(4, 3, True)] * smooth):
+                yield Schedule("dot", form, n, rows, k, group, warps, stages, left, descriptors)
+
+
+def _batched(patterns: Sequence[Pattern], form: Form, samples: int) -> Iterator[Schedule]:
+    (p,) = patterns
+    for group, n, rows, k, left in itertools.product(
+        (g for g in (4, 8, 16) if p.d % g == 0),
+        _up_to(samples, (16, 32, 64)),
+        _up_to(p.b, (16, 32, 64)),
+        _up_to(p.c, (16, 32)),
+        (False, True),
+    ):
+        for warps, stages, descriptors in ((4, 3, False), (8, 3, False), (8, 3, True)):
+            yield Schedule("batched", form, n, rows, k, group, warps, stages, left, descriptors)
+
+
+def _decode(patterns: Sequence[Pattern], form: Form, samples: int) -> Iterator[Schedule]:
+    (p,) = patterns
+    if samples > 16:
+        return
+    for rows, k, group in itertools.product(_up_to(p.b, (4, 16, 32)), _up_to(p.c, (16, 64, 128)), (1, 4, 16)):
+        n = next(size for size in (1, 2, 4, 8, 16) if size >= samples)
+        if group == 1 or (p.d > 1 and k * rows * group * n <= 2**14):
+            yield Schedule("decode", form, n, rows, k, group, 4, 2)
+
+
+def _chain(patterns: Sequence[Pattern], form: Form, samples: int) -> Iterator[Schedule]:
+    outer, _ = patterns
+    for n, rows, k, warps in itertools.product(
+        _up_to(samples, (16, 32, 64)), _up_to(outer.b, (16, 32, 64, 128, 256)), (16, 32, 64), (4, 8)
+    ):
+        yield Schedule("chain", form, n, rows, k, 1, warps, 2)
+
+
+_SPACES: dict[str, Callable[[Sequence[Pattern], Form, int], Iterator[Schedule]]] = {
+    "dot": _dot,
+    "batched": _batched,
+    "decode": _decode,
+    "chain": _chain,
+}
+
+
+def _up_to(extent: int, sizes: Sequence[int]) -> Iterable[int]:
+    """The sizes that an extent fills, and the next one."""
+    return [size for i, size in enumerate(sizes) if i == 0 or sizes[i - 1] < extent]
+
+
+def _divisors(n: int) -> list[int]:
+    return [k for k in range(1, n + 1) if n % k == 0]
