@@ -84,6 +84,9 @@ class Form:
         if self.dtype != "float32" and self.precision != "ieee":
             raise UsageError("1431", f"{self.precision} is no precision of {self.dtype}", hint="ieee")
 
+    def __str__(self) -> str:
+        return _text(self)
+
     @property
     def itemsize(self) -> int:
         """Bytes per element."""
@@ -138,9 +141,22 @@ class Schedule:
             raise UsageError("1432", f"group {self.group} and stages {self.stages} must be at least 1")
 
     def __str__(self) -> str:
-        fields = {**dataclasses.asdict(self.form), **dataclasses.asdict(self)}
-        del fields["form"]
-        return " ".join(f"{name}={_spelled(value)}" for name, value in fields.items())
+        return f"{self.form} {_text(self)}"
+
+
+def parse_form(text: str) -> Form:
+    """Read what ``str(form)`` writes.
+
+    Raises
+    ------
+    UsageError
+        If the text is none.
+    """
+    given = dict(part.partition("=")[::2] for part in text.split())
+    form = Form(**_read(Form, given))
+    if given:
+        raise UsageError("1433", f"{text!r} is no form", hint=str(Form()))
+    return form
 
 
 def parse_schedule(text: str) -> Schedule:
@@ -172,6 +188,11 @@ def _read(cls: type[Any], given: dict[str, str]) -> dict[str, Any]:
 
 
 _READERS: dict[str, Callable[[str], object]] = {"int": int, "bool": {"yes": True, "no": False}.__getitem__}
+
+
+def _text(of: Form | Schedule) -> str:
+    values = {f.name: getattr(of, f.name) for f in dataclasses.fields(of) if f.name != "form"}
+    return " ".join(f"{name}={_spelled(value)}" for name, value in values.items())
 
 
 def _spelled(value: object) -> str:

@@ -6,29 +6,38 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pathlift.codegen.cache import Key, Measured
 from pathlift.codegen.predict import dense, predict, traffic
 from pathlift.codegen.schedule import Form, Schedule
 from pathlift.codegen.space import space
 from pathlift.ir.cost import Cost, GraphicsCard
 from pathlift.ir.kronecker import Pattern
 
+Ranked = tuple[tuple[Schedule, Cost], ...]
+
 
 @dataclass(frozen=True)
 class Choice:
-    """How a layer runs.
+    """How a layer, or two that are fused, run.
 
     Parameters
     ----------
+    patterns
+        Of the factors, as they multiply.
+    form
+        What is computed.
     schedule
-        Of its kernel; ``None`` if it runs dense.
+        Of the kernel; ``None`` if the product is dense.
     cost
-        Predicted for it.
+        Predicted for it; measured seconds, if they were.
     dense
         Predicted for the dense product.
     reason
         One line: why this one.
     """
 
+    patterns: tuple[Pattern, ...]
+    form: Form
     schedule: Schedule | None
     cost: Cost
     dense: Cost
@@ -40,18 +49,22 @@ def bucket(samples: int) -> int:
     return 1 << max(samples - 1, 0).bit_length()
 
 
-@functools.lru_cache(maxsize=4096)
-def ranked(
-    patterns: tuple[Pattern, ...], form: Form, samples: int, card: GraphicsCard
-) -> tuple[tuple[Schedule, Cost], ...]:
+def may_be_dense(form: Form) -> bool:
+    """Whether a dense product, or merged blocks, may stand for a kernel: explicit zeros turn infinities into NaN."""
+    return form.itemsize < 4 or form.precision != "ieee"
+
+
+@functools.lru_cache(maxsize=1024)
+def ranked(patterns: tuple[Pattern, ...], form: Form, samples: int, card: GraphicsCard) -> Ranked:
     """Return schedules with what they are predicted to cost, the fastest first; of equals, the smallest tiles."""
     costs = {s: predict(patterns, s, samples, card) for s in space(patterns, form, samples, card)}
     return tuple(sorted(costs.items(), key=lambda item: (item[1].seconds, _size(item[0]))))
 
 
-@functools.lru_cache(maxsize=4096)
-def select(patterns: tuple[Pattern, ...], form: Form, samples: int, card: GraphicsCard) -> Choice:
-    """Choose by the cost model alone.
+def select(
+    patterns: Sequence[Pattern], form: Form, samples: int, card: GraphicsCard, measured: Measured | None = None
+) -> Choice:
+    """Choose what is fastest, as measured or by the cost model.
 
     Parameters
     ----------
@@ -60,31 +73,56 @@ def select(patterns: tuple[Pattern, ...], form: Form, samples: int, card: Graphi
     form
         What is computed.
     samples
-        Rows of the input.
+        Rows of the input; rounded up to a power of two.
     card
         Where it runs.
+    measured
+        Measurements to look into.
     """
+    patterns, samples = tuple(patterns), bucket(samples)
+    found = measured and measured.get(key(patterns, form, samples, card))
+    predicted = _predicted(patterns, form, samples, card)
+    if not found or (found.schedule is None and not may_be_dense(form)):
+        return predicted
+    cost = Cost(predicted.cost.flops, predicted.cost.bytes, found.seconds)
+    what = "dense: " if found.schedule is None else ""
+    reason = f"{what}{times(cost)} measured; dense: {times(predicted.dense)} predicted"
+    return Choice(patterns, form, found.schedule, cost, predicted.dense, reason)
+
+
+def key(patterns: Sequence[Pattern], form: Form, samples: int, card: GraphicsCard) -> Key:
+    """Return under which key a measurement is kept."""
+    return Key(tuple(patterns), form, bucket(samples), card.arch, _triton_version())
+
+
+@functools.lru_cache(maxsize=4096)
+def _predicted(patterns: tuple[Pattern, ...], form: Form, samples: int, card: GraphicsCard) -> Choice:
     options, wide = ranked(patterns, form, samples, card), dense(patterns, form, samples, card)
     if not options:
-        return Choice(None, wide, wide, f"dense: no kernel has room on {card.name}")
+        return Choice(patterns, form, None, wide, wide, f"dense: no kernel has room on {card.name}")
     schedule, cost = options[0]
-    # With explicit zeros, what is infinite would spread as NaN: that is no option where IEEE arithmetic is asked for.
-    strict = form.itemsize == 4 and form.precision == "ieee"
-    if wide.seconds < cost.seconds and not strict:
-        return Choice(None, wide, wide, f"dense: {_times(wide)} predicted, {_times(cost)} by the best kernel")
-    return Choice(schedule, cost, wide, f"{_bound(patterns, cost, form, samples, card)}; dense: {_times(wide)}")
+    if wide.seconds < cost.seconds and may_be_dense(form):
+        reason = f"dense: {times(wide)} predicted, {times(cost)} by the best kernel"
+        return Choice(patterns, form, None, wide, wide, reason)
+    share = 100 * traffic(patterns, form, samples) / card.bandwidth / cost.seconds
+    reason = f"{times(cost)} predicted, {share:.0f} % of it for memory; dense: {times(wide)}"
+    return Choice(patterns, form, schedule, cost, wide, reason)
+
+
+def times(cost: Cost) -> str:
+    """Write seconds as microseconds."""
+    return f"{1e6 * cost.seconds:.1f} µs"
 
 
 def _size(schedule: Schedule) -> tuple[int, str]:
     return schedule.block_n * schedule.block_p * schedule.group, str(schedule)
 
 
-def _bound(patterns: Sequence[Pattern], cost: Cost, form: Form, samples: int, card: GraphicsCard) -> str:
-    """What the kernel's time is made of."""
-    least = traffic(patterns, form, samples) / card.bandwidth
-    share = 100 * least / cost.seconds
-    return f"{_times(cost)} predicted, of which memory takes {share:.0f} %"
+@functools.cache
+def _triton_version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
 
-
-def _times(cost: Cost) -> str:
-    return f"{1e6 * cost.seconds:.1f} µs"
+    try:
+        return version("triton")
+    except PackageNotFoundError:
+        return ""
