@@ -110,12 +110,12 @@ class Measured:
         self._folder = folder
         self._known: dict[Key, Measurement] = {}
         for path in sorted(tables.glob("*.json")):
-            self._known.update(_entries(path))
+            self._known.update(_read(path))
 
     def get(self, key: Key) -> Measurement | None:
         """Return what was measured on this machine, or else on the one that a table comes from."""
         if key not in self._known and self._folder is not None:
-            found = _entries(self._folder / key.file).get(key)
+            found = _read(self._folder / key.file).get(key)
             if found is not None:
                 self._known[key] = found
         shipped = Key(key.patterns, key.form, key.samples, key.arch, "")
@@ -137,11 +137,11 @@ def write_table(path: Path, measurements: Mapping[Key, Measurement]) -> None:
     OSError
         If it cannot be written.
     """
-    entries = [{**key.to_json(), **found.to_json()} for key, found in measurements.items()]
+    listed = [entry(key, found) for key, found in measurements.items()]
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile("w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8") as file:
         try:
-            json.dump({"schedules": entries}, file, indent=1)
+            json.dump({"schedules": listed}, file, indent=1)
             file.close()
             os.replace(file.name, path)
         except BaseException:
@@ -150,20 +150,30 @@ def write_table(path: Path, measurements: Mapping[Key, Measurement]) -> None:
             raise
 
 
-def _entries(path: Path) -> dict[Key, Measurement]:
-    """Read what is sound in a table; nothing is trusted, since anyone may have written it."""
+def entry(key: Key, found: Measurement) -> dict[str, Any]:
+    """Return a measurement as a table lists it."""
+    return {**key.to_json(), **found.to_json()}
+
+
+def entries(listed: Iterable[Any]) -> dict[Key, Measurement]:
+    """Read what is sound of entries; nothing is trusted, since anyone may have written them."""
     found: dict[Key, Measurement] = {}
-    try:
-        entries: Iterable[Any] = json.loads(path.read_text(encoding="utf-8"))["schedules"]
-        for entry in entries:
-            key = Key.of(entry)
-            schedule = None if entry["schedule"] == DENSE else parse_schedule(str(entry["schedule"]))
+    for one in listed:
+        with contextlib.suppress(ValueError, KeyError, TypeError, UsageError):
+            key = Key.of(one)
+            schedule = None if one["schedule"] == DENSE else parse_schedule(str(one["schedule"]))
             fits = schedule is None or (schedule.form == key.form and not misfit(key.patterns, schedule))
-            if fits and float(entry["seconds"]) > 0:
-                found[key] = Measurement(schedule, float(entry["seconds"]))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError, UsageError):
-        pass
+            if fits and float(one["seconds"]) > 0:
+                found[key] = Measurement(schedule, float(one["seconds"]))
     return found
+
+
+def _read(path: Path) -> dict[Key, Measurement]:
+    """Read a table; what is none is as good as absent."""
+    try:
+        return entries(json.loads(path.read_text(encoding="utf-8"))["schedules"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
 
 
 @functools.cache

@@ -6,7 +6,6 @@ The route that is predicted to be fastest is found by dynamic programming; the d
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -64,21 +63,17 @@ def route(
     measured
         Measurements to look into.
     """
-    return _route(tuple(patterns), form, bucket(samples), card, measured)
-
-
-@functools.lru_cache(maxsize=4096)
-def _route(
-    patterns: tuple[Pattern, ...], form: Form, samples: int, card: GraphicsCard, measured: Measured | None
-) -> Route:
+    patterns, samples = tuple(patterns), bucket(samples)
     best: dict[tuple[int, Layout], tuple[Choice, ...]] = {(len(patterns), form.reads): ()}
     for start in reversed(range(len(patterns))):  # factors from `start` on are done; the last come first
         for layout in (form.writes,) if start == 0 else _LAYOUTS:
-            options = [
-                (*before, select(patterns[start:end], _between(form, reads, layout, start), samples, card, measured))
-                for (end, reads), before in best.items()
-                if start < end <= start + _MOST_FUSED and (len(patterns) > 1 or end == start + 1)
-            ]
+            options = []
+            for (end, reads), before in best.items():
+                if start < end <= start + _MOST_FUSED:
+                    part = _between(form, reads, layout, start)
+                    step = select(patterns[start:end], part, samples, card, measured)
+                    if step.schedule is not None or end == start + 1:
+                        options.append((*before, step))
             best[start, layout] = min(options, key=_seconds)
     steps, whole = best[0, form.writes], dense(patterns, form, samples, card)
     if len(patterns) > 1 and may_be_dense(form) and whole.seconds < _seconds(steps):

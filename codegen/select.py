@@ -99,7 +99,7 @@ def key(patterns: Sequence[Pattern], form: Form, samples: int, card: GraphicsCar
 def _predicted(patterns: tuple[Pattern, ...], form: Form, samples: int, card: GraphicsCard) -> Choice:
     options, wide = ranked(patterns, form, samples, card), dense(patterns, form, samples, card)
     if not options:
-        return Choice(patterns, form, None, wide, wide, f"dense: no kernel has room on {card.name}")
+        return Choice(patterns, form, None, wide, wide, f"dense: no kernel fits {card.name}")
     schedule, cost = options[0]
     if wide.seconds < cost.seconds and may_be_dense(form):
         reason = f"dense: {times(wide)} predicted, {times(cost)} by the best kernel"

@@ -34,6 +34,7 @@ BUILT_IN = {
     "ks-fit": "pathlift.passes.kronecker.ks_fit:ApproximateLayers",
     "ks-epilogue": "pathlift.passes.kronecker.epilogue:FuseEpilogue",
     "ks-layout": "pathlift.passes.kronecker.layout:AssignLayout",
+    "ks-codegen": "pathlift.codegen.ks_codegen:AssignKernels",
     "canonicalize": "pathlift.passes.rescaling.canonicalize:Canonicalize",
     "random-rescale": "pathlift.passes.rescaling.random_rescale:RandomRescale",
 }
