@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import os
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,9 @@ settings.register_profile(
     "pathlift", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=False
 )
 settings.load_profile("pathlift")
+
+# What was measured on this machine is no business of tests.
+os.environ["PATHLIFT_CACHE"] = os.path.join(tempfile.gettempdir(), f"pathlift-tests-{os.getpid()}")
 
 GOLDEN = Path(__file__).parent / "golden"
 Golden = Callable[[str, str], None]

@@ -1,0 +1,119 @@
+"""Choices of schedules: the model's order of things, dense where it wins, measurements before predictions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pathlift.codegen.cache import Measured, Measurement
+from pathlift.codegen.fits import misfit
+from pathlift.codegen.predict import dense, predict, traffic
+from pathlift.codegen.schedule import Form, Schedule
+from pathlift.codegen.select import bucket, key, ranked, select
+from pathlift.codegen.space import space
+from pathlift.ir.cost import DEVICES, GraphicsCard
+from pathlift.ir.kronecker import Pattern
+
+H100, A100 = (card for name in ("h100", "a100") if isinstance(card := DEVICES[name], GraphicsCard))
+PATTERNS = [
+    Pattern(6, 64, 64, 1),
+    Pattern(1, 192, 48, 2),
+    Pattern(2, 48, 64, 16),
+    Pattern(1, 5, 7, 3),
+    Pattern(3, 1, 1, 1),
+]
+FORMS = [Form(), Form(precision="ieee"), Form("float16", "ieee"), Form("bfloat16", "ieee", "features", "features")]
+
+
+@pytest.mark.parametrize("n", [1, 16, 4096])
+@pytest.mark.parametrize("form", FORMS, ids=str)
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_every_layer_has_schedules_and_all_fit(pattern: Pattern, form: Form, n: int) -> None:
+    for card in (H100, A100):
+        options = list(space((pattern,), form, n, card))
+        assert options
+        assert len(set(options)) == len(options)
+        assert not any(misfit((pattern,), s) for s in options)
+        assert not any(s.descriptors for s in options if card is A100)
+
+
+@pytest.mark.parametrize(("n", "rounded"), [(0, 1), (1, 1), (2, 2), (3, 4), (4, 4), (25088, 32768)])
+def test_samples_are_rounded_up(n: int, rounded: int) -> None:
+    assert bucket(n) == rounded
+
+
+def test_predictions_count_padding_and_traffic() -> None:
+    p, s = Pattern(2, 65, 33, 1), Schedule("dot", Form(bias=True), 64, 64, 32)
+    cost = predict((p,), s, 100, H100)
+    assert cost.flops == 2 * 2 * 128 * 128 * 64
+    assert cost.bytes == 4 * (100 * (130 + 66) + 2 * 65 * 33 + 130) == traffic((p,), s.form, 100)
+    assert traffic((p,), replace(s.form, residual=True), 100) - cost.bytes == 4 * 100 * 130
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ({}, {"group": 2}),  # d = 1 aside, merged neighbours cost as many times the arithmetic
+        ({"block_n": 128}, {"block_n": 16}),
+    ],
+)
+def test_arithmetic_decides_where_it_is_most(better: dict[str, int], worse: dict[str, int]) -> None:
+    p, s = Pattern(1, 1024, 1024, 8), Schedule("dot", Form(reads="features", writes="features"), warps=8)
+    first, second = (predict((p,), replace(s, **change), 25088, H100).seconds for change in (better, worse))  # type: ignore[arg-type]  # a schedule's fields
+    assert first < second
+
+
+def test_contiguous_reads_decide_where_traffic_is_most() -> None:
+    p = Pattern(8, 64, 64, 16)
+    apart, together = (predict((p,), Schedule("dot", Form("float16", "ieee"), group=g), 25088, H100) for g in (1, 4))
+    assert together.seconds < apart.seconds
+
+
+def test_few_programs_do_not_fill_a_card() -> None:
+    s = Schedule("dot", Form("float16", "ieee"), 128, 128)
+    one, many = (predict((Pattern(a, 128, 4096, 1),), s, 128, H100) for a in (1, 32))
+    assert many.seconds < 8 * one.seconds
+
+
+def test_dense_wins_where_nothing_is_saved() -> None:
+    form = Form("bfloat16", "ieee")
+    choice = select((Pattern(1, 768, 768, 1),), form, 4096, H100)
+    assert choice.cost.seconds <= choice.dense.seconds
+    small = select((Pattern(1, 192, 48, 2),), form, 25088, H100)
+    assert small.schedule is None
+    assert small.reason.startswith("dense: ")
+    assert small.cost == small.dense == dense((Pattern(1, 192, 48, 2),), form, 32768, H100)
+
+
+def test_ieee_is_never_dense_nor_merged() -> None:
+    form = Form(precision="ieee")
+    for p in (Pattern(1, 192, 48, 2), Pattern(1, 768, 192, 2)):
+        assert all(s.group == 1 for s, _ in ranked((p,), form, 256, H100) if s.template == "dot")
+        assert select((p,), form, 256, H100).schedule is not None
+
+
+def test_the_best_prediction_is_taken() -> None:
+    p, form = Pattern(6, 64, 64, 16), Form()
+    options = ranked((p,), form, 32768, H100)
+    assert [c.seconds for _, c in options] == sorted(c.seconds for _, c in options)
+    choice = select((p,), form, 25088, H100)
+    assert (choice.schedule, choice.cost) == options[0]
+    assert "for memory" in choice.reason
+
+
+def test_measurements_come_before_predictions() -> None:
+    p, form, measured = (Pattern(6, 64, 64, 16),), Form(), Measured(None)
+    slow = ranked(p, form, 32768, H100)[-1][0]
+    measured.put(key(p, form, 25088, H100), Measurement(slow, 1e-3))
+    choice = select(p, form, 25088, H100, measured)
+    assert (choice.schedule, choice.cost.seconds) == (slow, 1e-3)
+    assert "1000.0 µs measured" in choice.reason
+    assert select(p, form, 25088, A100, measured).schedule != slow
+    assert select(p, form, 60000, H100, measured).schedule != slow
+
+
+def test_a_dense_measurement_is_no_choice_of_ieee() -> None:
+    p, form, measured = (Pattern(6, 64, 64, 16),), Form(precision="ieee"), Measured(None)
+    measured.put(key(p, form, 64, H100), Measurement(None, 1e-9))
+    assert select(p, form, 64, H100, measured).schedule is not None
