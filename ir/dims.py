@@ -73,6 +73,20 @@ def unify(a: Dim, b: Dim) -> tuple[bool, Dim]:
     return True, b
 
 
+def alike(x: Dims, y: Dims) -> Dims:
+    """Return the one shape that two claims are about: of each extent, the more precise claim.
+
+    Raises
+    ------
+    GraphError
+        If they contradict each other; an extent of 1 is no exception.
+    """
+    pairs = list(zip(x, y, strict=False))
+    if len(x) != len(y) or not all(unify(a, b)[0] for a, b in pairs):
+        raise GraphError("0547", f"shapes {list(x)} and {list(y)} must be one, without broadcasting")
+    return tuple(unify(b, a)[1] for a, b in pairs)
+
+
 def filled(known: TensorType, declared: TensorType) -> TensorType | None:
     """Return a type whose gaps another one fills; ``None`` if the two contradict each other."""
     dtype = declared.dtype if known.dtype is None else known.dtype

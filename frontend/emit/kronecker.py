@@ -20,9 +20,20 @@ _EPILOGUES: dict[str, tuple[str, dict[str, Any]]] = {
 
 @emits("KSLinear")
 def ks_linear(
-    at: EmissionSite, x: str, w: str, b: str = "", *, pattern: Ints, feature_major: bool, activation: str
+    at: EmissionSite,
+    x: str,
+    w: str,
+    b: str = "",
+    residual: str = "",
+    *,
+    pattern: Ints,
+    feature_major: bool,
+    activation: str,
 ) -> None:
-    """A function cannot leave an input out in every runtime, so that bias and activation are nodes of their own."""
+    """A function cannot leave an input out in every runtime, so that whatever follows the product is nodes of its own.
+
+    They compute in the order of the program: bias, residual, activation.
+    """
     name = FEATURES if feature_major else ROWS
     if any((f.domain, f.name) == (DOMAIN, name) for f in map(FunctionProto.FromString, at.writer.graph.info.functions)):
         raise UnsupportedError("0376", f"the model defines another function {name!r} in the domain {DOMAIN!r}")
@@ -31,6 +42,8 @@ def ks_linear(
     if b:
         column = at.step("Unsqueeze", b, at.ints((1,), "axes"), hint="column") if feature_major else b
         steps.append(("Add", (column,), {}))
+    if residual:
+        steps.append(("Add", (residual,), {}))
     if activation:
         op_type, attributes = _EPILOGUES[activation]
         if op_type == "Gelu":
@@ -40,4 +53,4 @@ def ks_linear(
         if i == len(steps) - 1:
             at.emit(op_type, x, *more, **attributes)
         else:
-            x = at.step(op_type, x, *more, hint=("product", "sum")[i], **attributes)
+            x = at.step(op_type, x, *more, hint=("product", "sum", "total")[i], **attributes)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from pathlift.ir import dims as D
 from pathlift.ir.algebras.protocol import Algebra
 from pathlift.ir.errors import ExecutionError
 from pathlift.ir.foreign import foreign
@@ -48,7 +49,9 @@ class Numeric(Algebra[Any]):
     def linear(self, f: LinearMap, x: Tensor, w: Tensor | None = None) -> Tensor:
         return f(x, w)
 
-    def add(self, x: Tensor, y: Tensor, axis: int | None = None) -> Tensor:
+    def add(self, x: Tensor, y: Tensor, axis: int | None = None, *, alike: bool = False) -> Tensor:
+        if alike:  # extents that were symbols are known by now
+            D.alike(tuple(x.shape), tuple(y.shape))
         return x + along(y, axis, x.ndim)
 
     def scale(self, x: Tensor, c: Tensor | float, axis: int | None = None, *, reciprocal: bool = False) -> Tensor:

@@ -50,8 +50,11 @@ class Algebra(Generic[T]):
         """Apply a linear map with weights `w`, or with fixed coefficients (average pool, resize) without."""
         raise self.refusal("a linear map")
 
-    def add(self, x: T, y: T, axis: int | None = None) -> T:
-        """Add with broadcasting; with `axis`, `y` is a vector along that axis of `x` (a bias)."""
+    def add(self, x: T, y: T, axis: int | None = None, *, alike: bool = False) -> T:
+        """Add with broadcasting; with `axis`, `y` is a vector along that axis of `x` (a bias).
+
+        With `alike`, there is no broadcasting: both have one shape.
+        """
         raise self.refusal("an addition")
 
     def scale(self, x: T, c: T | float, axis: int | None = None, *, reciprocal: bool = False) -> T:

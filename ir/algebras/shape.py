@@ -32,10 +32,10 @@ class Shape(Algebra[ValueType]):
                 return UNKNOWN
         return _lift(lambda s: f.shape(s, None if w is None else _shape(w)), x)
 
-    def add(self, x: ValueType, y: ValueType, axis: int | None = None) -> ValueType:
+    def add(self, x: ValueType, y: ValueType, axis: int | None = None, *, alike: bool = False) -> ValueType:
         if axis is not None:
             return _lift(lambda s: _fits_along(s, _shape(y), axis), x)
-        return _lift(D.broadcast, x, y)
+        return _lift(D.alike if alike else D.broadcast, x, y)
 
     def scale(
         self,

@@ -118,7 +118,7 @@ class _Traits(Algebra[Traits]):
         self.operands = list(operands.values())
         self.inputs = tuple(operands.get(slot) for slot in range(max(slots, default=-1) + 1))
 
-    def add(self, x: Traits, y: Traits, axis: int | None = None) -> Traits:
+    def add(self, x: Traits, y: Traits, axis: int | None = None, *, alike: bool = False) -> Traits:
         if axis is not None:
             return Traits()
         sums = tuple(a + b for a, b in zip(x.coefficients, y.coefficients, strict=False))

@@ -74,7 +74,7 @@ class TwoSorted(Algebra[P | S], Generic[P, S]):
             raise UnsupportedError("0331", f"there is no rule for a {type(f).__name__}")
         return self.combine(f, signal)
 
-    def add(self, x: P | S, y: P | S, axis: int | None = None) -> P | S:
+    def add(self, x: P | S, y: P | S, axis: int | None = None, *, alike: bool = False) -> P | S:
         if self.is_parameter(x):
             return self.add_parameters(x, y, axis) if self.is_parameter(y) else self.add_to_parameter(x, y, axis)
         return self.shift(x, y, axis) if self.is_parameter(y) else self.add_signals(x, y, axis)

@@ -25,14 +25,16 @@ def ks_linear(
     x: T,
     w: T,
     b: T | None = None,
+    residual: T | None = None,
     *,
     pattern: Ints,
     feature_major: bool = False,
     activation: str = "",
 ) -> T:
-    """x·Kᵀ + b, where K has pattern (a, b, c, d); w holds its non-zeros, shape (a, d, b, c).
+    """x·Kᵀ + b + residual, where K has pattern (a, b, c, d); w holds its non-zeros, shape (a, d, b, c).
 
-    Features are the last axis of x, whatever its rank; with feature_major they are the first axis of a matrix.
+    Features are the last axis of x, whatever its rank; with feature_major they are the first axis of a matrix. The
+    residual has the shape and the layout of the result, and is not broadcast. The activation comes last.
     """
     if len(pattern) != 4 or min(pattern) < 1:
         raise GraphError("0544", f"{pattern!r} is no pattern (a, b, c, d)")
@@ -45,6 +47,8 @@ def ks_linear(
     y = alg.move((y,), Regroup(axis, (p.a, p.b, p.d), (p.rows,)))
     if b is not None:
         y = alg.add(y, b, axis=axis)
+    if residual is not None:
+        y = alg.add(y, residual, alike=True)
     if not activation:
         return y
     result: T = ACTIVATIONS[activation](alg, y)

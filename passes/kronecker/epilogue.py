@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Node, Value, freeze_attrs
 from pathlift.ir.kronecker import Pattern
-from pathlift.ir.types import Param
+from pathlift.ir.types import Param, TensorType
 from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.layers.edits import disconnect, drop_constants, is_read_once
 from pathlift.passes.layers.weights import constant
@@ -19,55 +19,79 @@ from pathlift.passes.witness.site import Site
 
 @dataclass(frozen=True)
 class FuseEpilogue(Transform):
-    """Fuse biases and activations into the Kronecker-sparse layers before them."""
+    """Fuse biases, residuals and activations into the Kronecker-sparse layers before them."""
 
     name: ClassVar[str] = "ks-epilogue"
     effect: ClassVar[Effect] = Effect.KEEPS
 
     def run(self, graph: Graph) -> Rewritten:
-        """Fuse a bias, then an activation, where nothing else reads what is between.
+        """Fuse a bias and a residual, then an activation, where nothing else reads what is between.
+
+        A residual is a value of exactly the result's shape. The layer adds the bias first; where the graph adds it
+        last, the sum is the same but for rounding.
 
         Parameters
         ----------
         graph
-            Any graph. ONNX has no such epilogues: a saved file has the bias and the activation as nodes again.
+            Any graph. ONNX has no such epilogues: a saved file has bias, residual and activation as nodes again.
         """
         sites, starts = dict[str, Site](), dict[str, str]()
         current = graph
         for key in graph.order:
-            layer = _layer_before(current, key)
-            if layer is None:
-                continue
-            fused = _with_bias(current, layer, key) or _with_activation(current, layer, key)
-            if fused is not None:
-                current = fused
-                starts[key] = starts.pop(layer, layer)
-                sites.pop(layer, None)
-                sites[key] = _site(graph, starts[key], key)
+            for layer in _layers_before(current, key):
+                fused = _fused(current, layer, key)
+                if fused is not None:
+                    current = fused
+                    starts[key] = starts.pop(layer, layer)
+                    sites.pop(layer, None)
+                    sites[key] = _site(graph, fused, starts[key], key)
+                    break
         return Rewritten(current, RewriteWitness("epilogues fused", tuple(sites.values())))
 
 
-def _layer_before(graph: Graph, key: str) -> str | None:
-    """The Kronecker-sparse layer that a node reads, and alone reads; it has no activation yet."""
+def _layers_before(graph: Graph, key: str) -> Iterator[str]:
+    """Yield the Kronecker-sparse layers without activation that a node reads, and alone reads."""
     for value in graph.inputs_of(key):
-        if value is not None and graph[value.node].op == "KSLinear" and is_read_once(graph, value):
-            return None if "activation" in graph[value.node].attrs else value.node
-    return None
+        node = None if value is None else graph[value.node]
+        if value is None or node is None or node.op != "KSLinear" or "activation" in node.attrs:
+            continue
+        if is_read_once(graph, value):
+            yield value.node
 
 
-def _with_bias(graph: Graph, layer: str, key: str) -> Graph | None:
-    node, operands = graph[layer], graph.inputs_of(layer)
-    if graph[key].op != "Add" or len(operands) > 2:
-        return None
-    (other,) = [v for v in graph.inputs_of(key) if v != Value(layer)] or [None]
+def _fused(graph: Graph, layer: str, key: str) -> Graph | None:
+    """The graph with a node in the epilogue of a layer that it reads; ``None`` if it has no place there."""
+    if graph[key].op != "Add":
+        return _with_activation(graph, layer, key)
+    (other,) = [v for v in graph.inputs_of(key) if v != Value(layer)]
+    assert other is not None
+    return _with_bias(graph, layer, key, other) or _with_residual(graph, layer, key, other)
+
+
+def _with_bias(graph: Graph, layer: str, key: str, other: Value) -> Graph | None:
+    x, w, b, residual = _operands(graph, layer)
     bias = constant(graph, other)
-    if bias is None or other is None or not _is_per_feature(node, bias):
+    if b is not None or bias is None or not _is_per_feature(graph[layer], bias):
         return None
     builder = graph.edit()
     if len(bias.shape) > 1:
         vector = Param(bias.dtype, (bias.size,), lambda: bias.numpy().reshape(-1))
         other = builder.param(vector, builder.fresh(f"{graph.name_of(other)}_vector"), graph[other.node].origin)
-    return _moved(builder, graph, layer, key, {**node.attrs}, (*operands, other))
+    return _moved(builder, graph, layer, key, graph[layer].attrs, (x, w, other, residual))
+
+
+def _with_residual(graph: Graph, layer: str, key: str, other: Value) -> Graph | None:
+    """What nothing but the sum reads, the other summand does not depend on: there is no cycle."""
+    x, w, b, residual = _operands(graph, layer)
+    shapes = [type_.shape for v in (Value(layer), other) if isinstance(type_ := graph.type_of(v), TensorType)]
+    if residual is not None or len(shapes) < 2 or shapes[0] != shapes[1] or shapes[0] is None or None in shapes[0]:
+        return None
+    return _moved(graph.edit(), graph, layer, key, graph[layer].attrs, (x, w, b, other))
+
+
+def _operands(graph: Graph, layer: str) -> tuple[Value | None, ...]:
+    """What a layer reads: x, weights, bias, residual; ``None`` for what it does not have."""
+    return (*graph.inputs_of(layer), None, None)[:4]
 
 
 def _is_per_feature(node: Node, bias: Param) -> bool:
@@ -103,7 +127,8 @@ def _moved(
     return builder.finish()
 
 
-def _site(graph: Graph, layer: str, key: str) -> Site:
-    x = graph.inputs_of(layer)[0]
-    assert x is not None
-    return Site(graph[key].names[0], (graph.name_of(x),), f"{graph[layer].label} … {graph[key].label}")
+def _site(graph: Graph, fused: Graph, start: str, key: str) -> Site:
+    x, _, _, residual = _operands(fused, key)
+    read = [v for v in (x, residual) if v is not None and fused[v.node].op != "Param"]
+    names = tuple(dict.fromkeys(map(graph.name_of, read)))
+    return Site(graph[key].names[0], names, f"{graph[start].label} … {graph[key].label}")

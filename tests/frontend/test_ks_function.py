@@ -21,7 +21,8 @@ from pathlift.ir.builder import Builder
 from pathlift.ir.errors import PathliftError, UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.kronecker import Pattern, dense
-from pathlift.testing import execute
+from pathlift.passes.kronecker.epilogue import FuseEpilogue
+from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime, execute, op_names
 
 ort = pytest.importorskip("onnxruntime")
 NUMBERS = st.sampled_from([1, 2, 3, 5, 7])
@@ -95,6 +96,31 @@ def test_round_trip_through_other_tools() -> None:
     assert [read[key].op for key in read.order if read[key].op not in ("Input", "Param")] == ["KSLinear", "Add", "Relu"]
     assert str(load(to_onnx(read))) == str(read)
     assert [function.name for function in to_onnx(read).functions] == ["KSLinear"]
+
+
+@pytest.mark.parametrize("feature_major", [False, True])
+@pytest.mark.parametrize("activation", ["", "Relu", "Gelu"])
+@pytest.mark.parametrize("with_bias", [False, True])
+def test_an_epilogue_is_nodes_of_its_own(feature_major: bool, activation: str, with_bias: bool) -> None:
+    p, b, rng = Pattern(1, 2, 3, 2), Builder(), np.random.default_rng(0)
+    shapes = [(n, 4) if feature_major else (4, n) for n in (p.cols, p.rows)]  # square: no shape tells layouts apart
+    x, r = (b.input(name, shape) for name, shape in zip("xr", shapes, strict=True))
+    w = b.param(rng.standard_normal(p.shape).astype(np.float32), "w")
+    bias = b.param(rng.standard_normal(p.rows).astype(np.float32), "b") if with_bias else None
+    options: dict[str, Any] = {"feature_major": feature_major, "activation": activation}
+    graph = b.finish(b.op("KSLinear", x, w, bias, r, name="y", pattern=tuple(p), **options))
+    proto = to_onnx(graph)
+    onnx.checker.check_model(proto, full_check=True)
+    read = load(proto)
+    assert op_names(read) == ["KSLinear", *["Add"] * (1 + with_bias), *filter(None, [activation])]
+    assert_equivalent(graph, read, rtol=1e-12)
+    assert_same_as_onnxruntime(graph)
+    assert str(load(to_onnx(read))) == str(read)
+    # The layer is the same again.
+    fused = FuseEpilogue().run(read).graph
+    assert len(fused.inputs_of("y")) == 4
+    assert fused["y"].attrs == graph["y"].attrs
+    assert [v is None for v in fused.inputs_of("y")] == [v is None for v in graph.inputs_of("y")]
 
 
 def test_a_file_may_leave_the_function_out() -> None:

@@ -36,6 +36,21 @@ def test_a_broadcast_claims_nothing_false(a, b, values):
     assert agree(D.broadcast(a, b), actual, values)
 
 
+@given(SHAPES, SHAPES, VALUES)
+def test_of_one_shape_nothing_false_is_claimed(a, b, values):
+    actual = known(a, values)
+    if actual == known(b, values):
+        assert agree(D.alike(a, b), actual, values)
+
+
+@pytest.mark.parametrize("other", [(2,), (1, 2), (3, 1), (3, 2, 1), (1, 3, 2), ()])
+def test_one_shape_is_no_broadcast(other):
+    assert D.alike((3, "N"), (None, 2)) == D.alike((None, 2), (3, "N")) == (3, 2)
+    for a, b in (((3, 2), other), (other, (3, 2))):
+        with pytest.raises(GraphError, match="PL0547"):
+            D.alike(a, b)
+
+
 @given(SHAPES, st.lists(st.integers(-1, 4), max_size=4).map(tuple), VALUES)
 def test_a_reshape_claims_nothing_false(shape, target, values):
     concrete = known(shape, values)

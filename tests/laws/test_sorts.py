@@ -14,7 +14,7 @@ from pathlift.ir.algebras.protocol import Algebra
 from pathlift.ir.algebras.two_sorted import TwoSorted
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import UnsupportedError
-from pathlift.ir.graph import Graph, Node
+from pathlift.ir.graph import Graph, Node, Value
 from pathlift.ir.ops import OPS
 from pathlift.ir.primitives.base import Nonlinear
 from pathlift.ir.types import TensorType, ValueType, is_float
@@ -59,9 +59,11 @@ def with_signals(graph: Graph, signals: Collection[int]) -> Graph:
     """A sample in which the operands in these slots are inputs, and all others parameters."""
     key = computed(graph)
     node, b, rng = graph[key], Builder(), np.random.default_rng(0)
-    operands = []
+    operands: list[Value | None] = []
     for slot, value in enumerate(graph.inputs_of(key)):
-        assert value is not None
+        if value is None:
+            operands.append(None)
+            continue
         source = graph[value.node]
         (type_,) = source.types
         assert isinstance(type_, TensorType)
@@ -79,7 +81,7 @@ def with_signals(graph: Graph, signals: Collection[int]) -> Graph:
 def cases() -> list[Any]:
     found = []
     for name, graph in samples().items():
-        slots = range(len(graph.params) + len(graph.inputs))
+        slots = [slot for slot, value in enumerate(graph.inputs_of(computed(graph))) if value is not None]
         for signals in (s for count in range(len(slots) + 1) for s in itertools.combinations(slots, count)):
             found.append(pytest.param(name, signals, id=f"{name}{list(signals)}"))
     return found
@@ -125,7 +127,8 @@ def operand(algebra: TwoSorted[Any, Any], key: str, node: Node) -> object:
 def sorts(algebra: TwoSorted[Any, Any], graph: Graph) -> set[bool] | str:
     """Whether each result is a parameter; or the code of the refusal."""
     key = computed(graph)
-    operands = tuple(operand(algebra, v.node, graph[v.node]) for v in graph.inputs_of(key) if v is not None)
+    reads = graph.inputs_of(key)
+    operands = tuple(None if v is None else operand(algebra, v.node, graph[v.node]) for v in reads)
     try:
         return {algebra.is_parameter(y) for y in evaluate(algebra, graph[key], operands)}
     except UnsupportedError as refusal:

@@ -16,7 +16,7 @@ from zlib import crc32
 import numpy as np
 
 from pathlift.ir.builder import Builder
-from pathlift.ir.graph import Graph
+from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import DTYPES, Array, TensorType
 
 Shape = Sequence[int | str]
@@ -27,9 +27,11 @@ _CONV: dict[str, Any] = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (
 _IMAGE: Shape = ("N", 4, 5, 6)
 _MATRIX: Shape = ("N", 6)
 
-_Row = tuple[list[Shape], list[tuple[int, ...] | Array], dict[str, Any]]
+_Params = list[tuple[int, ...] | Array | None]
+_Row = tuple[list[Shape], _Params, dict[str, Any]]
 TABLE: dict[str, _Row] = {
-    # name[/variant]: shapes of the activations, shapes or values of the parameters, attributes
+    # name[/variant]: shapes of the activations, shapes or values of the parameters (None for one that is left out),
+    # attributes; the operands are the first activation, the parameters, and the other activations
     "Gemm": ([_MATRIX], [(6, 3), (3,)], {}),
     "Gemm/transposed": ([("N", 2, 4)], [(3, 4)], {"trans_w": True}),
     "Einsum": ([("N", 3, 4)], [(5, 3)], {"equation": "bij,oi->boj"}),
@@ -44,6 +46,21 @@ TABLE: dict[str, _Row] = {
     ),
     "KSLinear/feature_major_blocks": ([(6, 3)], [(3, 1, 1, 2)], {"pattern": (3, 1, 2, 1), "feature_major": True}),
     "KSLinear/gelu": ([_MATRIX], [(3, 1, 1, 2), (3,)], {"pattern": (3, 1, 2, 1), "activation": "Gelu"}),
+    "KSLinear/residual": (
+        [("N", 2, 6), ("N", 2, 4)],
+        [(1, 2, 2, 3), (4,)],
+        {"pattern": (1, 2, 3, 2), "activation": "Relu"},
+    ),
+    "KSLinear/residual_feature_major": (
+        [(6, 3), (4, 3)],
+        [(1, 2, 2, 3), None],
+        {"pattern": (1, 2, 3, 2), "feature_major": True},
+    ),
+    "KSLinear/residual_constant": (
+        [(2, 6)],
+        [(3, 1, 1, 2), None, (2, 3)],
+        {"pattern": (3, 1, 2, 1)},
+    ),
     "Conv": ([_IMAGE], [(3, 4, 3, 3), (3,)], _CONV),
     "Conv/grouped": ([_IMAGE], [(6, 2, 3, 2)], {**_CONV, "strides": (2, 1), "groups": 2}),
     "Conv/depthwise": ([_IMAGE], [(4, 1, 3, 3), (4,)], {**_CONV, "dilations": (2, 1), "groups": 4}),
@@ -162,10 +179,14 @@ def sample(name: str) -> Graph:
     return _opaque() if name == "Opaque" else _build(name, *TABLE[name])
 
 
-def _build(name: str, inputs: list[Shape], params: list[tuple[int, ...] | Array], attrs: dict[str, Any]) -> Graph:
+def _build(name: str, inputs: list[Shape], params: _Params, attrs: dict[str, Any]) -> Graph:
     rng, b = np.random.default_rng(crc32(name.encode())), Builder()
-    operands = [b.input(f"x{i}" if i else "x", shape) for i, shape in enumerate(inputs)]
+    first, *rest = [b.input(f"x{i}" if i else "x", shape) for i, shape in enumerate(inputs)]
+    operands: list[Value | None] = [first]
     for i, p in enumerate(params):
+        if p is None:
+            operands.append(None)
+            continue
         # Short decimals read well in the text form; no value is 0, and no two are the same in size.
         values = (
             p if isinstance(p, np.ndarray) else ((rng.permutation(np.prod(p)) + 1) / 8).astype(np.float32).reshape(p)
@@ -173,7 +194,7 @@ def _build(name: str, inputs: list[Shape], params: list[tuple[int, ...] | Array]
         signs = np.float32(1) if isinstance(p, np.ndarray) else rng.choice(np.array([-1, 1], np.float32), values.shape)
         operands.append(b.param(values * signs, f"w{i}"))
     names = [f"y{i}" for i in range(len(attrs["parts"]))] if name == "Split" else ["y"]
-    return b.finish(*b.node(name.split("/")[0], *operands, names=names, **attrs))
+    return b.finish(*b.node(name.split("/")[0], *operands, *rest, names=names, **attrs))
 
 
 def _opaque() -> Graph:

@@ -37,7 +37,8 @@ def with_dtype(graph: Graph, dtype: str) -> Graph:
             case "Param":
                 b.param(node.value.numpy().astype(DTYPES[dtype]) if is_float(node.value.dtype) else node.value, key)
             case _:
-                b.node(node.op, *map(graph.name_of, graph.inputs_of(key)), names=node.names, **node.attrs)
+                reads = [None if v is None else graph.name_of(v) for v in graph.inputs_of(key)]
+                b.node(node.op, *reads, names=node.names, **node.attrs)
     return b.finish(*map(graph.name_of, graph.outputs))
 
 
@@ -159,3 +160,4 @@ def test_round_trip(name: str, version: int) -> None:
 SPELLED_ANEW = {"Einsum", "ReduceSum", "Clip/relu", "TopK", "Opaque", "AveragePool/include_pad"}
 SPELLED_ANEW |= {f"{pool}/{variant}" for pool in ("AveragePool", "MaxPool") for variant in ("ceil", "dropped_window")}
 SPELLED_ANEW |= {f"KSLinear/{variant}" for variant in ("bias", "blocks", "feature_major", "gelu")}
+SPELLED_ANEW |= {f"KSLinear/{variant}" for variant in ("residual", "residual_feature_major", "residual_constant")}

@@ -96,7 +96,9 @@ class Trial:
 
     def __call__(self, *xs: torch.Tensor) -> torch.Tensor:
         """All results in a row, in a shape that tells them apart."""
-        results = evaluate(Numeric(), self.graph[self.key], xs)
+        given = iter(xs)
+        operands = tuple(None if v is None else next(given) for v in self.sources)
+        results = evaluate(Numeric(), self.graph[self.key], operands)
         return results[0] if len(results) == 1 else torch.cat([r.reshape(-1) for r in results])
 
     @property

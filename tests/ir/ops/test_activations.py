@@ -44,7 +44,7 @@ class Recording(Algebra[str]):
     def linear(self, f, x, w=None):
         return x
 
-    def add(self, x, y, axis=None):
+    def add(self, x, y, axis=None, *, alike=False):
         return x
 
     def scale(self, x, c, axis=None, *, reciprocal=False):

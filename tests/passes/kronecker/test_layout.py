@@ -32,6 +32,10 @@ def bias(b: Builder, *shape: int) -> Value:
     return b.param(np.arange(1, 1 + np.prod(shape), dtype=np.float32).reshape(shape) / 4)
 
 
+def two_factors(b: Builder, x: Value) -> Value:
+    return ks(b, ks(b, x, (1, 2, 2, 2)), (2, 2, 2, 1))
+
+
 def block(b: Builder, x: Value) -> Value:
     """Two factors, a bias, GELU, one factor, a bias, ReLU."""
     h = ks(b, ks(b, x, (1, 2, 2, 2)), (2, 3, 2, 1))
@@ -66,8 +70,8 @@ def test_biases_and_activations_become_epilogues() -> None:
     assert run(FuseEpilogue(), graph) is graph
 
 
-@pytest.mark.parametrize("shape", [(5, 4), (1,), (), (3, 1, 4)])
-def test_what_is_no_bias_stays(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("shape", [(5, 1), (1,), (), (3, 1, 4), (3, 5, 4)])
+def test_what_is_no_bias_and_no_residual_stays(shape: tuple[int, ...]) -> None:
     b = Builder()
     graph = b.finish(b.op("Add", ks(b, b.input("x", (5, 4)), (1, 2, 2, 2)), bias(b, *shape)))
     assert run(FuseEpilogue(), graph) is graph
@@ -82,6 +86,126 @@ def test_a_value_that_is_read_twice_stays() -> None:
     h = ks(b, b.input("x", ("N", 4)), (1, 2, 2, 2))
     graph = b.finish(ks(b, h, (2, 2, 2, 1)), b.op("Relu", h))
     assert run(AssignLayout(), graph) is graph
+
+
+def layers(graph: Graph) -> list[tuple[int, str]]:
+    """How many operands each layer has, left out or not, and its activation."""
+    keys = [key for key in graph.order if graph[key].op == "KSLinear"]
+    return [(len(graph.inputs_of(key)), str(graph[key].attrs.get("activation", ""))) for key in keys]
+
+
+@pytest.mark.parametrize("steps", ["b", "r", "br", "rb", "brR", "rbR", "rR", "rbG"])
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("shape", [("N", 4), ("B", 5, 4), (4, 4), (4,)])
+def test_a_residual_joins_bias_and_activation(steps: str, swapped: bool, shape: tuple[Any, ...]) -> None:
+    b = Builder()
+    x, r = b.input("x", shape), b.input("r", shape)
+    h = ks(b, x, (1, 2, 2, 2))
+    for step in steps:
+        if step in "br":
+            other = bias(b, 4) if step == "b" else r
+            h = b.op("Add", *((other, h) if swapped else (h, other)))
+        else:
+            h = b.op({"R": "Relu", "G": "Gelu"}[step], h)
+    graph = run(FuseEpilogue(), b.finish(b.op("Identity", h, name="y")))
+    assert op_names(graph) == ["KSLinear", "Identity"]
+    assert layers(graph) == [(4 if "r" in steps else 3, {"R": "Relu", "G": "Gelu"}.get(steps[-1], ""))]
+    assert run(FuseEpilogue(), graph) is graph
+
+
+def test_a_skip_connection_is_a_residual() -> None:
+    b = Builder()
+    x = b.input("x", ("N", 4))
+    graph = b.finish(b.op("Relu", b.op("Add", two_factors(b, x), x)))
+    assert layers(run(FuseEpilogue(), graph)) == [(2, ""), (4, "Relu")]
+
+
+def test_features_first_are_no_obstacle() -> None:
+    b = Builder()
+    x, r = b.input("x", (4, "N")), b.input("r", (4, "N"))
+    h = b.op("Add", ks(b, x, (1, 2, 2, 2), feature_major=True), r)
+    assert layers(run(FuseEpilogue(), b.finish(b.op("Add", h, bias(b, 4, 1))))) == [(4, "")]
+
+
+@pytest.mark.parametrize("vectors", [1, 2])
+def test_constants_of_full_shape_are_residuals(vectors: int) -> None:
+    b = Builder()
+    h = ks(b, b.input("x", (2, 4)), (1, 2, 2, 2))
+    graph = run(FuseEpilogue(), b.finish(b.op("Add", h, bias(b, 2, 4))))
+    assert (op_names(graph), layers(graph)) == (["KSLinear"], [(4, "")])
+    b = Builder()  # a row of features is a bias, and a second one of them the only row
+    h = ks(b, b.input("x", (1, 4)), (1, 2, 2, 2))
+    for _ in range(vectors):
+        h = b.op("Add", h, bias(b, 1, 4))
+    assert layers(run(FuseEpilogue(), b.finish(h))) == [(2 + vectors, "")]
+
+
+@pytest.mark.parametrize(
+    ("shape", "other"),
+    [
+        (("N", 4), ("N", 1)),
+        (("N", 4), (4,)),
+        (("N", 4), ("M", 4)),
+        (("N", 4), (1, 4)),
+        (("N", 4), (3, "N", 4)),
+        ((1, 4), ("N", 4)),
+        (("N", 4), None),
+    ],
+)
+def test_a_value_that_may_be_broadcast_is_no_residual(shape: tuple[Any, ...], other: tuple[Any, ...] | None) -> None:
+    b = Builder()
+    graph = b.finish(b.op("Add", ks(b, b.input("x", shape), (1, 2, 2, 2)), b.input("r", other)))
+    assert FuseEpilogue().run(graph).graph is graph
+
+
+def test_extents_that_nobody_knows_are_not_the_same() -> None:
+    b = Builder()
+    x, r = (b.op("Reshape", b.input(name, ("N", "M")), shape=(-1, 4)) for name in "xr")
+    graph = b.finish(b.op("Add", ks(b, x, (1, 2, 2, 2)), r))
+    assert FuseEpilogue().run(graph).graph is graph
+
+
+def test_a_second_residual_and_a_second_bias_stay() -> None:
+    b = Builder()
+    h, r, s = ks(b, b.input("x", ("N", 4)), (1, 2, 2, 2)), b.input("r", ("N", 4)), b.input("s", ("N", 4))
+    for other in (r, bias(b, 4), s, bias(b, 4)):
+        h = b.op("Add", h, other)
+    graph = run(FuseEpilogue(), b.finish(h))
+    assert (op_names(graph), layers(graph)) == (["KSLinear", "Add", "Add"], [(4, "")])
+
+
+def test_a_residual_behind_an_activation_stays() -> None:
+    b = Builder()
+    h, r = ks(b, b.input("x", ("N", 4)), (1, 2, 2, 2)), b.input("r", ("N", 4))
+    graph = run(FuseEpilogue(), b.finish(b.op("Add", b.op("Relu", h), r)))
+    assert (op_names(graph), layers(graph)) == (["KSLinear", "Add"], [(2, "Relu")])
+
+
+def test_of_two_layers_the_first_that_can_takes_the_other() -> None:
+    for activation, first in (("", "a"), ("Relu", "c")):
+        b = Builder()
+        a, c = (ks(b, b.input(name, ("N", 4)), (1, 2, 2, 2)) for name in "ac")
+        a = b.op("Relu", a) if activation else a
+        graph = run(FuseEpilogue(), b.finish(b.op("Add", a, c, name="y")))
+        assert op_names(graph) == ["KSLinear", "KSLinear"]
+        assert graph.name_of(graph.inputs_of("y")[0] or Value("")) == first
+        assert len(graph.inputs_of("y")) == 4
+
+
+def test_a_value_added_to_itself_or_to_what_depends_on_it_stays() -> None:
+    b = Builder()
+    h = ks(b, b.input("x", ("N", 4)), (1, 2, 2, 2))
+    twice = b.finish(b.op("Add", h, h))
+    assert run(FuseEpilogue(), twice) is twice
+    for dependent in ("Tanh", "Neg"):
+        b = Builder()
+        h = ks(b, b.input("x", ("N", 4)), (1, 2, 2, 2))
+        graph = b.finish(b.op("Add", h, b.op(dependent, h)))
+        assert run(FuseEpilogue(), graph) is graph
+    b = Builder()
+    h = ks(b, b.input("x", ("N", 4)), (1, 2, 2, 2))
+    graph = run(FuseEpilogue(), b.finish(b.op("Add", h, ks(b, h, (1, 2, 2, 2)), name="y")))
+    assert graph.name_of(graph.inputs_of("y")[3] or Value("")) == "kslinear"  # the later layer takes the earlier one
 
 
 @pytest.mark.parametrize(
@@ -125,6 +249,71 @@ def test_one_layer_stays_unless_asked_for() -> None:
     graph = b.finish(ks(b, b.input("x", ("N", 4)), (1, 2, 2, 2)))
     assert run(AssignLayout(), graph) is graph
     assert op_names(run(AssignLayout(shortest=1), graph)) == ["Transpose", "KSLinear", "Transpose"]
+
+
+def test_chains_that_read_what_a_chain_makes() -> None:
+    b = Builder()
+    h = two_factors(b, b.input("x", ("N", 4)))
+    graph = run(AssignLayout(), b.finish(two_factors(b, h), two_factors(b, h)))
+    assert op_names(graph).count("Transpose") == 6
+
+
+SHAPES = pytest.mark.parametrize("shape", [("N", 4), (4, 4), ("B", 5, 4), (2, "S", 4), (4,)])
+
+
+@SHAPES
+def test_a_skip_connection_needs_no_more_transpositions(shape: tuple[Any, ...]) -> None:
+    b = Builder()
+    x = b.input("x", shape)
+    h = b.op("Tanh", ks(b, x, (1, 3, 2, 2)))
+    graph = run(FuseEpilogue(), b.finish(b.op("Relu", b.op("Add", ks(b, h, (2, 2, 3, 1)), x))))
+    graph = run(AssignLayout(), graph)
+    assert op_names(graph).count("Transpose") == 2
+    assert op_names(graph).count("KSLinear") == 2
+    assert "Add" not in op_names(graph)
+
+
+@SHAPES
+@pytest.mark.parametrize("at", [0, 1, 2])
+def test_residuals_from_outside_are_transposed(shape: tuple[Any, ...], at: int) -> None:
+    b = Builder()
+    h, r = b.input("x", shape), b.input("r", shape)
+    for i in range(3):
+        h = ks(b, h, (1, 2, 2, 2))
+        if i == at:
+            h = b.op("Add", b.op("Add", h, r), bias(b, 4))
+    graph = run(AssignLayout(), run(FuseEpilogue(), b.finish(h)))
+    assert op_names(graph).count("Transpose") == 3
+    assert op_names(graph).count("KSLinear") == 3
+    assert op_names(graph).count("Reshape") == (0 if len(shape) == 2 else 3)
+    assert all(graph[key].attrs["feature_major"] for key in graph.order if graph[key].op == "KSLinear")
+
+
+def test_a_constant_residual_is_transposed_too() -> None:
+    b = Builder()
+    graph = run(FuseEpilogue(), b.finish(b.op("Add", two_factors(b, b.input("x", (2, 4))), bias(b, 2, 4))))
+    assert op_names(run(AssignLayout(), graph)).count("Transpose") == 3
+
+
+@pytest.mark.parametrize("first", ["residual", "chain"])
+def test_a_chain_ends_where_it_is_a_residual(first: str) -> None:
+    b = Builder()
+    x, z = (b.input(name, ("N", 4)) for name in ("xz" if first == "residual" else "zx"))
+    r, h = (two_factors(b, v) for v in ((x, z) if first == "residual" else (z, x)))
+    weights = b.param(np.ones((1, 2, 2, 2), np.float32))
+    h = b.op("KSLinear", h, weights, None, r, pattern=(1, 2, 2, 2))
+    graph = run(AssignLayout(), b.finish(h))
+    assert op_names(graph).count("KSLinear") == 5
+    assert op_names(graph).count("Transpose") == 5  # two around each chain, and one of the residual
+    assert "Add" not in op_names(graph)
+
+
+def test_a_value_inside_that_is_a_residual_ends_the_chain() -> None:
+    b = Builder()
+    h = two_factors(b, b.input("x", ("N", 4)))
+    graph = run(FuseEpilogue(), b.finish(b.op("Add", two_factors(b, h), h)))
+    assert [key for key in graph.order if len(graph.inputs_of(key)) == 4]
+    assert op_names(run(AssignLayout(), graph)).count("Transpose") == 4
 
 
 def test_in_a_pipeline() -> None:

@@ -24,8 +24,12 @@ def _grown(g: Growth, x: Value, features: int, *, feature_major: bool = False) -
     b = g.integer(1, max(1, min(3, 8 // (a * d))))
     bias = g.weights(a * b * d) if g.flag() else None
     activation = g.choice(["", "Relu"])
+    shape = (a * b * d,) if feature_major else (*g.shape(x)[:-1], a * b * d)
+    residual = g.choice([None, *(u for u in reversed(g.live) if g.shape(u) == shape)])
+    if residual is not None and feature_major:
+        residual = g.op("Transpose", residual, perm=(1, 0))
     return g.op(
-        "KSLinear", x, g.weights(a, d, b, c), bias,
+        "KSLinear", x, g.weights(a, d, b, c), bias, residual,
         pattern=(a, b, c, d), feature_major=feature_major, activation=activation,
     )  # fmt: skip
 

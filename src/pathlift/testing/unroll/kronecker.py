@@ -18,6 +18,7 @@ def _ks_linear(
     x: Signal,
     w: Signal,
     b: Signal | None = None,
+    residual: Signal | None = None,
     *,
     pattern: Ints,
     feature_major: bool = False,
@@ -28,6 +29,7 @@ def _ks_linear(
     weights, (blocks, rows, cols, stride) = net.weights(w), pattern
     if feature_major:
         x = x.view(np.transpose)
+        residual = None if residual is None else residual.view(np.transpose)
     y = net.create((*x.shape[:-1], blocks * rows * stride))
     for *lead, i, m, p, k in np.ndindex(*x.shape[:-1], blocks, stride, rows, cols):
         source, target = (i * cols + k) * stride + m, (i * rows + p) * stride + m
@@ -35,6 +37,9 @@ def _ks_linear(
     if b is not None:
         for at in np.ndindex(*y.shape):
             net.graph.add_edge(net.ONE, int(y.ids[at]), weight=net.weights(b)[at[-1]])
+    if residual is not None:
+        for at in np.ndindex(*y.shape):
+            net.edge(residual, at, y, at)
     if activation:
         y = ACTIVATIONS[activation](net, y)
     return y.view(np.transpose) if feature_major else y
