@@ -55,9 +55,9 @@ def input_moments(module: nn.Module, layers: Mapping[str, nn.Linear], data: Any)
 
 
 def _observer(moments: Moments, name: str) -> Any:
-    def observe(_: nn.Module, args: tuple[Tensor, ...], kwargs: Mapping[str, Tensor]) -> None:
+    def observe(layer: nn.Linear, args: tuple[Tensor, ...], kwargs: Mapping[str, Tensor]) -> None:
         x = args[0] if args else kwargs["input"]
-        if x.numel():
+        if x.numel() and x.shape[-1] == layer.in_features:  # else the layer is about to say what is wrong
             moments.add(name, x, f"layer {name!r}")
 
     return observe
