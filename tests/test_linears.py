@@ -1,4 +1,4 @@
-"""Which linear layers of a module globs name, and which of them nothing else can stand for."""
+"""Linear layers of a module that globs name, and those of them that nothing else can stand for."""
 
 from __future__ import annotations
 
