@@ -21,7 +21,7 @@ from pathlift.ir.cost import DEVICES
 from pathlift.ir.graph import Graph
 from pathlift.ir.kronecker import Pattern
 from pathlift.ir.types import Array
-from pathlift.passes.kronecker.ks_fit import FASTER
+from pathlift.passes.kronecker.fitting.layer import FASTER
 
 RESULTS = Path(__file__).parent / "results" / "ks_cpu"
 TOLERANCE = 1e-3

@@ -133,7 +133,7 @@ def patterns_of(patterns: Patterns) -> tuple[Pattern, ...]:
     """
     if isinstance(patterns, str):
         return parse_patterns(patterns)
-    items: list[Any] = list(patterns)
+    items: list[Any] = list(patterns) if isinstance(patterns, Sequence) else [patterns]
     if items and all(isinstance(n, int) for n in items):
         items = [items]
     if not all(isinstance(p, Sequence) and len(p) == 4 and all(isinstance(n, int) for n in p) for p in items):

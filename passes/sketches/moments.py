@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,6 +12,44 @@ from pathlift.ir.foreign import running
 from pathlift.ir.graph import Graph, Node
 from pathlift.ir.types import Array
 from pathlift.passes.layers.dense import DenseLayer
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Moments:
+    """E[x·xᵀ] by key, of rows x that come a batch at a time: sums in float64, of which nothing else is kept."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, torch.Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, key: str, x: torch.Tensor, about: str) -> None:
+        """Add rows.
+
+        Parameters
+        ----------
+        key
+            Whose they are.
+        x
+            ``(…, size)``; rows lie along the last axis.
+        about
+            What errors call their reader.
+
+        Raises
+        ------
+        InvalidModelError
+            If an element is not finite.
+        """
+        rows = x.reshape(-1, x.shape[-1]).double()
+        if not bool(rows.isfinite().all()):
+            raise InvalidModelError("0181", f"{about}: what it reads is not finite")
+        self._sums[key] = rows.mT @ rows + self._sums.get(key, 0.0)
+        self._counts[key] = self._counts.get(key, 0) + len(rows)
+
+    def means(self) -> dict[str, Array]:
+        """Return ``(size, size)``, float64, symmetric, for each key; 0 where there were no rows."""
+        return {key: (total / max(1, self._counts[key])).cpu().numpy() for key, total in self._sums.items()}
 
 
 def second_moments(
@@ -49,21 +88,15 @@ def second_moments(
     from pathlift.ir.algebras.numeric import Numeric
 
     axes = {layer.key: layer.axis for layer in layers}
-    sums: dict[str, torch.Tensor] = {}
-    counts: dict[str, int] = {}
+    moments = Moments()
 
     def observe(key: str, node: Node, inputs: tuple[torch.Tensor | None, ...], _: tuple[torch.Tensor, ...]) -> None:
         x = inputs[0] if key in axes else None
-        if x is None:
-            return
-        rows = x.movedim(axes[key], -1).reshape(-1, x.shape[axes[key]]).double()
-        if not bool(torch.isfinite(rows).all()):
-            raise InvalidModelError("0181", f"node {node.label!r} ({node.op}): what it reads is not finite")
-        sums[key] = rows.mT @ rows + sums.get(key, 0.0)
-        counts[key] = counts.get(key, 0) + len(rows)
+        if x is not None:
+            moments.add(key, x.movedim(axes[key], -1), f"node {node.label!r} ({node.op})")
 
     algebra = Numeric(getattr(torch, dtype))
     with running(), torch.inference_mode():
         for batch in batches:
             run(graph, algebra, {name: algebra.tensor(np.asarray(x)) for name, x in batch.items()}, observe=observe)
-    return {key: (total / max(1, counts[key])).numpy() for key, total in sums.items()}
+    return moments.means()

@@ -130,6 +130,7 @@ def test_from_linear_with_data() -> None:
     [
         ("", "PL0460"), ((), "PL0460"), ((1, 2, 3), "PL0460"), ("(0,1,1,1)", "PL0461"), ((1, -2, 3, 1), "PL0461"),
         ("(1,2,3,1)(1,2,3,1)", "PL0462"), ("text", "PL0460"), ([(1, 2, 3, "x")], "PL0460"),
+        (None, "PL0460"),
     ],
 )  # fmt: skip
 def test_patterns_that_are_none(patterns: Any, code: str) -> None:

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from pathlift.ir.graph import Graph
     from pathlift.ir.types import Array
-    from pathlift.passes.kronecker.ks_fit import Approximation, LayerFit
+    from pathlift.passes.kronecker.fitting.layer import LayerFit
+    from pathlift.passes.kronecker.ks_fit import Approximation
 
 Calibration = Annotated["str | os.PathLike[str] | Mapping[str, Array] | None", Flag(metavar="FILE.npz", type=Path)]
 
