@@ -1,4 +1,4 @@
-"""Which schedules fit which patterns: what a template assumes, checked before anything is rendered."""
+"""Assumptions of templates about patterns and schedules, checked before anything is rendered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a kernel costs on a card: arithmetic with its padding, traffic from memory and from the second-level cache.
+"""Costs of kernels on a card: arithmetic with its padding, traffic from memory and from the second-level cache.
 
 A kernel takes as long as the slowest of the three, stretched where its programs do not fill the card evenly. The rest
 is rough: it puts schedules in order, and what matters is measured (`pathlift.codegen.tune`).

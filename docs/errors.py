@@ -80,9 +80,12 @@ CAUSES = {
     "0803": "two graphs differ in more than a rewrite's witness explains",
     "0804": "two graphs differ in more than a rescaling's witness explains",
     "0805": "a fit is not what its witness says",
-    "0813": "a rescaled graph does not compute what it did",
     "0811": "a pass returned something else than it must",
+    "0813": "a rescaled graph does not compute what it did",
+    "0815": "assigning kernels changed more of a graph than metadata",
     "0901": "an opaque node cannot be executed; the message says why",
+    "1432": "a tile or another number of a schedule is not possible",
+    "1433": "a text is no schedule",
 }
 """What is wrong, for codes that are raised with several messages, or with one that the source does not spell out."""
 

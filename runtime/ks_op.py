@@ -1,9 +1,9 @@
 """A Kronecker-sparse product as an operator of torch's: with gradients, and without breaks for ``torch.compile``.
 
-``pathlift::ks_linear`` computes y = x·(K₁⋯K_L)ᵀ + bias by generated kernels. Its gradients are kernels too: that of x is
-the product with the transposed factor, whose pattern is (a, c, b, d), and that of a factor sums products over samples.
-A factor has gradients on its own only, since that of several needs what is between them: `nn.KSLinear` applies one after
-the other while it trains.
+``pathlift::ks_linear`` computes y = x·(K₁⋯K_L)ᵀ + bias by generated kernels. Its gradients are kernels too: that of x
+is the product with the transposed factor, whose pattern is (a, c, b, d), and that of a factor sums products over
+samples. A factor has gradients on its own only, since those of several need what is between them: `nn.KSLinear` applies
+one after the other while it trains.
 """
 
 from __future__ import annotations
