@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from pathlift.codegen import chains
 from pathlift.codegen.schedule import Schedule
 from pathlift.ir.errors import UsageError
 from pathlift.ir.kronecker import Pattern
 
 MOST = 2**31
 """Offsets within a tile, and of weights, are 32-bit numbers."""
+MOST_REGISTERS = 176
+"""Of a thread, for tiles: a thread has 255, and needs the others for addresses."""
+MOST_SHARED = 232_448
+"""Bytes of shared memory of a program, on Hopper; other cards have less."""
 
 
 def check(patterns: Sequence[Pattern], schedule: Schedule) -> None:
@@ -54,4 +59,24 @@ def _dot(patterns: Sequence[Pattern], s: Schedule) -> str:
     return ""
 
 
-_RULES: dict[str, Callable[[Sequence[Pattern], Schedule], str]] = {"dot": _dot}
+def _chain(patterns: Sequence[Pattern], s: Schedule) -> str:
+    if (s.form.reads, s.form.writes) != ("rows", "rows"):
+        return "it reads and writes rows of samples, and no features first"
+    if s.group > 1 or s.weights_left or s.descriptors:
+        return "it has no groups, no weights on the left, and no descriptors"
+    tiles = chains.tiling(patterns, s)
+    if tiles is None:
+        return "the blocks of the two factors do not nest"
+    if tiles.inner * s.block_k < _smallest_k(s):
+        return f"a product needs {_smallest_k(s)} inputs at least, not {tiles.inner}·{s.block_k}"
+    if max(tiles.weights) >= MOST:
+        return "the weights are 2³¹ elements, with their padding"
+    room = chains.room(patterns, s)
+    if room.registers > MOST_REGISTERS:
+        return f"its tiles take {room.registers} registers per thread, of {MOST_REGISTERS}"
+    if room.shared > MOST_SHARED:
+        return f"its tiles take {room.shared} bytes of shared memory, of {MOST_SHARED}"
+    return ""
+
+
+_RULES: dict[str, Callable[[Sequence[Pattern], Schedule], str]] = {"dot": _dot, "chain": _chain}

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pathlift.codegen.chains import tiling
 from pathlift.codegen.schedule import Form, Schedule
 from pathlift.ir.kronecker import Pattern, chain
 
@@ -58,7 +59,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.globals.update(padded=padded, epilogue=epilogue)
+    environment.globals.update(padded=padded, epilogue=epilogue, tiling=tiling)
     return environment
 
 

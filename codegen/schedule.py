@@ -104,7 +104,8 @@ class Schedule:
     form
         What is computed.
     block_n, block_p, block_k
-        Extents of a tile: samples, outputs of a block, inputs of a block. Powers of two.
+        Extents of a tile: samples, outputs of a block, inputs of a block. Powers of two. In a ``chain``, outputs are
+        those of the outer factor, and ``block_k`` is of s, what is between the factors (`pathlift.codegen.chains`).
     group
         How many of the d neighbouring blocks, which are interleaved in memory, a program computes; it divides d.
     warps, stages
