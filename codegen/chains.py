@@ -52,6 +52,11 @@ class Refinement:
     inner: tuple[int, int]
     between: int
 
+    @property
+    def batched(self) -> bool:
+        """Whether a block is batches of products, and not two products."""
+        return prod(self.outer) * prod(self.inner) > 1
+
 
 def refine(outer: Pattern, inner: Pattern) -> Refinement | None:
     """Return how the result between two factors splits; ``None`` if their blocks do not nest.

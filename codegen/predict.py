@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
+from pathlift.codegen import chains
 from pathlift.codegen.render import padded
 from pathlift.codegen.schedule import Form, Schedule
 from pathlift.ir.cost import Cost, GraphicsCard
@@ -50,7 +51,7 @@ def predict(patterns: Sequence[Pattern], schedule: Schedule, samples: int, card:
     else:
         rate = card.rate(schedule.form.itemsize, schedule.form.precision) * efficiency
     busy = max(flops / rate, bytes_ / card.bandwidth, cached / card.cache_bandwidth)
-    return Cost(flops, bytes_, card.overhead + busy * _unevenness(programs, schedule, card))
+    return Cost(flops, bytes_, card.overhead + busy * _unevenness(programs, patterns, schedule, card))
 
 
 def dense(patterns: Sequence[Pattern], form: Form, samples: int, card: GraphicsCard) -> Cost:
@@ -73,8 +74,10 @@ def traffic(patterns: Sequence[Pattern], form: Form, samples: int) -> int:
     return form.itemsize * (around + sum(p.size for p in patterns))
 
 
-def shared_memory(schedule: Schedule) -> int:
+def shared_memory(patterns: Sequence[Pattern], schedule: Schedule) -> int:
     """Return the bytes of shared memory that tiles of operands take, roughly."""
+    if schedule.template == "chain":
+        return chains.room(patterns, schedule).shared
     each = schedule.group if schedule.template == "batched" else 1
     tiles = (schedule.block_n + schedule.block_p) * schedule.block_k * each
     return tiles * schedule.form.itemsize * max(schedule.stages - 1, 1)
@@ -101,9 +104,17 @@ def _products(patterns: tuple[Pattern, ...], s: Schedule, samples: int) -> _Work
     wasted_x, wasted_y = (max(1.0, _SECTOR / (run[layout] * size)) for layout in (s.form.reads, s.form.writes))
     x, y = samples * p.cols * wasted_x * tiles_p, samples * p.rows * wasted_y * (1 + s.form.residual)
     weights = blocks * outputs * inputs * tiles_n
+    return flops, size * (x + y + weights), tiles_n * tiles_p * blocks // neighbours, _efficiency(s, batch)
+
+
+def _efficiency(s: Schedule, batch: bool) -> float:
     side = s.block_n * s.block_p / (s.block_n + s.block_p)
-    efficiency = min(1.0, side / _FULL_TILE) * (_BATCHED if batch else 1.0)
-    return flops, size * (x + y + weights), tiles_n * tiles_p * blocks // neighbours, efficiency
+    return min(1.0, side / _FULL_TILE) * (_BATCHED if batch else 1.0)
+
+
+def _chain(patterns: tuple[Pattern, ...], s: Schedule, samples: int) -> _Work:
+    split = chains.refine(*patterns)
+    return *chains.work(patterns, s, samples), _efficiency(s, split is not None and split.batched)
 
 
 def _decode(patterns: tuple[Pattern, ...], s: Schedule, samples: int) -> _Work:
@@ -116,13 +127,15 @@ def _decode(patterns: tuple[Pattern, ...], s: Schedule, samples: int) -> _Work:
     return flops, s.form.itemsize * (p.size * tiles_n + around), blocks * tiles_n, 1.0
 
 
-_WORK = {"dot": _products, "batched": _products, "decode": _decode}
+_WORK = {"dot": _products, "batched": _products, "decode": _decode, "chain": _chain}
 
 
-def _unevenness(programs: int, schedule: Schedule, card: GraphicsCard) -> float:
+def _unevenness(programs: int, patterns: Sequence[Pattern], schedule: Schedule, card: GraphicsCard) -> float:
     """How much longer the last, half-empty round of programs makes it."""
     fitting = min(
-        card.shared_memory // max(shared_memory(schedule), 1), _THREADS // (32 * schedule.warps), _MOST_PROGRAMS
+        card.shared_memory // max(shared_memory(patterns, schedule), 1),
+        _THREADS // (32 * schedule.warps),
+        _MOST_PROGRAMS,
     )
     slots = card.multiprocessors * max(fitting, 1)
     if programs >= slots:

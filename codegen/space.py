@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from pathlift.codegen.chains import refine
 from pathlift.codegen.fits import misfit
 from pathlift.codegen.predict import accumulators, shared_memory
 from pathlift.codegen.schedule import Form, Schedule
@@ -31,7 +32,7 @@ def space(patterns: Sequence[Pattern], form: Form, samples: int, card: GraphicsC
     """
     for template in ("chain",) if len(patterns) > 1 else ("decode", "dot", "batched"):
         for schedule in _SPACES[template](patterns, form, samples):
-            if _has_room(schedule, card) and not misfit(patterns, schedule):
+            if not misfit(patterns, schedule) and _has_room(patterns, schedule, card):
                 yield schedule
 
 
@@ -43,7 +44,7 @@ def gradients(pattern: Pattern, form: Form) -> Iterator[Schedule]:
             yield schedule
 
 
-def _has_room(schedule: Schedule, card: GraphicsCard) -> bool:
+def _has_room(patterns: Sequence[Pattern], schedule: Schedule, card: GraphicsCard) -> bool:
     if schedule.descriptors and int(card.arch.removeprefix("sm_")) < 90:
         return False
     if schedule.template == "decode":
@@ -51,7 +52,7 @@ def _has_room(schedule: Schedule, card: GraphicsCard) -> bool:
     # Three tf32 products hold the parts of their operands besides, and so does arithmetic without tensor cores.
     roomy = schedule.form.itemsize < 4 or schedule.form.precision == "tf32"
     most = (128 if roomy else 64) // (1 if card.arch >= "sm_90" or roomy else 2)
-    return accumulators(schedule) <= most and shared_memory(schedule) <= card.shared_memory
+    return accumulators(schedule) <= most and shared_memory(patterns, schedule) <= card.shared_memory
 
 
 def _dot(patterns: Sequence[Pattern], form: Form, samples: int) -> Iterator[Schedule]:
@@ -92,9 +93,14 @@ def _decode(patterns: Sequence[Pattern], form: Form, samples: int) -> Iterator[S
 
 
 def _chain(patterns: Sequence[Pattern], form: Form, samples: int) -> Iterator[Schedule]:
-    outer, _ = patterns
+    split = refine(*patterns)
+    if split is None:
+        return
     for n, rows, k, warps in itertools.product(
-        _up_to(samples, (16, 32, 64)), _up_to(outer.b, (16, 32, 64, 128, 256)), (16, 32, 64), (4, 8)
+        _up_to(samples, (16, 32, 64)),
+        _up_to(patterns[0].b, (16, 32, 64, 128, 256)),
+        _up_to(split.between, (1, 2, 4, 8, 16, 32, 64)),
+        (4, 8),
     ):
         yield Schedule("chain", form, n, rows, k, 1, warps, 2)
 
