@@ -10,7 +10,10 @@ import pytest
 
 from pathlift.codegen.chains import Refinement, Room, refine, room, tiling, work
 from pathlift.codegen.fits import misfit
+from pathlift.codegen.predict import predict
 from pathlift.codegen.schedule import Form, Schedule
+from pathlift.codegen.space import space
+from pathlift.ir.cost import DEVICES, GraphicsCard
 from pathlift.ir.kronecker import Pattern, is_chainable
 
 VIT = Pattern(1, 192, 48, 2), Pattern(2, 48, 192, 1)
@@ -157,3 +160,26 @@ class TestRoom:
         ps = Pattern(1, 64, 64, 1), Pattern(1, 64, 256, 1)
         x, w1, w2 = 32 * 256, 64 * 16, 16 * 256
         assert room(ps, Schedule("chain", HALF, 32, 64, 16, stages=3)).shared == 2 * (x + 3 * (w1 + w2))
+
+
+class TestCosts:
+    """Of `pathlift.codegen.predict` and `pathlift.codegen.space`."""
+
+    (card,) = (card for card in DEVICES.values() if isinstance(card, GraphicsCard) and card.name == "h100")
+
+    def test_every_schedule_fits(self) -> None:
+        found = list(space(VIT, HALF, 4096, self.card))
+        assert {s.template for s in found} == {"chain"}
+        assert not any(misfit(VIT, s) for s in found)
+        assert all(room(VIT, s).shared <= self.card.shared_memory for s in found)
+
+    def test_none_for_blocks_that_do_not_nest(self) -> None:
+        assert list(space((Pattern(2, 3, 6, 1), Pattern(3, 4, 5, 1)), HALF, 4096, self.card)) == []
+
+    def test_operations_and_seconds(self) -> None:
+        """Narrower tiles of outputs compute h more often, which takes longer."""
+        wide, narrow = (predict(VIT, Schedule("chain", HALF, 64, p, 32, warps=8), 2**17, self.card) for p in (64, 16))
+        assert wide.flops == work(VIT, Schedule("chain", HALF, 64, 64, 32), 2**17).flops
+        assert narrow.flops > 2 * wide.flops
+        assert narrow.seconds > wide.seconds
+        assert wide.bytes == narrow.bytes

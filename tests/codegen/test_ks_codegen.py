@@ -175,7 +175,7 @@ class TestWitness:
         from pathlift.codegen import witness as module
 
         honest = module.render
-        graph, after, witness = self.rewritten()
+        graph, after, witness = self.alone(group=1)
         broken = honest.__wrapped__ if hasattr(honest, "__wrapped__") else honest
         monkeypatch.setattr(
             module, "render", lambda *of: broken(*of).replace("return (factor.contiguous(),)", f"return {lost}")
@@ -184,8 +184,27 @@ class TestWitness:
             witness.check(graph, after)
         assert raised.value.code == "PL0816"
 
+    def test_packing_of_two_factors_that_loses_something_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from pathlift.codegen import witness as module
+
+        honest = module.render
+        graph, after, witness = self.rewritten()
+        assert any(len(choice.patterns) == 2 for choice in witness.choices.values())
+        witness.check(graph, after)
+        monkeypatch.setattr(module, "render", lambda *of: honest(*of).replace("return w1.con", "return w1.flip(0).con"))
+        witness.check(graph, after)  # another order is none of its business
+        monkeypatch.setattr(module, "render", lambda *of: honest(*of).replace("return w1.con", "return w1[:, 1:].con"))
+        with pytest.raises(WitnessError) as raised:
+            witness.check(graph, after)
+        assert raised.value.code == "PL0816"
+
     def test_merged_blocks_hold_each_weight_once(self) -> None:
+        graph, after, witness = self.alone(group=2)
+        witness.check(graph, after)
+
+    def alone(self, group: int) -> tuple[Graph, Graph, CodegenWitness]:
+        """The outer factor in a kernel of its own."""
         graph, after, witness = self.rewritten()
         (key,) = (k for k, choice in witness.choices.items() if OUTER in choice.patterns)
-        merged = replace(witness.choices[key], patterns=(OUTER,), schedule=Schedule("dot", group=2))
-        replace(witness, choices={key: merged}).check(graph, after)
+        dot = replace(witness.choices[key], patterns=(OUTER,), schedule=Schedule("dot", group=group))
+        return graph, after, replace(witness, choices={key: dot})
