@@ -109,6 +109,10 @@ class TestWork:
         residual = dataclasses.replace(self.schedule, form=dataclasses.replace(HALF, residual=True))
         assert work(VIT, residual, 64).cached - work(VIT, self.schedule, 64).cached == 2 * 64 * 384
 
+    def test_inputs_that_are_not_held_are_read_for_every_tile_between(self) -> None:
+        one, two = (work(VIT, Schedule("chain", HALF, 64, 64, k), 64).cached for k in (32, 16))
+        assert two - one == 2 * 3 * 64 * 384
+
     def test_interleaved_blocks_waste_sectors(self) -> None:
         ps = Pattern(1, 64, 64, 8), Pattern(1, 64, 64, 8)
         weights = 8 * 64 * (64 + 64)
