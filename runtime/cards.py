@@ -40,14 +40,14 @@ def obstacle(device: torch.device, dtype: torch.dtype) -> str:
     name = dtype_name(dtype)
     if name not in ITEMSIZE:
         return f"kernels do not compute in {name}"
+    if importlib.util.find_spec("triton") is None:
+        return "Triton is not installed"
     if interpreting():
         if device.type != "cpu":
             return "Triton interprets kernels on the CPU only"
         return "Triton's interpreter is wrong about bfloat16" if name == "bfloat16" else ""
     if device.type != "cuda":
         return f"there are no kernels for {device.type}"
-    if importlib.util.find_spec("triton") is None:
-        return "Triton is not installed"
     return _too_old(_properties(device))
 
 

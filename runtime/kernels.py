@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from types import ModuleType
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from pathlift.codegen.cache import measured
-from pathlift.codegen.module import load
-from pathlift.codegen.render import render
+from pathlift.codegen.cache import Measured, measured
 from pathlift.codegen.route import route
 from pathlift.codegen.schedule import DType, Form, Layout, Precision, Schedule
 from pathlift.codegen.select import bucket, ranked
@@ -25,25 +20,9 @@ from pathlift.ir.cost import GraphicsCard
 from pathlift.ir.errors import UsageError
 from pathlift.ir.kronecker import Pattern, chain
 from pathlift.runtime.cards import card, dtype_name, interpreting, obstacle, usable
-from pathlift.runtime.packing import packed
+from pathlift.runtime.steps import Step, expand, launch, multiply
 
 __all__ = ["card", "default_precision", "expand", "ks_linear", "obstacle", "usable"]
-
-_ALIGNED = 16
-"""Bytes: kernels are compiled for operands that begin at multiples of it."""
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "Relu": torch.relu,
-    "Gelu": F.gelu,
-    "GeluTanh": functools.partial(F.gelu, approximate="tanh"),
-}
-
-
-class _Step(NamedTuple):
-    """Factors that run together: in a kernel, or, without a schedule, as a dense product."""
-
-    patterns: tuple[Pattern, ...]
-    form: Form
-    schedule: Schedule | None
 
 
 def ks_linear(
@@ -57,6 +36,7 @@ def ks_linear(
     writes: Layout = "rows",
     precision: Precision | None = None,
     schedule: Schedule | None = None,
+    known: Measured | None = None,
     frozen: bool = False,
 ) -> Tensor:
     """Compute activation(x·(K₁⋯K_L)ᵀ + bias + residual), without gradients.
@@ -82,6 +62,8 @@ def ks_linear(
     schedule
         How to compute; its form is adapted to the operands, except for the precision where none is given. By default
         what was measured, or else is predicted, to be fastest on the card for about so many samples.
+    known
+        Where to look for what was measured; by default this machine's measurements.
     frozen
         Whether the factors never change.
 
@@ -94,6 +76,8 @@ def ks_linear(
     ------
     UsageError
         If operands do not fit each other, a gradient is asked for, or kernels do not run where they are.
+    ExecutionError
+        If Triton has no kernel.
     """
     ranks = [f.ndim for f in factors if f.ndim != 4]
     patterns = () if ranks else chain(Pattern(f.shape[0], f.shape[2], f.shape[3], f.shape[1]) for f in factors)
@@ -117,12 +101,16 @@ def ks_linear(
     with _on(x.device):
         y = x.reshape(samples, cols) if reads == "rows" else x
         left = list(factors)
-        for step in _steps(patterns, form, samples, card(x.device), schedule):
+        here = card(x.device)
+        others = None if schedule is not None or interpreting() else here
+        for step in _steps(patterns, form, samples, here, schedule, known):
             start = len(left) - len(step.patterns)
             part, left = left[start:], left[:start]
             last = {"bias": bias, "residual": None if residual is None else residual.reshape(flat)} if not left else {}
-            compute = _dense if step.schedule is None else _launch
-            y = compute(y, part, step, frozen=frozen, **last)
+            if step.schedule is None:
+                y = multiply(y, part, step, frozen=frozen, **last)
+            else:
+                y = launch(y, part, step, on=others, frozen=frozen, **last)
     return y.reshape(shape)
 
 
@@ -133,15 +121,6 @@ def default_precision() -> Precision:
     except RuntimeError:  # it was set for CUDA alone, of which this function does not tell
         highest = torch.backends.cuda.matmul.fp32_precision != "tf32"
     return "tf32x3" if highest else "tf32"
-
-
-def expand(factor: Tensor) -> Tensor:
-    """Return a factor (a, d, b, c) as a dense matrix, (a·b·d, a·c·d)."""
-    a, d, b, c = factor.shape
-    matrix = factor.new_zeros(a, b, d, a, c, d)
-    i, m = torch.arange(a, device=factor.device)[:, None], torch.arange(d, device=factor.device)
-    matrix[i, :, m, i, :, m] = factor
-    return matrix.reshape(a * b * d, a * c * d)
 
 
 def _misfit(
@@ -166,16 +145,28 @@ def _misfit(
 
 
 def _steps(
-    patterns: tuple[Pattern, ...], form: Form, samples: int, on: GraphicsCard, schedule: Schedule | None
-) -> Sequence[_Step]:
+    patterns: tuple[Pattern, ...],
+    form: Form,
+    samples: int,
+    on: GraphicsCard,
+    schedule: Schedule | None,
+    known: Measured | None,
+) -> Sequence[Step]:
     """What runs, in this order: the last factors come first."""
     if schedule is not None:
-        return [_Step(patterns, form, replace(schedule, form=form))]
+        return [Step(patterns, form, replace(schedule, form=form))]
     if not interpreting():
-        steps = [_Step(s.patterns, s.form, s.schedule) for s in route(patterns, form, samples, on, measured()).steps]
+        steps = _route(patterns, form, bucket(samples), on, known or measured())
         if all(step.schedule is not None for step in steps) or not _finer_than_torch(form):
             return steps
     return _kernels(patterns, form, bucket(samples), on)
+
+
+@functools.lru_cache(maxsize=4096)
+def _route(
+    patterns: tuple[Pattern, ...], form: Form, samples: int, on: GraphicsCard, known: Measured
+) -> Sequence[Step]:
+    return tuple(Step(s.patterns, s.form, s.schedule) for s in route(patterns, form, samples, on, known).steps)
 
 
 def _finer_than_torch(form: Form) -> bool:
@@ -184,74 +175,19 @@ def _finer_than_torch(form: Form) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _kernels(patterns: tuple[Pattern, ...], form: Form, samples: int, on: GraphicsCard) -> Sequence[_Step]:
+def _kernels(patterns: tuple[Pattern, ...], form: Form, samples: int, on: GraphicsCard) -> Sequence[Step]:
     """A kernel for each factor: where nothing else is exact enough, and where they are interpreted to be tested."""
 
-    def steps() -> Iterator[_Step]:
+    def steps() -> Iterator[Step]:
         reads = form.reads
         for i, p in reversed(list(enumerate(patterns))):
             if i:
                 inner = replace(form, reads=reads, writes=reads, bias=False, residual=False, activation="")
             else:
                 inner = replace(form, reads=reads)
-            yield _Step((p,), inner, ranked((p,), inner, samples, on)[0][0])
+            yield Step((p,), inner, ranked((p,), inner, samples, on)[0][0])
 
     return tuple(steps())
-
-
-def _launch(
-    x: Tensor, factors: Sequence[Tensor], step: _Step, *,
-    frozen: bool, bias: Tensor | None = None, residual: Tensor | None = None,
-) -> Tensor:  # fmt: skip
-    """Run a kernel on a matrix."""
-    assert step.schedule is not None
-    module, kind = _module(step.patterns, step.schedule)
-    rows, samples = step.patterns[0].rows, x.shape[0 if step.form.reads == "rows" else 1]
-    y = torch.empty((samples, rows) if step.form.writes == "rows" else (rows, samples), dtype=x.dtype, device=x.device)
-    weights = packed(factors, kind, module.pack, frozen=frozen)
-    more = {"bias": bias, "residual": residual}
-    epilogue = {name: _aligned(value) for name, value in more.items() if value is not None}
-    module.launch(_aligned(x), tuple(map(_aligned, weights)), y, **epilogue)
-    return y
-
-
-def _aligned(x: Tensor) -> Tensor:
-    """Return a tensor as it is, or a copy if it is not contiguous or begins in the middle of 16 bytes."""
-    return x.contiguous() if x.data_ptr() % _ALIGNED == 0 else x.clone(memory_format=torch.contiguous_format)
-
-
-@functools.lru_cache(maxsize=4096)
-def _module(patterns: tuple[Pattern, ...], schedule: Schedule) -> tuple[ModuleType, str]:
-    """A kernel's module, and a text that is the same for all that pack weights in the same way."""
-    module = load(render(patterns, schedule))
-    return module, inspect.getsource(module.pack)
-
-
-def _dense(
-    x: Tensor, factors: Sequence[Tensor], step: _Step, *,
-    frozen: bool, bias: Tensor | None = None, residual: Tensor | None = None,
-) -> Tensor:  # fmt: skip
-    """Multiply a matrix with the dense product of factors."""
-    (matrix,) = packed(factors, "dense", _multiplied, frozen=frozen)
-    rows = x if step.form.reads == "rows" else x.T
-    if step.form.writes == "rows":
-        y = F.linear(rows, matrix, bias)
-    else:
-        y = matrix @ rows.T if bias is None else torch.addmm(bias[:, None], matrix, rows.T)
-    if residual is not None:
-        y = y + residual
-    return _ACTIVATIONS[step.form.activation](y) if step.form.activation else y
-
-
-def _multiplied(*factors: Tensor) -> tuple[Tensor]:
-    """The dense product of factors, rounded once."""
-    first, *rest = (expand(factor) for factor in factors)
-    if not rest:
-        return (first,)
-    product = first.double()
-    for factor in rest:
-        product = product @ factor.double()
-    return (product.to(first.dtype),)
 
 
 def _on(device: torch.device) -> AbstractContextManager[Any]:

@@ -87,7 +87,9 @@ def packed(factors: Sequence[Tensor], kind: str, pack: Pack, *, frozen: bool = F
     first, others = factors[0], factors[1:]
     key = (kind, frozen, *map(id, others))
     with _LOCK:
-        held: dict[Any, _Packed] = _PACKED.setdefault(first, {})
+        if first not in _PACKED:
+            _PACKED[first] = {}
+        held: dict[Any, _Packed] = _PACKED[first]
         found = held.get(key)
         if found is None or not found.is_of(first):
             # Views: weights that lie as they are would else keep alive the very tensor that is their key.

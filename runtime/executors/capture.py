@@ -6,8 +6,8 @@ which torch's allocator assigned while the run was recorded: since the interpret
 (`pathlift.ir.algebras.interpret.walk`), values that do not live at the same time share addresses.
 
 A graph belongs to the exact shapes and types of its inputs. A smaller batch is not padded to fit a larger graph:
-models may mix samples (a normalization over the batch, a reduction), and would compute something else. Settings of torch
-(precision of products, deterministic algorithms) are those of the time when it was recorded.
+models may mix samples (a normalization over the batch, a reduction), and would compute something else. Settings of
+torch (precision of products, deterministic algorithms) are those of the time when it was recorded.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ class Replays:
             self._graphs.move_to_end(key)
             return self._graphs[key]
         if self._side is None:
-            self._side = torch.cuda.Stream(self._device)
+            self._side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # torch's own
         made: _Recorded | None = None
         try:
             made = _Recorded(self._compute, feeds, self._side)

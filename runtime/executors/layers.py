@@ -2,24 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
-from pathlift.codegen.schedule import Layout, Precision, parse_schedule
+from pathlift.codegen.cache import Key, Measured, Measurement, measured
+from pathlift.codegen.ks_codegen import hinted
+from pathlift.codegen.schedule import Layout, Precision
 from pathlift.ir.algebras.interpret import Kernel
+from pathlift.ir.graph import Graph
 from pathlift.ir.types import Ints
 from pathlift.runtime.kernels import ks_linear
 
 
-def ks_kernel(precision: Precision | None) -> Kernel[Any]:
-    """Return what computes `KSLinear` nodes; a graph's values never change, so that weights are packed once.
+class _Hinted(Measured):
+    """Measurements of this machine, and what a graph carries where there is none.
 
     Parameters
     ----------
+    hints
+        For any version of Triton.
+    """
+
+    def __init__(self, hints: Mapping[Key, Measurement]) -> None:
+        self._hints = hints
+
+    def get(self, key: Key) -> Measurement | None:
+        """Return a measurement, or else a hint."""
+        return measured().get(key) or self._hints.get(replace(key, triton=""))
+
+
+def ks_kernel(graph: Graph, precision: Precision | None) -> Kernel[Any]:
+    """Return what computes `KSLinear` nodes.
+
+    Parameters
+    ----------
+    graph
+        Nodes may carry hints of how to run them. Its values never change: weights are packed once.
     precision
         As in `pathlift.runtime.kernels.ks_linear`.
     """
+    known = _Hinted(hinted(graph))
 
     def compute(
         x: Tensor,
@@ -30,7 +55,6 @@ def ks_kernel(precision: Precision | None) -> Kernel[Any]:
         pattern: Ints,
         feature_major: bool = False,
         activation: str = "",
-        schedule: str = "",
     ) -> Tensor:
         layout: Layout = "features" if feature_major else "rows"
         return ks_linear(
@@ -42,7 +66,7 @@ def ks_kernel(precision: Precision | None) -> Kernel[Any]:
             reads=layout,
             writes=layout,
             precision=precision,
-            schedule=parse_schedule(schedule) if schedule else None,
+            known=known,
             frozen=True,
         )
 

@@ -18,6 +18,7 @@ from pathlift.ir.graph import Graph
 from pathlift.ir.types import Param, TensorType, is_float, named
 from pathlift.runtime.executors.capture import Replays
 from pathlift.runtime.ports import Port, is_tensor
+from pathlift.runtime.session import has_layers
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _INTEGERS = ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))
@@ -166,12 +167,7 @@ def _generated(
         return {}, (said,) if device.type == "cuda" else ()
     from pathlift.runtime.executors.layers import ks_kernel
 
-    return {"KSLinear": ks_kernel(precision)}, ()
-
-
-def has_layers(graph: Graph) -> bool:
-    """Whether there are Kronecker-sparse layers, which kernels are generated for."""
-    return any(graph[key].op == "KSLinear" for key in graph.live)
+    return {"KSLinear": ks_kernel(graph, precision)}, ()
 
 
 def _uncapturable(graph: Graph) -> str:
