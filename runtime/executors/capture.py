@@ -182,11 +182,11 @@ class _Recorded:
             with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
                 self._outputs = compute(self._inputs)
         except (*FAILURES, PathliftError) as error:
-            if isinstance(error, RuntimeError) and is_out_of_memory(error):
-                raise
             first: BaseException = error  # the end of a recording that has failed fails, too
             while first.__context__ is not None:
                 first = first.__context__
+            if isinstance(first, Exception) and is_out_of_memory(first):
+                raise torch.OutOfMemoryError(str(first)) from error
             raise _UnfitError((str(first).strip() or type(first).__name__).splitlines()[0]) from error
         finally:
             torch._C._cuda_clearCublasWorkspaces()
