@@ -36,6 +36,7 @@ def ks_linear(
     writes: Layout = "rows",
     precision: Precision | None = None,
     schedule: Schedule | None = None,
+    dense: bool = False,
     known: Measured | None = None,
     frozen: bool = False,
 ) -> Tensor:
@@ -62,6 +63,8 @@ def ks_linear(
     schedule
         How to compute; its form is adapted to the operands, except for the precision where none is given. By default
         what was measured, or else is predicted, to be fastest on the card for about so many samples.
+    dense
+        Compute the dense product of all factors, whatever is fastest.
     known
         Where to look for what was measured; by default this machine's measurements.
     frozen
@@ -103,7 +106,8 @@ def ks_linear(
         left = list(factors)
         here = card(x.device)
         others = None if schedule is not None or interpreting() else here
-        for step in _steps(patterns, form, samples, here, schedule, known):
+        steps = [Step(patterns, form, None)] if dense else _steps(patterns, form, samples, here, schedule, known)
+        for step in steps:
             start = len(left) - len(step.patterns)
             part, left = left[start:], left[:start]
             last = {"bias": bias, "residual": None if residual is None else residual.reshape(flat)} if not left else {}
@@ -112,6 +116,11 @@ def ks_linear(
             else:
                 y = launch(y, part, step, on=others, frozen=frozen, **last)
     return y.reshape(shape)
+
+
+def forget_routes() -> None:
+    """Choose anew from now on: something was measured."""
+    _route.cache_clear()
 
 
 def default_precision() -> Precision:

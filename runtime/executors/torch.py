@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,6 +15,8 @@ from pathlift.ir.algebras.numeric import Numeric
 from pathlift.ir.errors import ExecutionError, UsageError
 from pathlift.ir.foreign import is_out_of_memory, out_of_memory, running
 from pathlift.ir.graph import Graph
+from pathlift.ir.primitives.base import View
+from pathlift.ir.primitives.views import Take
 from pathlift.ir.types import Param, TensorType, is_float, named
 from pathlift.runtime.executors.capture import Replays
 from pathlift.runtime.ports import Port, is_tensor
@@ -32,16 +34,27 @@ _TYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in (*_FLOA
 
 
 class DeviceNumeric(Numeric):
-    """Execution whose parameters stay on the device."""
+    """Execution whose parameters stay on the device, and so do the indices that nodes gather.
+
+    What comes from the CPU within a run makes it wait, and a CUDA graph cannot hold it.
+    """
 
     def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
         super().__init__(dtype, str(device))
         self.held: dict[int, tuple[Param, torch.Tensor]] = {}
+        self._indices: dict[tuple[int, ...], torch.Tensor] = {}
 
     def param(self, p: Param) -> torch.Tensor:
         if id(p) not in self.held:
             self.held[id(p)] = (p, super().param(p))
         return self.held[id(p)][1]
+
+    def move(self, xs: Sequence[torch.Tensor], v: View) -> torch.Tensor:
+        if not isinstance(v, Take):
+            return super().move(xs, v)
+        if v.indices not in self._indices:
+            self._indices[v.indices] = torch.tensor(v.indices, dtype=torch.int64, device=self.device)
+        return xs[0].index_select(v.axis % xs[0].ndim, self._indices[v.indices])
 
     def tensor(self, array: Any) -> torch.Tensor:
         if not is_tensor(array):

@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 
 import pathlift
+from pathlift.codegen.cache import Key, Measured, Measurement
 from pathlift.codegen.schedule import Form, Layout, Schedule
 from pathlift.frontend.save import save
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import ExecutionError, UsageError
 from pathlift.ir.kronecker import Pattern
 from pathlift.runtime import kernels, packing, steps
+from pathlift.runtime.executors import layers
 from pathlift.runtime.executors.layers import ks_kernel
 from pathlift.runtime.executors.torch import TorchExecutor
 from pathlift.runtime.kernels import ks_linear, usable
@@ -107,6 +109,8 @@ def test_products_of_several_factors(layout: Layout) -> None:
         turned[0], factors, bias=bias, residual=turned[1], activation="Relu", reads=layout, writes=layout
     )  # fmt: skip
     close(y if layout == "rows" else y.T, expected)
+    dense = ks_linear(x, factors, bias=bias, residual=residual, activation="Relu", dense=True)
+    close(dense, expected)
 
 
 class TestWeights:
@@ -263,3 +267,36 @@ def test_what_is_usable() -> None:
     assert not usable(torch.zeros(1, dtype=torch.int64))
     assert not usable(draw(1).bfloat16()), "the interpreter computes something else"
     assert kernels.card(torch.device("cpu")).multiprocessors == 1
+
+
+def test_a_model_with_a_residual() -> None:
+    b = Builder()
+    rng = np.random.default_rng(0)
+    x, r = b.input("x", ("N", P.cols), "f32"), b.input("r", ("N", P.rows), "f32")
+    w, bias = (b.param(rng.standard_normal(s).astype(np.float32)) for s in (P.shape, (P.rows,)))
+    graph = b.finish(b.op("KSLinear", x, w, bias, r, pattern=tuple(P), activation="Relu", name="y"))
+    feeds = [rng.standard_normal((4, n), np.float32) for n in (P.cols, P.rows)]
+    expected, found = (pathlift.Session(graph, executor=e)(*feeds) for e in ("onnxruntime", "torch"))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_what_a_graph_carries_is_used_where_nothing_was_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = Key((P,), Form(bias=True), 8, "sm_90", "3.9.0")
+    hint, other = Measurement(PLAIN, 1e-6), Measurement(MERGED, 1e-6)
+    known = Measured(None)
+    monkeypatch.setattr(layers, "measured", lambda: known)
+    hinted = layers._Hinted({replace(key, triton=""): hint})
+    assert hinted.get(key) is hint
+    assert hinted.get(replace(key, samples=16)) is None
+    known.put(key, other)
+    assert hinted.get(key) is other
+
+
+def test_gradients_are_those_of_the_operator() -> None:
+    from pathlift.runtime.ks_op import ks_linear as operator
+
+    x, w = draw(3, P.cols).requires_grad_(), draw(*P.shape)
+    y = operator(x, [w], None)
+    y.backward(torch.ones_like(y))  # type: ignore[no-untyped-call]  # torch's
+    assert x.grad is not None
+    close(x.grad, reference(torch.ones_like(y), [w.mT.contiguous()], None, None, ""))

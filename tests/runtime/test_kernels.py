@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
-from pathlift.codegen.schedule import Form
-from pathlift.codegen.select import Choice
+from pathlift.codegen.cache import Measured, Measurement
+from pathlift.codegen.schedule import Form, Schedule
+from pathlift.codegen.select import Choice, key
 from pathlift.ir.cost import DEVICES, Cost
 from pathlift.ir.errors import UsageError
 from pathlift.ir.kronecker import Pattern, dense
@@ -131,7 +132,7 @@ def test_torch_does_not_stand_for_what_is_more_exact(monkeypatch: pytest.MonkeyP
         return SimpleNamespace(steps=[Choice(patterns, form, None, seconds, seconds, "")])
 
     monkeypatch.setattr(kernels, "route", all_dense)
-    kernels._route.cache_clear()
+    kernels.forget_routes()
     form = Form(precision="tf32x3", bias=True)
 
     def chosen(form: Form) -> list[bool]:
@@ -144,4 +145,19 @@ def test_torch_does_not_stand_for_what_is_more_exact(monkeypatch: pytest.MonkeyP
     assert chosen(form) == [False, False]
     assert chosen(replace(form, precision="tf32")) == [True]
     assert chosen(Form("float16", "ieee", bias=True)) == [True]
-    kernels._route.cache_clear()
+    kernels.forget_routes()
+
+
+def test_routes_are_chosen_once_until_something_is_measured() -> None:
+    known, form, here = Measured(None), Form(precision="tf32x3"), DEVICES["h100"]
+
+    def chosen() -> Any:
+        (step,) = kernels._steps((P,), form, 64, here, None, known)  # type: ignore[arg-type]  # a card
+        return step.schedule
+
+    first = chosen()
+    slower = replace(first or Schedule("dot", form), warps=2)
+    known.put(key((P,), form, 64, here), Measurement(slower, 1.0))  # type: ignore[arg-type]  # a card
+    assert chosen() == first
+    kernels.forget_routes()
+    assert chosen() == slower
