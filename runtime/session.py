@@ -1,18 +1,22 @@
 """Running a model: feeds are checked, then one executor runs all of it.
 
 On a CPU one ONNX Runtime session over the whole model is the fastest plan: cutting it at Kronecker-sparse layers costs
-a few percent. On a CUDA device it is ONNX Runtime's provider, where that is installed, or else torch.
+a few percent. On a CUDA device it is torch where a model has such layers, whose kernels are generated; models without
+them run in ONNX Runtime's provider where that is installed, or else in torch, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.foreign import loading
 from pathlift.ir.graph import Graph
 from pathlift.runtime.ports import Port, as_feed, as_numpy, as_tensor, check_feeds, is_tensor
+
+if TYPE_CHECKING:
+    from pathlift.codegen.schedule import Precision
 
 ExecutorName = Literal["auto", "onnxruntime", "torch"]
 
@@ -41,12 +45,22 @@ class Executor(Protocol):
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What does not run as it could, and why."""
+
     def run(self, feeds: Mapping[str, Any]) -> dict[str, Any]:
         """Run on arrays or tensors that fit."""
 
 
 def open_executor(
-    graph: Graph, source: str | bytes, *, device: str = "cpu", threads: int | None = None, executor: str = "auto"
+    graph: Graph,
+    source: str | bytes,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    executor: str = "auto",
+    precision: Precision | None = None,
 ) -> tuple[str, Executor]:
     """Choose what runs a model.
 
@@ -59,7 +73,10 @@ def open_executor(
     threads
         Of one op; all cores by default.
     executor
-        ``onnxruntime``, ``torch``, or ``auto``: the first where it has the device.
+        ``onnxruntime``, ``torch``, or ``auto``: the first where it has the device, but torch on a CUDA device for a
+        graph with Kronecker-sparse layers.
+    precision
+        Of products of float32 numbers in generated kernels: ``ieee``, ``tf32`` or ``tf32x3``; torch's by default.
 
     Returns
     -------
@@ -69,12 +86,18 @@ def open_executor(
     Raises
     ------
     UsageError
-        If there is no such executor or device, or the number of threads is not positive.
+        If there is no such executor, device or precision, or the number of threads is not positive.
     """
     if executor not in ("auto", "onnxruntime", "torch"):
         raise UsageError("0497", f"there is no executor {executor!r}", hint="onnxruntime, torch or auto")
     if threads is not None and threads < 1:
         raise UsageError("0449", f"{threads} threads are too few", hint="at least one")
+    if precision is not None:
+        from pathlift.codegen.schedule import Form
+
+        Form(precision=precision)  # it checks its fields
+    if executor == "auto" and device.startswith("cuda") and has_layers(graph):
+        executor = "torch"
     if executor != "torch":
         from pathlift.runtime.executors.onnxruntime import OnnxRuntimeExecutor
 
@@ -85,7 +108,12 @@ def open_executor(
                 raise
     from pathlift.runtime.executors.torch import TorchExecutor
 
-    return "torch", TorchExecutor(graph, device=device, threads=threads)
+    return "torch", TorchExecutor(graph, device=device, threads=threads, precision=precision)
+
+
+def has_layers(graph: Graph) -> bool:
+    """Whether there are Kronecker-sparse layers, which kernels are generated for."""
+    return any(graph[key].op == "KSLinear" for key in graph.live)
 
 
 class CheckedSession:
@@ -109,6 +137,11 @@ class CheckedSession:
     def outputs(self) -> tuple[Port, ...]:
         """What it returns."""
         return self._executor.outputs
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What does not run as it could, and why: some of it shows in the first run."""
+        return self._executor.remarks
 
     def run(self, feeds: Mapping[str, Any] | Sequence[Any]) -> dict[str, Any]:
         """Run the model.

@@ -51,7 +51,9 @@ def tune_layer(
         report = compile_source(render(patterns, schedule), card.arch)
         return not report.spills and report.shared <= card.shared_memory
 
-    return tune(patterns, form, samples, card, clock, measured() if known is None else known, compiles=compiles)
+    found = tune(patterns, form, samples, card, clock, measured() if known is None else known, compiles=compiles)
+    kernels.forget_routes()
+    return found
 
 
 class Clock:

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from pathlift.cli.frame import run
 from pathlift.report.result import Result
+from pathlift.testing.interpreted import Interpreted, Nothing, is_interpreted
 
 # The same examples in every run of the same code: a red test is a reproducible one. A busy machine is no defect.
 settings.register_profile(
@@ -34,6 +35,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--accept-goldens", action="store_true", help="write what the golden tests get as what they expect"
     )
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    return Interpreted.from_parent(parent, path=file_path) if is_interpreted(file_path) else None
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    return Nothing.from_parent(parent, path=module_path) if is_interpreted(module_path) else None
 
 
 @pytest.fixture

@@ -44,6 +44,8 @@ class OnnxRuntimeExecutor:
         If it cannot load the model.
     """
 
+    remarks: tuple[str, ...] = ()
+
     def __init__(self, source: str | bytes, *, device: str = "cpu", threads: int | None = None) -> None:
         try:
             import onnxruntime

@@ -242,6 +242,69 @@ def test_a_kernel_computes_nodes_instead_of_their_program() -> None:
         assert torch.equal(found, plain)
 
 
+@pytest.mark.parametrize(
+    "op, device, order",
+    [
+        ("Relu", "cuda", ["onnxruntime", "torch"]),
+        ("KSLinear", "cuda:1", ["torch"]),
+        ("KSLinear", "cpu", ["onnxruntime"]),
+    ],
+)
+def test_layers_with_kernels_run_in_torch_on_a_card(
+    op: str, device: str, order: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[str] = []
+
+    def refuse(name: str) -> Any:
+        def start(*args: object, **options: object) -> None:
+            tried.append(name)
+            raise UsageError("0496", "there is no such device")
+
+        return start
+
+    monkeypatch.setattr("pathlift.runtime.executors.onnxruntime.OnnxRuntimeExecutor", refuse("onnxruntime"))
+    monkeypatch.setattr("pathlift.runtime.executors.torch.TorchExecutor", refuse("torch"))
+    with pytest.raises(UsageError):
+        pathlift.Session(sample(op), device)
+    assert tried == order
+
+
+@pytest.mark.parametrize(
+    "said, hint",
+    [
+        (AssertionError("Torch not compiled with CUDA enabled"), "install a torch that is built for CUDA"),
+        (RuntimeError("Found no NVIDIA driver on your system.\nPlease"), "install NVIDIA's driver"),
+        (RuntimeError("The NVIDIA driver on your system is too old (found version 11040)."), "update NVIDIA's driver"),
+        (RuntimeError("CUDA error: invalid device ordinal"), "cpu works"),
+    ],
+)
+def test_a_device_that_cannot_be_used_says_what_to_do(
+    said: Exception, hint: str, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **options: object) -> None:
+        raise said
+
+    monkeypatch.setattr(torch, "empty", fail)
+    with pytest.raises(UsageError, match=f"PL0496 torch has no device 'cuda' here: .* hint: {hint}"):
+        pathlift.Session(digits, "cuda", executor="torch")
+    monkeypatch.setattr(
+        torch, "empty", lambda *a, **k: (_ for _ in ()).throw(RuntimeError("CUDA error: out of memory"))
+    )
+    with pytest.raises(PathliftError, match="PL0214 cannot use cuda: out of memory"):
+        pathlift.Session(digits, "cuda", executor="torch")
+
+
+def test_indices_are_placed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    b = Builder()
+    x = b.input("x", (2, 3))
+    graph = b.finish(b.op("Gather", b.op("Gather", x, axis=-1, indices=(2, 0)), axis=0, indices=(1, 0), name="y"))
+    session, values = pathlift.Session(graph, executor="torch"), np.arange(6, dtype=np.float32).reshape(2, 3)
+    expected = values[:, [2, 0]][[1, 0]]
+    assert np.array_equal(session(values), expected)
+    monkeypatch.setattr(torch, "tensor", None)
+    assert np.array_equal(session(values), expected)
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 @pytest.mark.parametrize("name", [*NETWORKS, "KSLinear", "KSLinear/feature_major"])
 def test_on_cuda(name: str) -> None:
@@ -253,6 +316,10 @@ def test_on_cuda(name: str) -> None:
         model = sample(name)
         feeds = [x.astype(np.float32) for x in random_feeds(model, np.random.default_rng(0)).values()]
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    results = [pathlift.Session(model, device, executor="torch").run(feeds) for device in ("cpu", "cuda")]
-    for key, y in results[0].items():
-        np.testing.assert_allclose(results[1][key], y, rtol=1e-3, atol=1e-4 * np.abs(y).max())
+    cpu, cuda = (pathlift.Session(model, device, executor="torch") for device in ("cpu", "cuda"))
+    for scale in (1, -0.5):  # recorded, and replayed
+        scaled = [x * np.asarray(scale, x.dtype) if x.dtype.kind == "f" else x for x in feeds]
+        expected, found = cpu.run(scaled), cuda.run(scaled)
+        for key, y in expected.items():
+            np.testing.assert_allclose(found[key], y, rtol=1e-3, atol=1e-4 * np.abs(y).max())
+    assert cuda.remarks == ()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -142,3 +144,41 @@ def test_inputs_without_names(inputs: Any) -> None:
     with pytest.raises(pathlift.PathliftError) as error:
         pathlift.run(DIGITS, inputs)
     assert (error.value.code, error.value.exit_code) == ("PL1425", 2)
+
+
+def test_times_on_a_card_end_when_it_has_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, seen = importlib.import_module("pathlift.verbs.bench"), list[str]()
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: seen.append(f"waited for {device}"))
+    monkeypatch.setattr(module.time, "perf_counter", lambda: float(seen.append("clock") or len(seen)))
+    session = SimpleNamespace(run=lambda feeds: seen.append("run"))
+    for device, expected in (
+        ("cuda:1", ["clock", "run", "waited for cuda:1", "clock"]),
+        ("cpu", ["clock", "run", "clock"]),
+    ):
+        seen.clear()
+        module._race([session], {}, device, 1, 10.0, 0, None)
+        assert seen[-len(expected) :] == expected
+
+
+def test_inputs_are_placed_on_a_device_once() -> None:
+    module, x = importlib.import_module("pathlift.verbs.bench"), np.ones(2, np.float32)
+    assert module._placed({"x": x}, "cpu")["x"] is x
+    assert module._placed({"x": x}, "meta")["x"].device.type == "meta"
+
+
+def test_models_are_compared_in_one_executor(monkeypatch: pytest.MonkeyPatch) -> None:
+    module, opened = importlib.import_module("pathlift.verbs.bench"), [SimpleNamespace(graph=None)] * 2
+    chosen = {"dense": "onnxruntime", "sparse": "torch"}
+
+    def start(model: str, graph: Any, device: str, threads: int, executor: str) -> Any:
+        return SimpleNamespace(executor=chosen[model] if executor == "auto" else executor)
+
+    monkeypatch.setattr(module, "_session", start)
+    for models, used in ((["dense", "sparse"], "torch"), (["dense", "dense"], "onnxruntime")):
+        assert [s.executor for s in module._sessions(models, opened, "cuda", 1, "auto")] == [used] * 2
+
+
+def test_what_does_not_run_as_it_could_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pathlift.runtime.executors.onnxruntime.OnnxRuntimeExecutor.remarks", ("slowly",))
+    assert pathlift.run(DIGITS, random=True).assumptions[-1] == "slowly"
+    assert pathlift.bench(DIGITS, runs=1).assumptions[-1].endswith("digits.onnx: slowly")

@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pathlift.ir.graph import Graph
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models.source import Model, Opened, open_model
 from pathlift.runtime.session import CheckedSession, Executor, ExecutorName, open_executor
+
+if TYPE_CHECKING:
+    from pathlift.codegen.schedule import Precision
 
 _PROTOBUF_LIMIT = 2**31 - 1
 
@@ -27,7 +30,12 @@ class Session(CheckedSession):
     threads
         Of one op; all cores by default.
     executor
-        ``onnxruntime``, ``torch``, or ``auto``: the first where it has the device.
+        ``onnxruntime``, ``torch``, or ``auto``: the first where it has the device, but torch on a CUDA device for a
+        model with Kronecker-sparse layers, whose kernels are generated.
+    precision
+        Of products of float32 numbers in generated kernels: ``ieee``; ``tf32``, which rounds factors to 11 bits; or
+        ``tf32x3``, whose error is like that of ``ieee``. By default ``tf32`` if torch is set to it
+        (`torch.set_float32_matmul_precision`), else ``tf32x3``.
     memory_limit
         Bytes that no tensor may pass.
     example
@@ -52,21 +60,30 @@ class Session(CheckedSession):
         *,
         threads: int | None = None,
         executor: ExecutorName = "auto",
+        precision: Precision | None = None,
         memory_limit: int = MEMORY_LIMIT,
         example: Any = None,
     ) -> None:
         opened = open_model(model, memory_limit=memory_limit, example=example)
-        super().__init__(*start(model, opened, device, threads=threads, executor=executor))
+        super().__init__(*start(model, opened, device, threads=threads, executor=executor, precision=precision))
         self.source, self.warnings = opened.source, opened.warnings
 
 
 def start(
-    model: Model, opened: Opened, device: str, *, threads: int | None, executor: ExecutorName
+    model: Model,
+    opened: Opened,
+    device: str,
+    *,
+    threads: int | None,
+    executor: ExecutorName,
+    precision: Precision | None = None,
 ) -> tuple[str, Executor]:
     """Start what runs a model that is opened already; parameters and errors are those of `Session`."""
     with tempfile.TemporaryDirectory(prefix="pathlift-", ignore_cleanup_errors=True) as folder:
         source = _source(model, opened.graph, Path(folder)) if executor != "torch" else b""
-        return open_executor(opened.graph, source, device=device, threads=threads, executor=executor)
+        return open_executor(
+            opened.graph, source, device=device, threads=threads, executor=executor, precision=precision
+        )
 
 
 def _source(model: Model, graph: Graph, folder: Path) -> str | bytes:

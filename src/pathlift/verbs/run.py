@@ -166,7 +166,7 @@ def run(
     return RunResult(
         input=opened.source,
         warnings=opened.warnings,
-        assumptions=assumptions,
+        assumptions=(*assumptions, *session.remarks),
         outputs=found,
         executor=session.executor,
         device=device,
