@@ -48,6 +48,10 @@ class KSLinear(nn.Module):
     U(−1/√c, 1/√c), for the last one that is applied: each output of a factor sums c terms, so that inner factors keep
     the variance, and the whole scales it as ``nn.Linear`` does. The bias is drawn from U(−1/√in, 1/√in).
 
+    On a CUDA device where Triton is installed, generated kernels compute the layer and its gradients, within
+    ``torch.compile`` and ``torch.autocast`` too; they have no second derivatives. Products of float32 numbers are as
+    exact as ``torch.set_float32_matmul_precision`` asks: by default like those of float32, on tensor cores.
+
     Source: Gonon, Zheng, Carrivain, Le, "Fast Inference with Kronecker-Sparse Matrices" (arXiv 2405.15013).
 
     Examples
@@ -81,9 +85,26 @@ class KSLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to the last axis."""
+        if not EXPORTING.get() and _has_kernels(x.device, x.dtype):
+            return self._by_kernels(x)
         for factor, p in reversed(list(zip(self.factors, self.patterns, strict=True))):
             x = _exported(x, factor, p) if EXPORTING.get() else ks_linear(x, factor)
         return x if self.bias is None else x + self.bias
+
+    def _by_kernels(self, x: Tensor) -> Tensor:
+        """Apply generated kernels: factors one by one where gradients need what is between them."""
+        from pathlift.runtime import ks_op
+
+        factors, bias = list(self.factors), self.bias
+        if torch.is_autocast_enabled(x.device.type):
+            dtype = torch.get_autocast_dtype(x.device.type)
+            x, factors = x.to(dtype), [factor.to(dtype) for factor in factors]
+            bias = None if bias is None else bias.to(dtype)
+        if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *factors)):
+            for i, factor in reversed(list(enumerate(factors))):
+                x = ks_op.ks_linear(x, [factor], None if i else bias)
+            return x
+        return ks_op.ks_linear(x, factors, bias)
 
     @property
     def weight(self) -> Tensor:
@@ -96,6 +117,14 @@ class KSLinear(nn.Module):
     def extra_repr(self) -> str:
         """What ``repr`` shows."""
         return f"'{''.join(map(str, self.patterns))}', bias={self.bias is not None}"
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch does not type it
+def _has_kernels(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether generated kernels run there; a compiled module asks once."""
+    from pathlift.runtime.cards import obstacle
+
+    return not obstacle(device, dtype)
 
 
 def ks_linear(x: Tensor, factor: Tensor) -> Tensor:
