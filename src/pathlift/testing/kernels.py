@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from unittest import mock
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,6 +40,24 @@ class Guarded:
 
     def __getitem__(self, name: str) -> Tensor:
         return self._inner[name]
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Raise if anything outside of the operands is read, also where results do not show it."""
+        from triton.runtime.interpreter import InterpreterBuilder
+
+        load = InterpreterBuilder.create_masked_load
+        ends = [(x.data_ptr(), x.data_ptr() + x.numel() * x.itemsize) for x in self._inner.values()]
+
+        def watch(builder: Any, pointers: Any, mask: Any, *args: Any) -> Any:
+            read = pointers.data[np.broadcast_to(mask.data, pointers.data.shape)]
+            if read.size:
+                inside = [first <= int(read.min()) and int(read.max()) < last for first, last in ends]
+                assert any(inside), "read outside of an operand"
+            return load(builder, pointers, mask, *args)
+
+        with mock.patch.object(InterpreterBuilder, "create_masked_load", watch):
+            yield
 
     def check(self, result: str) -> None:
         """Raise if anything but the result was written to."""
@@ -74,7 +96,8 @@ def check(patterns: Pattern | Sequence[Pattern], schedule: Schedule, samples: in
     inner = Guarded(held)
     weights = tuple(inner[name] for name in held if name.startswith("weights"))
     epilogue = {name: inner[name] for name in ("bias", "residual") if name in held}
-    module.launch(inner["x"], weights, inner["y"], **epilogue)
+    with inner.watched():
+        module.launch(inner["x"], weights, inner["y"], **epilogue)
     inner.check("y")
     y = _laid_out(inner["y"].double(), form.writes)
     _compare(y, reference(x, factors, bias, residual, form.activation), ps, schedule)
@@ -87,7 +110,9 @@ def check_gradient(pattern: Pattern, schedule: Schedule, samples: int, parts: in
     x, dy = draw(samples, pattern.cols), draw(samples, pattern.rows)
     partials = torch.full((parts, *pattern.shape), torch.nan)
     inner = Guarded({"x": _laid_out(x, form.reads), "dy": _laid_out(dy, form.writes), "partials": partials})
-    load(render(pattern, schedule)).launch(inner["x"], inner["dy"], inner["partials"])
+    module = load(render(pattern, schedule))
+    with inner.watched():
+        module.launch(inner["x"], inner["dy"], inner["partials"])
     inner.check("partials")
     expected = gather((dy.double().T @ x.double()).numpy(), pattern)
     _compare(inner["partials"].double().sum(0), torch.from_numpy(expected), (pattern,), schedule)

@@ -40,7 +40,7 @@ def test_any_number_of_samples(samples: int, n: int) -> None:
 @pytest.mark.parametrize("k", [4, 8, 64])
 def test_sums_at_the_end_and_tile_by_tile(k: int) -> None:
     """With 32 threads, tiles of 4·8·8 products are added up at the end, and larger ones one by one."""
-    pattern, s = Pattern(1, 8, 48, 1), schedule(Form(), n=4, p=8 if k < 64 else 16, k=k, warps=1)
+    pattern, s = Pattern(1, 8, 80, 1), schedule(Form(), n=4, p=8 if k < 64 else 16, k=k, warps=1)
     assert ("acc += products" in render(pattern, s)) == (k < 64)
     check(pattern, s, 3)
 
