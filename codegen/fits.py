@@ -15,6 +15,10 @@ MOST_REGISTERS = 176
 """Of a thread, for tiles: a thread has 255, and needs the others for addresses."""
 MOST_SHARED = 232_448
 """Bytes of shared memory of a program, on Hopper; other cards have less."""
+LARGEST = 2**20
+"""Elements of a tile, for Triton."""
+MOST_HELD = 128
+"""Products that a thread keeps in registers; twice as many spill."""
 
 
 def check(patterns: Sequence[Pattern], schedule: Schedule) -> None:
@@ -79,4 +83,35 @@ def _chain(patterns: Sequence[Pattern], s: Schedule) -> str:
     return ""
 
 
-_RULES: dict[str, Callable[[Sequence[Pattern], Schedule], str]] = {"dot": _dot, "chain": _chain}
+def _decode(patterns: Sequence[Pattern], s: Schedule) -> str:
+    if s.group & (s.group - 1):
+        return f"{s.group} neighbours are no power of two"
+    if s.block_n * s.group * s.block_p * s.block_k > MOST_HELD * 32 * s.warps:
+        return f"each thread would hold more than {MOST_HELD} products"
+    return _no_choice(s)
+
+
+def _gradient(patterns: Sequence[Pattern], s: Schedule) -> str:
+    (p,) = patterns
+    if s.group & (s.group - 1) or p.d % s.group:
+        return f"{s.group} neighbours are no power of two that divides d = {p.d}"
+    if s.block_n < _smallest_k(s):
+        return f"a product needs {_smallest_k(s)} samples at least"
+    if s.group * max(s.block_n * s.block_p, s.block_n * s.block_k, s.block_p * s.block_k) > LARGEST:
+        return f"a tile holds more than {LARGEST} elements"
+    if s.form.bias or s.form.residual or s.form.activation:
+        return "a gradient has no epilogue"
+    return _no_choice(s)
+
+
+def _no_choice(s: Schedule) -> str:
+    """Refuse what a template would silently leave undone."""
+    return "it has no descriptors, and weights on neither side" if s.descriptors or s.weights_left else ""
+
+
+_RULES: dict[str, Callable[[Sequence[Pattern], Schedule], str]] = {
+    "dot": _dot,
+    "chain": _chain,
+    "decode": _decode,
+    "gradient": _gradient,
+}

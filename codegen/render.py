@@ -5,6 +5,12 @@ What comes out is a module of its own, which needs torch and triton and nothing 
     pack(*factors)                                 weights as the kernel reads them, on the factors' device
     launch(x, weights, y, bias=None, residual=None)      the kernel alone, on operands that fit
     ks_linear(x, *factors, bias=None, residual=None)     the layer: checks, packs, allocates, launches
+
+or, of a gradient::
+
+    count_parts(samples, processors=132)           of how many partial sums, so that processors are busy
+    launch(x, dy, partials)                        the kernel alone, on operands that fit
+    ks_gradient(x, dy, processors=132)             the gradient: checks, allocates, launches, adds up
 """
 
 from __future__ import annotations
@@ -22,6 +28,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
+LONGEST = 65536
+"""Samples that are added up in a row: it bounds the error of sums in float32."""
 
 
 def render(pattern: Pattern | Sequence[Pattern], schedule: Schedule) -> str:
@@ -59,7 +67,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.globals.update(padded=padded, epilogue=epilogue, tiling=tiling)
+    environment.globals.update(padded=padded, epilogue=epilogue, tiling=tiling, longest=LONGEST)
     return environment
 
 

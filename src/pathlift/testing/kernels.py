@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from unittest import mock
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pathlift.codegen.module import load
 from pathlift.codegen.render import render
-from pathlift.codegen.schedule import Schedule
-from pathlift.ir.kronecker import Pattern, dense
+from pathlift.codegen.schedule import Form, Layout, Schedule
+from pathlift.ir.kronecker import Pattern, dense, gather
 
 GUARD = 257
 """Elements of NaN before and after an operand: what a kernel reads there spoils results, and what it writes is seen."""
@@ -23,12 +27,45 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 TOLERANCE = {"float32": 2e-6, "float16": 2e-3}
 
 
-def guarded(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Return a contiguous copy between guard bands, and all of its memory."""
-    memory = torch.full((x.numel() + 2 * GUARD,), torch.nan, dtype=x.dtype)
-    inner = memory[GUARD : GUARD + x.numel()].view(x.shape)
-    inner.copy_(x)
-    return inner, memory
+class Guarded:
+    """Contiguous copies of operands, by name, between guard bands."""
+
+    def __init__(self, operands: dict[str, Tensor]) -> None:
+        self._memory, self._inner = {}, {}
+        for name, x in operands.items():
+            memory = self._memory[name] = torch.full((x.numel() + 2 * GUARD,), torch.nan, dtype=x.dtype)
+            self._inner[name] = memory[GUARD : GUARD + x.numel()].view(x.shape)
+            self._inner[name].copy_(x)
+        self._before = {name: memory.clone() for name, memory in self._memory.items()}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._inner[name]
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Raise if anything outside of the operands is read, also where results do not show it."""
+        from triton.runtime.interpreter import InterpreterBuilder
+
+        load = InterpreterBuilder.create_masked_load
+        ends = [(x.data_ptr(), x.data_ptr() + x.numel() * x.itemsize) for x in self._inner.values()]
+
+        def watch(builder: Any, pointers: Any, mask: Any, *args: Any) -> Any:
+            read = pointers.data[np.broadcast_to(mask.data, pointers.data.shape)]
+            if read.size:
+                inside = [first <= int(read.min()) and int(read.max()) < last for first, last in ends]
+                assert any(inside), "read outside of an operand"
+            return load(builder, pointers, mask, *args)
+
+        with mock.patch.object(InterpreterBuilder, "create_masked_load", watch):
+            yield
+
+    def check(self, result: str) -> None:
+        """Raise if anything but the result was written to."""
+        for name, memory in self._memory.items():
+            same = torch.equal(memory.nan_to_num(7.0), self._before[name].nan_to_num(7.0))
+            assert same or name == result, f"{name} was written to"
+            assert memory[:GUARD].isnan().all(), f"written before {name}"
+            assert memory[-GUARD:].isnan().all(), f"written behind {name}"
 
 
 def reference(x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, residual: Tensor | None, act: str) -> Tensor:
@@ -44,37 +81,55 @@ def reference(x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, residua
 def check(patterns: Pattern | Sequence[Pattern], schedule: Schedule, samples: int, *, seed: int = 0) -> Tensor:
     """Run a kernel on random operands; returns its result, in rows."""
     ps = (patterns,) if isinstance(patterns, Pattern) else tuple(patterns)
-    form, rng = schedule.form, torch.Generator().manual_seed(seed)
-    dtype = getattr(torch, form.dtype)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=rng).to(dtype)
-
+    form, draw = schedule.form, _drawing(schedule.form, seed)
     x, factors = draw(samples, ps[-1].cols), [draw(*p.shape) for p in ps]
     bias = draw(ps[0].rows) if form.bias else None
     residual = draw(samples, ps[0].rows) if form.residual else None
     module = load(render(ps, schedule))
-    held = {"x": x if form.reads == "rows" else x.T}
+    held = {"x": _laid_out(x, form.reads)}
     held |= {f"weights {i}": w for i, w in enumerate(module.pack(*factors))}
     if bias is not None:
         held["bias"] = bias
     if residual is not None:
-        held["residual"] = residual if form.writes == "rows" else residual.T
-    shape = (samples, ps[0].rows) if form.writes == "rows" else (ps[0].rows, samples)
-    held["y"] = torch.full(shape, torch.nan, dtype=dtype)
-    inner = {name: guarded(value) for name, value in held.items()}
-    before = {name: memory.clone() for name, (_, memory) in inner.items()}
-    weights = tuple(inner[name][0] for name in held if name.startswith("weights"))
-    epilogue = {name: inner[name][0] for name in ("bias", "residual") if name in held}
-    module.launch(inner["x"][0], weights, inner["y"][0], **epilogue)
-    for name, (_, memory) in inner.items():
-        same = torch.equal(memory.nan_to_num(7.0), before[name].nan_to_num(7.0))
-        assert same or name == "y", f"{name} was written to"
-        assert memory[:GUARD].isnan().all(), f"written before {name}"
-        assert memory[-GUARD:].isnan().all(), f"written behind {name}"
-    y = inner["y"][0].double()
-    y = y if form.writes == "rows" else y.T
-    expected = reference(x, factors, bias, residual, form.activation)
-    error = float((y - expected).norm() / expected.norm()) if y.numel() else 0.0
-    assert error < TOLERANCE[form.dtype], f"{''.join(map(str, ps))}, {schedule}: error {error:.1e}"
+        held["residual"] = _laid_out(residual, form.writes)
+    held["y"] = _laid_out(torch.full((samples, ps[0].rows), torch.nan, dtype=x.dtype), form.writes)
+    inner = Guarded(held)
+    weights = tuple(inner[name] for name in held if name.startswith("weights"))
+    epilogue = {name: inner[name] for name in ("bias", "residual") if name in held}
+    with inner.watched():
+        module.launch(inner["x"], weights, inner["y"], **epilogue)
+    inner.check("y")
+    y = _laid_out(inner["y"].double(), form.writes)
+    _compare(y, reference(x, factors, bias, residual, form.activation), ps, schedule)
     return y
+
+
+def check_gradient(pattern: Pattern, schedule: Schedule, samples: int, parts: int, *, seed: int = 0) -> Tensor:
+    """Run a gradient's kernel on random operands; returns its partial sums."""
+    form, draw = schedule.form, _drawing(schedule.form, seed)
+    x, dy = draw(samples, pattern.cols), draw(samples, pattern.rows)
+    partials = torch.full((parts, *pattern.shape), torch.nan)
+    inner = Guarded({"x": _laid_out(x, form.reads), "dy": _laid_out(dy, form.writes), "partials": partials})
+    module = load(render(pattern, schedule))
+    with inner.watched():
+        module.launch(inner["x"], inner["dy"], inner["partials"])
+    inner.check("partials")
+    expected = gather((dy.double().T @ x.double()).numpy(), pattern)
+    _compare(inner["partials"].double().sum(0), torch.from_numpy(expected), (pattern,), schedule)
+    return inner["partials"]
+
+
+def _drawing(form: Form, seed: int) -> Callable[..., Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    return lambda *shape: torch.randn(shape, generator=rng).to(getattr(torch, form.dtype))
+
+
+def _laid_out(x: Tensor, layout: Layout) -> Tensor:
+    """Bring rows into a layout, or back."""
+    return x if layout == "rows" else x.T
+
+
+def _compare(found: Tensor, expected: Tensor, patterns: Sequence[Pattern], schedule: Schedule) -> None:
+    error = float((found - expected).norm() / expected.norm()) if expected.norm() else float(found.norm())
+    tolerance = TOLERANCE[schedule.form.dtype]
+    assert error < tolerance, f"{''.join(map(str, patterns))}, {schedule}: error {error:.1e}"
