@@ -21,6 +21,8 @@ _FULL_TILE = 32
 """From tiles of 64×64 on, tensor cores are kept busy: the harmonic mean of the sides, halved."""
 _BATCHED = 0.6
 """Rate of batches of products over that of large ones, since Hopper's widest instructions take no batches."""
+_LONG = 1024
+"""Samples that one program of a gradient sums, or fewer."""
 _THREADS, _MOST_PROGRAMS = 2048, 16
 """Of a multiprocessor."""
 
@@ -78,15 +80,26 @@ def shared_memory(patterns: Sequence[Pattern], schedule: Schedule) -> int:
     """Return the bytes of shared memory that tiles of operands take, roughly."""
     if schedule.template == "chain":
         return chains.room(patterns, schedule).shared
-    each = schedule.group if schedule.template == "batched" else 1
-    tiles = (schedule.block_n + schedule.block_p) * schedule.block_k * each
+    height, width, inner = _extents(schedule)
+    tiles = (height + width) * inner * _neighbours(schedule)
     return tiles * schedule.form.itemsize * max(schedule.stages - 1, 1)
 
 
 def accumulators(schedule: Schedule) -> int:
     """Return the 32-bit sums that a thread holds."""
-    each = schedule.group if schedule.template == "batched" else 1
-    return ceil(schedule.block_n * schedule.block_p * each / (32 * schedule.warps))
+    height, width, _ = _extents(schedule)
+    return ceil(height * width * _neighbours(schedule) / (32 * schedule.warps))
+
+
+def _extents(s: Schedule) -> tuple[int, int, int]:
+    """Of a product of tiles: its sides, and what is summed over."""
+    if s.template == "gradient":
+        return s.block_p, s.block_k, s.block_n
+    return s.block_n, s.block_p, s.block_k
+
+
+def _neighbours(schedule: Schedule) -> int:
+    return schedule.group if schedule.template in ("batched", "gradient") else 1
 
 
 _Work = tuple[int, float, int, float]
@@ -104,30 +117,45 @@ def _products(patterns: tuple[Pattern, ...], s: Schedule, samples: int) -> _Work
     wasted_x, wasted_y = (max(1.0, _SECTOR / (run[layout] * size)) for layout in (s.form.reads, s.form.writes))
     x, y = samples * p.cols * wasted_x * tiles_p, samples * p.rows * wasted_y * (1 + s.form.residual)
     weights = blocks * outputs * inputs * tiles_n
-    return flops, size * (x + y + weights), tiles_n * tiles_p * blocks // neighbours, _efficiency(s, batch)
+    return (
+        flops,
+        size * (x + y + weights),
+        tiles_n * tiles_p * blocks // neighbours,
+        _efficiency(s.block_n, s.block_p, batch),
+    )
 
 
-def _efficiency(s: Schedule, batch: bool) -> float:
-    side = s.block_n * s.block_p / (s.block_n + s.block_p)
+def _efficiency(height: int, width: int, batch: bool) -> float:
+    side = height * width / (height + width)
     return min(1.0, side / _FULL_TILE) * (_BATCHED if batch else 1.0)
 
 
 def _chain(patterns: tuple[Pattern, ...], s: Schedule, samples: int) -> _Work:
     split = chains.refine(*patterns)
-    return *chains.work(patterns, s, samples), _efficiency(s, split is not None and split.batched)
+    return *chains.work(patterns, s, samples), _efficiency(s.block_n, s.block_p, split is not None and split.batched)
 
 
 def _decode(patterns: tuple[Pattern, ...], s: Schedule, samples: int) -> _Work:
     (p,), tiles_n = patterns, ceil(samples / s.block_n)
     blocks = p.a * ceil(p.d / s.group) * ceil(p.b / s.block_p)
     flops = 2 * p.a * p.d * padded(p.b, s.block_p) * padded(p.c, s.block_k) * tiles_n * s.block_n
-    around = (
-        samples * (p.cols * ceil(p.b / s.block_p) + p.rows) * _SECTOR / (s.group * s.form.itemsize if p.d > 1 else 32)
-    )
+    run = _SECTOR if p.d == 1 else s.group * s.form.itemsize
+    around = samples * (p.cols * ceil(p.b / s.block_p) + p.rows) * max(1.0, _SECTOR / run)
     return flops, s.form.itemsize * (p.size * tiles_n + around), blocks * tiles_n, 1.0
 
 
-_WORK = {"dot": _products, "batched": _products, "decode": _decode, "chain": _chain}
+def _gradient(patterns: tuple[Pattern, ...], s: Schedule, samples: int) -> _Work:
+    (p,), size = patterns, s.form.itemsize
+    tiles_p, tiles_k, blocks = ceil(p.b / s.block_p), ceil(p.c / s.block_k), p.a * p.d // s.group
+    flops = 2 * p.a * p.d * tiles_p * s.block_p * tiles_k * s.block_k * padded(samples, s.block_n)
+    contiguous = {"rows": s.group if p.d > 1 else s.block_k, "features": s.block_n}
+    wasted_x, wasted_y = (max(1.0, _SECTOR / (contiguous[at] * size)) for at in (s.form.reads, s.form.writes))
+    moved = samples * (p.cols * wasted_x * tiles_p + p.rows * wasted_y * tiles_k)
+    programs = tiles_p * tiles_k * blocks * ceil(samples / _LONG)
+    return flops, size * moved, programs, _efficiency(s.block_p, s.block_k, s.group > 1)
+
+
+_WORK = {"gradient": _gradient, "dot": _products, "batched": _products, "decode": _decode, "chain": _chain}
 
 
 def _unevenness(programs: int, patterns: Sequence[Pattern], schedule: Schedule, card: GraphicsCard) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlift.codegen.cache import Key, Measured
 from pathlift.codegen.predict import dense, predict, traffic
 from pathlift.codegen.schedule import Form, Schedule
-from pathlift.codegen.space import space
+from pathlift.codegen.space import gradients, space
 from pathlift.ir.cost import Cost, GraphicsCard
 from pathlift.ir.kronecker import Pattern
 
@@ -88,6 +88,13 @@ def select(
     what = "dense: " if found.schedule is None else ""
     reason = f"{what}{times(cost)} measured; dense: {times(predicted.dense)} predicted"
     return Choice(patterns, form, found.schedule, cost, predicted.dense, reason)
+
+
+@functools.lru_cache(maxsize=4096)
+def gradient(pattern: Pattern, form: Form, samples: int, card: GraphicsCard) -> Schedule:
+    """Choose how the gradient of a factor's non-zeros is computed; parameters are those of `select`."""
+    options = gradients(pattern, form, card)
+    return min(options, key=lambda s: (predict((pattern,), s, samples, card).seconds, str(s)))
 
 
 def key(patterns: Sequence[Pattern], form: Form, samples: int, card: GraphicsCard) -> Key:

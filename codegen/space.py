@@ -36,22 +36,25 @@ def space(patterns: Sequence[Pattern], form: Form, samples: int, card: GraphicsC
                 yield schedule
 
 
-def gradients(pattern: Pattern, form: Form) -> Iterator[Schedule]:
-    """Yield schedules of the gradient of a factor."""
-    for p, k, n, group in itertools.product((16, 32, 64), (16, 32, 64), (32, 64), (1, 8)):
-        schedule = Schedule("gradient", form, n, p, k, group=group)
-        if p < 2 * pattern.b + 16 and k < 2 * pattern.c + 16 and not misfit((pattern,), schedule):
-            yield schedule
+def gradients(pattern: Pattern, form: Form, card: GraphicsCard) -> Iterator[Schedule]:
+    """Yield schedules of the gradient of a factor's non-zeros; parameters are those of `space`."""
+    for p, k in itertools.product(_up_to(pattern.b, (16, 32, 64, 128)), _up_to(pattern.c, (16, 32, 64, 128))):
+        for n, group, warps, stages in ((32, 8, 8, 2), (64, 1, 4, 3), (32, 1, 4, 2), (64, 1, 8, 3)):
+            if group > 1 and max(p, k) > 32:
+                continue
+            schedule = Schedule("gradient", form, n, p, k, group, warps, stages)
+            if not misfit((pattern,), schedule) and _has_room((pattern,), schedule, card):
+                yield schedule
 
 
 def _has_room(patterns: Sequence[Pattern], schedule: Schedule, card: GraphicsCard) -> bool:
-    if schedule.descriptors and int(card.arch.removeprefix("sm_")) < 90:
+    if schedule.descriptors and card.capability < 90:
         return False
     if schedule.template == "decode":
         return True
     # Three tf32 products hold the parts of their operands besides, and so does arithmetic without tensor cores.
     roomy = schedule.form.itemsize < 4 or schedule.form.precision == "tf32"
-    most = (128 if roomy else 64) // (1 if card.arch >= "sm_90" or roomy else 2)
+    most = (128 if roomy else 64) // (1 if card.capability >= 90 or roomy else 2)
     return accumulators(schedule) <= most and shared_memory(patterns, schedule) <= card.shared_memory
 
 

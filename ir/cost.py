@@ -227,6 +227,11 @@ class GraphicsCard(Device):
     multiprocessors: int
     shared_memory: int
 
+    @property
+    def capability(self) -> int:
+        """The number in `arch`."""
+        return int(self.arch.removeprefix("sm_"))
+
     def rate(self, itemsize: int, precision: str = "ieee") -> float:
         """Return operations per second; ``tf32x3`` takes three products of tensor cores for one."""
         if itemsize == 4 and precision != "ieee":

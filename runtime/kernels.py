@@ -101,7 +101,7 @@ def ks_linear(
     samples = math.prod(lead)
     shape = (*lead, rows) if writes == "rows" else (rows, samples)
     flat = (samples, rows) if writes == "rows" else (rows, samples)
-    with _on(x.device):
+    with on(x.device):
         y = x.reshape(samples, cols) if reads == "rows" else x
         left = list(factors)
         here = card(x.device)
@@ -199,6 +199,6 @@ def _kernels(patterns: tuple[Pattern, ...], form: Form, samples: int, on: Graphi
     return tuple(steps())
 
 
-def _on(device: torch.device) -> AbstractContextManager[Any]:
+def on(device: torch.device) -> AbstractContextManager[Any]:
     """Make a CUDA device the current one: Triton launches there."""
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()

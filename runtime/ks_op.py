@@ -28,10 +28,10 @@ def ks_linear(x: Tensor, factors: Sequence[Tensor], bias: Tensor | None) -> Tens
 @torch.library.custom_op("pathlift::ks_linear_backward", mutates_args=())
 def ks_linear_backward(grad: Tensor, x: Tensor, factor: Tensor, of_x: bool, of_factor: bool) -> tuple[Tensor, Tensor]:
     """Compute the gradients of x and of the factor; one that nobody wants is empty."""
-    from pathlift.runtime import kernels
+    from pathlift.runtime import gradients, kernels
 
     dx = kernels.ks_linear(grad, [factor.mT]) if of_x else x.new_empty(0)
-    return dx, kernels.ks_gradient(x, grad, factor.shape) if of_factor else x.new_empty(0)
+    return dx, gradients.ks_gradient(x, grad, factor.shape) if of_factor else x.new_empty(0)
 
 
 @ks_linear.register_fake

@@ -95,7 +95,8 @@ class KSLinear(nn.Module):
         """Apply generated kernels: factors one by one where gradients need what is between them."""
         from pathlift.runtime import ks_op
 
-        factors, bias = list(self.factors), self.bias
+        factors: list[Tensor] = list(self.factors)
+        bias: Tensor | None = self.bias
         if torch.is_autocast_enabled(x.device.type):
             dtype = torch.get_autocast_dtype(x.device.type)
             x, factors = x.to(dtype), [factor.to(dtype) for factor in factors]
@@ -104,7 +105,8 @@ class KSLinear(nn.Module):
             for i, factor in reversed(list(enumerate(factors))):
                 x = ks_op.ks_linear(x, [factor], None if i else bias)
             return x
-        return ks_op.ks_linear(x, factors, bias)
+        y: Tensor = ks_op.ks_linear(x, factors, bias)
+        return y
 
     @property
     def weight(self) -> Tensor:
