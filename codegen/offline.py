@@ -266,16 +266,14 @@ def _usage(cubin: bytes) -> tuple[int, int, int]:
     """Return registers, and bytes of stack and of local memory, per thread."""
     from triton import knobs
 
-    hint = "cuobjdump comes with Triton's wheels; TRITON_CUOBJDUMP_PATH names another"
     try:
         with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
             file.write(cubin)
             file.flush()
             command = [knobs.nvidia.cuobjdump.path, "-res-usage", file.name]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
-        raise ExecutionError("0931", f"what a kernel uses cannot be found out: {error}", hint=hint) from error
-    found = _USAGE.search(done.stdout + done.stderr)
-    if not found:
-        raise ExecutionError("0931", "what a kernel uses cannot be found out: cuobjdump does not say", hint=hint)
-    return int(found[1]), int(found[2]), int(found[3])
+            registers, stack, local = map(int, _USAGE.findall(done.stdout + done.stderr)[0])
+    except (OSError, RuntimeError, subprocess.CalledProcessError, IndexError) as error:
+        hint = "cuobjdump comes with Triton's wheels; TRITON_CUOBJDUMP_PATH names another"
+        raise ExecutionError("0931", f"cuobjdump does not say what a kernel uses: {error}", hint=hint) from error
+    return registers, stack, local
