@@ -54,7 +54,13 @@ def test_single_precision_is_without_tensor_cores() -> None:
     report = compile_source(source(form=Form("float32", "ieee")), "sm_90")
     usable(report)
     assert not any(report.tensor_core_instructions.values())
-    assert "fma.rn.f32" in report.ptx  # multiplied and added at once
+
+
+def test_multiplications_are_fused_with_additions() -> None:
+    text = source(form=Form("float16", "ieee", activation="GeluTanh"))
+    apart = text.replace("enable_fp_fusion=True", "enable_fp_fusion=False")
+    fused, unfused = (compile_source(each, "sm_90").ptx.count("fma.rn.f32") for each in (text, apart))
+    assert fused > unfused
 
 
 def test_samples_in_the_features_layout_load_widely_if_16_divides_them() -> None:
@@ -125,6 +131,7 @@ class TestRefusals:
     def test_does_not_compile(self, capfd: pytest.CaptureFixture[str]) -> None:
         refused("PL0930", source().replace("arange(0, 32)", "arange(0, 48)"))
         refused("PL0930", source().replace("tl.zeros", "tl.ones_and_zeros"))
+        refused("PL0930", source().replace("num_warps=4", 'num_warps=4, ptx_options="--none"'))
         assert capfd.readouterr() == ("", "")
 
     @pytest.mark.parametrize("ending", ["exit 0", "exit 1"])
