@@ -60,8 +60,7 @@ class AssignKernels(Transform):
             If the device is no graphics card, or there are no samples.
         """
         card = card_named(self.device)
-        if self.samples < 1:
-            raise UsageError("1436", f"{self.samples} samples are too few", hint="at least one")
+        check_samples(self.samples)
         steps, notes, told = dict[str, Choice](), dict[str, dict[str, str]](), list[str]()
         for product in products(graph, self.precision):
             assigned = assign(product, self.samples, card, measured())
@@ -85,11 +84,28 @@ def card_named(name: str) -> GraphicsCard:
     return cards[name]
 
 
+def check_samples(samples: int) -> None:
+    """Refuse to choose kernels for nothing.
+
+    Raises
+    ------
+    UsageError
+        If there is not one sample.
+    """
+    if samples < 1:
+        raise UsageError("1436", f"{samples} samples are too few", hint="at least one")
+
+
 def assign(product: Product, samples: int, card: GraphicsCard, known: Measured | None) -> Route | None:
     """Choose a route for a product; ``None`` where kernels do not know its element type."""
     if product.form is None:
         return None
     return route(product.patterns, product.form, product.samples or samples, card, known)
+
+
+def unassigned(product: Product) -> str:
+    """Say why `assign` found nothing."""
+    return f"no kernel: {product.dtype or 'its element type'} is none of float32, float16 and bfloat16"
 
 
 def hinted(graph: Graph) -> dict[Key, Measurement]:
@@ -122,8 +138,7 @@ def _notes(
     graph: Graph, product: Product, assigned: Route | None, samples: int, card: GraphicsCard
 ) -> dict[str, dict[str, str]]:
     if assigned is None:
-        reason = f"no kernel: {product.dtype or 'its element type'} is none of float32, float16 and bfloat16"
-        return {k: {REASON: reason} for k in product.keys}
+        return {k: {REASON: unassigned(product)} for k in product.keys}
     notes: dict[str, dict[str, str]] = {}
     for outermost, step in _steps(product, assigned).items():
         first = product.keys.index(outermost)

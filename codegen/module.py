@@ -19,6 +19,17 @@ def load(source: str) -> ModuleType:
     UsageError
         If Triton is not installed.
     """
+    return execute(source)
+
+
+def execute(source: str) -> ModuleType:
+    """Return a module of its own, unlike `load`.
+
+    Raises
+    ------
+    UsageError
+        If Triton is not installed.
+    """
     require_triton()
     name = f"pathlift_kernel_{hashlib.sha256(source.encode()).hexdigest()[:16]}"
     file = f"<{name}>"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlift.verbs.analyze import analyze as analyze
     from pathlift.verbs.bench import bench as bench
     from pathlift.verbs.canonicalize import canonicalize as canonicalize
+    from pathlift.verbs.codegen import generate_kernels as generate_kernels
     from pathlift.verbs.compare import compare as compare
     from pathlift.verbs.export import export as export
     from pathlift.verbs.inspect import inspect as inspect

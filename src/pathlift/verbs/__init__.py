@@ -17,6 +17,7 @@ VERBS = {
     "passes": "pathlift.verbs.passes:list_passes",
     "run": "pathlift.verbs.run:run",
     "bench": "pathlift.verbs.bench:bench",
+    "codegen": "pathlift.verbs.codegen:generate_kernels",
     "ks detect": "pathlift.verbs.ks_detect:ks_detect",
     "ks fit": "pathlift.verbs.ks_fit:ks_fit",
 }
