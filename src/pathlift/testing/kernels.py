@@ -23,10 +23,10 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 TOLERANCE = {"float32": 2e-6, "float16": 2e-3}
 
 
-def guarded(x: Tensor) -> tuple[Tensor, Tensor]:
+def guarded(x: Tensor, guard: int = GUARD) -> tuple[Tensor, Tensor]:
     """Return a contiguous copy between guard bands, and all of its memory."""
-    memory = torch.full((x.numel() + 2 * GUARD,), torch.nan, dtype=x.dtype)
-    inner = memory[GUARD : GUARD + x.numel()].view(x.shape)
+    memory = torch.full((x.numel() + 2 * guard,), torch.nan, dtype=x.dtype)
+    inner = memory[guard : guard + x.numel()].view(x.shape)
     inner.copy_(x)
     return inner, memory
 
@@ -41,8 +41,10 @@ def reference(x: Tensor, factors: Sequence[Tensor], bias: Tensor | None, residua
     return ACTIVATIONS[act](y)
 
 
-def check(patterns: Pattern | Sequence[Pattern], schedule: Schedule, samples: int, *, seed: int = 0) -> Tensor:
-    """Run a kernel on random operands; returns its result, in rows."""
+def check(
+    patterns: Pattern | Sequence[Pattern], schedule: Schedule, samples: int, *, seed: int = 0, guard: int = GUARD
+) -> Tensor:
+    """Run a kernel on random operands, with so many elements before and after each; returns its result, in rows."""
     ps = (patterns,) if isinstance(patterns, Pattern) else tuple(patterns)
     form, rng = schedule.form, torch.Generator().manual_seed(seed)
     dtype = getattr(torch, form.dtype)
@@ -62,7 +64,7 @@ def check(patterns: Pattern | Sequence[Pattern], schedule: Schedule, samples: in
         held["residual"] = residual if form.writes == "rows" else residual.T
     shape = (samples, ps[0].rows) if form.writes == "rows" else (ps[0].rows, samples)
     held["y"] = torch.full(shape, torch.nan, dtype=dtype)
-    inner = {name: guarded(value) for name, value in held.items()}
+    inner = {name: guarded(value, guard) for name, value in held.items()}
     before = {name: memory.clone() for name, (_, memory) in inner.items()}
     weights = tuple(inner[name][0] for name in held if name.startswith("weights"))
     epilogue = {name: inner[name][0] for name in ("bias", "residual") if name in held}
@@ -70,8 +72,8 @@ def check(patterns: Pattern | Sequence[Pattern], schedule: Schedule, samples: in
     for name, (_, memory) in inner.items():
         same = torch.equal(memory.nan_to_num(7.0), before[name].nan_to_num(7.0))
         assert same or name == "y", f"{name} was written to"
-        assert memory[:GUARD].isnan().all(), f"written before {name}"
-        assert memory[-GUARD:].isnan().all(), f"written behind {name}"
+        assert memory[:guard].isnan().all(), f"written before {name}"
+        assert memory[-guard:].isnan().all(), f"written behind {name}"
     y = inner["y"][0].double()
     y = y if form.writes == "rows" else y.T
     expected = reference(x, factors, bias, residual, form.activation)
