@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -22,21 +24,20 @@ DESCRIBED = {
     "dot": (Pattern(2, 36, 12, 1), Schedule("dot", Form(), 16, 16, 8, descriptors=True)),
     "merged": (Pattern(2, 10, 6, 2), Schedule("dot", Form(), 16, 16, 8, group=2, descriptors=True)),
 }
-FULL = {"bias": True, "residual": True}
+FULL: dict[str, Any] = {"bias": True, "residual": True}
 
 
-def changed(schedule: Schedule, **how: object) -> Schedule:
-    """Return a schedule with another form, or other fields."""
-    form = {name: how.pop(name) for name in list(how) if name in Form.__dataclass_fields__}
-    fields = {name: getattr(schedule, name) for name in Schedule.__dataclass_fields__}
-    forms = {name: getattr(schedule.form, name) for name in Form.__dataclass_fields__}
-    return Schedule(**(fields | {"form": Form(**(forms | form))} | how))
+def changed(schedule: Schedule, form: Mapping[str, Any], **how: Any) -> Schedule:
+    """Return a schedule with other fields, and so its form."""
+    return replace(schedule, form=replace(schedule.form, **form), **how)
 
 
 @pytest.mark.parametrize("weights_left", [False, True])
 @pytest.mark.parametrize("layouts", LAYOUTS)
 @pytest.mark.parametrize("pattern, group", PATTERNS)
-def test_every_layout_and_group(pattern: tuple[int, ...], group: int, layouts: tuple[str, str], weights_left: bool) -> None:
+def test_every_layout_and_group(
+    pattern: tuple[int, ...], group: int, layouts: tuple[str, str], weights_left: bool
+) -> None:
     reads, writes = layouts
     form = Form(reads=reads, writes=writes, activation="Relu", **FULL)
     check(Pattern(*pattern), Schedule("batched", form, 16, 16, 8, group=group, weights_left=weights_left), 19)
@@ -66,16 +67,16 @@ class TestDescriptors:
     def test_ragged(self, name: str, weights_left: bool, guard: int) -> None:
         """In place where operands are aligned, and through copies where they are not."""
         pattern, schedule = DESCRIBED[name]
-        for how in ({}, {**FULL, "activation": "Gelu"}):
-            check(pattern, changed(schedule, weights_left=weights_left, **how), 19, guard=guard)
+        for form in ({}, FULL | {"activation": "Gelu"}):
+            check(pattern, changed(schedule, form, weights_left=weights_left), 19, guard=guard)
 
     @pytest.mark.parametrize("name", DESCRIBED)
     def test_half_precision(self, name: str) -> None:
         pattern, schedule = DESCRIBED[name]
         pattern = pattern._replace(c=24, b=40) if schedule.template == "dot" else pattern
         group = 8 if schedule.template == "batched" else schedule.group
-        form = {"dtype": "float16", "precision": "ieee", **FULL}
-        check(pattern, changed(schedule, block_k=16, group=group, **form), 19, guard=ALIGNED)
+        form = FULL | {"dtype": "float16", "precision": "ieee"}
+        check(pattern, changed(schedule, form, block_k=16, group=group), 19, guard=ALIGNED)
 
     @pytest.mark.parametrize("samples", [0, 1, 16])
     @pytest.mark.parametrize("name", DESCRIBED)
@@ -91,13 +92,14 @@ class TestDescriptors:
 
 
 @pytest.mark.parametrize("value", [torch.inf, torch.nan])
-@pytest.mark.parametrize("descriptors, left", itertools.product([False, True], repeat=2))
+@pytest.mark.parametrize("left", [False, True])
+@pytest.mark.parametrize("descriptors", [False, True])
 @pytest.mark.parametrize("name", ["batched", "dot"])
 def test_what_is_not_finite_stays_in_its_block(name: str, descriptors: bool, left: bool, value: float) -> None:
     """Tiles reach over the ends of blocks (c = 12, tiles of 8) on both sides of the one that is spoilt."""
     pattern = Pattern(3, 5, 12, 8) if name == "batched" else Pattern(3, 8, 12, 1)
-    form = Form(precision="ieee")
-    schedule = changed(DESCRIBED[name][1], form=form, descriptors=descriptors, weights_left=left)
+    ieee = {"precision": "ieee"}
+    schedule = changed(DESCRIBED[name][1], ieee, descriptors=descriptors, weights_left=left)
     module = load(render(pattern, schedule))
     x, w = torch.ones(3, pattern.a, pattern.c, pattern.d), torch.ones(pattern.shape)
     x[1, 1, 0, 0] = x[1, 1, -1, -1] = value
