@@ -21,7 +21,7 @@ WIDE_STORE = re.compile(r"\bst\.global[\w.:]*\.v4\.b32\b")
 def batched(form: Form, *, left: bool = False, descriptors: bool = False) -> Schedule:
     """As many neighbours as 16 bytes hold."""
     group = 16 // form.itemsize
-    return Schedule("batched", form, 64, 64, 16, group, 8, 3, weights_left=left, descriptors=descriptors)
+    return Schedule("batched", form, 64, 32, 16, group, 8, 3, weights_left=left, descriptors=descriptors)
 
 
 def compiled(pattern: Pattern, schedule: Schedule, arch: str) -> Report:
