@@ -1,4 +1,4 @@
-"""What kernels read and write in Triton's interpreter: addresses outside of operands are seen even where they do no harm."""
+"""Addresses that kernels read and write in the interpreter: those outside of operands are seen even without harm."""
 
 from __future__ import annotations
 

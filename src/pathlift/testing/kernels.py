@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 
 import torch
@@ -11,6 +12,7 @@ from pathlift.codegen.module import load
 from pathlift.codegen.render import render
 from pathlift.codegen.schedule import Schedule
 from pathlift.ir.kronecker import Pattern, dense
+from pathlift.testing.addresses import confined
 
 GUARD = 257
 """Elements of NaN before and after an operand: what a kernel reads there spoils results, and what it writes is seen."""
@@ -68,7 +70,10 @@ def check(
     before = {name: memory.clone() for name, (_, memory) in inner.items()}
     weights = tuple(inner[name][0] for name in held if name.startswith("weights"))
     epilogue = {name: inner[name][0] for name in ("bias", "residual") if name in held}
-    module.launch(inner["x"][0], weights, inner["y"][0], **epilogue)
+    # Boxes of operands that are not aligned are of copies, whose addresses are others.
+    copied = schedule.descriptors and guard * dtype.itemsize % 16
+    with contextlib.nullcontext() if copied else confined(x for x, _ in inner.values()):
+        module.launch(inner["x"][0], weights, inner["y"][0], **epilogue)
     for name, (_, memory) in inner.items():
         same = torch.equal(memory.nan_to_num(7.0), before[name].nan_to_num(7.0))
         assert same or name == "y", f"{name} was written to"

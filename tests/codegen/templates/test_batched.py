@@ -11,13 +11,13 @@ import torch
 
 from pathlift.codegen.module import load
 from pathlift.codegen.render import render
-from pathlift.codegen.schedule import Form, Schedule
+from pathlift.codegen.schedule import Form, Layout, Schedule
 from pathlift.ir.kronecker import Pattern
 from pathlift.testing.kernels import GUARD, check
 
 ALIGNED = GUARD + 7
 """A guard band behind which operands begin at a multiple of 16 bytes."""
-LAYOUTS = [("rows", "rows"), ("rows", "features"), ("features", "rows")]
+LAYOUTS: list[tuple[Layout, Layout]] = [("rows", "rows"), ("rows", "features"), ("features", "rows")]
 PATTERNS = [((2, 5, 11, 2), 2), ((1, 19, 6, 12), 4), ((2, 16, 8, 8), 8), ((1, 3, 17, 16), 16)]
 DESCRIBED = {
     "batched": (Pattern(2, 19, 11, 8), Schedule("batched", Form(), 16, 16, 8, group=4, descriptors=True)),
@@ -36,7 +36,7 @@ def changed(schedule: Schedule, form: Mapping[str, Any], **how: Any) -> Schedule
 @pytest.mark.parametrize("layouts", LAYOUTS)
 @pytest.mark.parametrize("pattern, group", PATTERNS)
 def test_every_layout_and_group(
-    pattern: tuple[int, ...], group: int, layouts: tuple[str, str], weights_left: bool
+    pattern: tuple[int, ...], group: int, layouts: tuple[Layout, Layout], weights_left: bool
 ) -> None:
     reads, writes = layouts
     form = Form(reads=reads, writes=writes, activation="Relu", **FULL)
