@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from pathlift.codegen import chains
+from pathlift.codegen import boxes, chains
 from pathlift.codegen.schedule import Schedule
 from pathlift.ir.errors import UsageError
 from pathlift.ir.kronecker import Pattern
@@ -43,6 +43,8 @@ def misfit(patterns: Sequence[Pattern], schedule: Schedule) -> str:
         return "a tile of samples spans 2³¹ elements"
     if sum(p.size for p in patterns) * schedule.group >= MOST:
         return "the weights are 2³¹ elements"
+    if schedule.descriptors and (reason := boxes.misfit(patterns[0], schedule)):
+        return reason
     rule = _RULES.get(schedule.template)
     return rule(patterns, schedule) if rule else "there is no such template"
 
@@ -52,12 +54,18 @@ def _smallest_k(schedule: Schedule) -> int:
     return 8 if schedule.form.itemsize == 4 else 16
 
 
-def _dot(patterns: Sequence[Pattern], s: Schedule) -> str:
-    (p,) = patterns
+def _tensor_cores(p: Pattern, s: Schedule) -> str:
     if p.d % s.group:
         return f"{s.group} neighbours do not divide d = {p.d}"
     if s.block_k < _smallest_k(s):
         return f"a product needs {_smallest_k(s)} inputs at least"
+    return ""
+
+
+def _dot(patterns: Sequence[Pattern], s: Schedule) -> str:
+    (p,) = patterns
+    if reason := _tensor_cores(p, s):
+        return reason
     if s.group > 1 and s.form.precision == "ieee" and s.form.itemsize == 4:
         return "explicit zeros would turn what is not finite into NaN, which ieee rules out"
     return ""
@@ -81,6 +89,14 @@ def _chain(patterns: Sequence[Pattern], s: Schedule) -> str:
     if room.shared > MOST_SHARED:
         return f"its tiles take {room.shared} bytes of shared memory, of {MOST_SHARED}"
     return ""
+
+
+def _batched(patterns: Sequence[Pattern], s: Schedule) -> str:
+    if s.group < 2 or s.group & (s.group - 1):
+        return f"a group of {s.group} is no batch, which holds 2, 4, 8, … neighbours"
+    if s.form.reads == s.form.writes == "features":
+        return "neighbours lie apart in features, where 'dot' computes one at a time"
+    return _tensor_cores(patterns[0], s)
 
 
 def _decode(patterns: Sequence[Pattern], s: Schedule) -> str:
@@ -111,6 +127,7 @@ def _no_choice(s: Schedule) -> str:
 
 _RULES: dict[str, Callable[[Sequence[Pattern], Schedule], str]] = {
     "dot": _dot,
+    "batched": _batched,
     "chain": _chain,
     "decode": _decode,
     "gradient": _gradient,

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pathlift.codegen.boxes import boxes
 from pathlift.codegen.chains import tiling
 from pathlift.codegen.schedule import Form, Schedule
 from pathlift.ir.kronecker import Pattern, chain
@@ -67,7 +68,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.globals.update(padded=padded, epilogue=epilogue, tiling=tiling, longest=LONGEST)
+    environment.globals.update(padded=padded, epilogue=epilogue, boxes=boxes, tiling=tiling, longest=LONGEST)
     return environment
 
 

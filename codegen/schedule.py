@@ -113,7 +113,8 @@ class Schedule:
     weights_left
         Whether weights are the left operand of a product, so that samples are the shorter side of a tensor core's tile.
     descriptors
-        Whether tiles of x and y are moved by the tensor memory accelerator of Hopper and newer.
+        Whether tiles of x and y are moved by the tensor memory accelerator. Only Hopper (sm_90) and newer have it: who
+        selects a schedule for a card sees to that.
 
     Raises
     ------

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from pathlift.codegen.offline import compile_source
 from torch import Tensor
 
 from pathlift.codegen.cache import Measured, measured
+from pathlift.codegen.offline import compile_source
 from pathlift.codegen.render import render
 from pathlift.codegen.schedule import Form, Schedule
 from pathlift.codegen.select import Choice

@@ -54,9 +54,9 @@ def test_dense_is_timed_too() -> None:
 
 def test_what_has_no_room_is_not_timed() -> None:
     clock = Clock(lambda s: 1e-3 if s else 1.0)
-    kept = tuned(clock, Measured(None), compiles=lambda s: s.warps == 4)
+    kept = tuned(clock, Measured(None), compiles=lambda s: s.group == 16)
     assert kept is not None
-    assert {s.warps for s in clock.timed if s is not None} == {4}
+    assert {s.group for s in clock.timed if s is not None} == {16}
 
 
 def test_where_nothing_runs_predictions_stay() -> None:
