@@ -212,9 +212,12 @@ def _launched(module: ModuleType, samples: int) -> tuple[Any, dict[str, Any], di
     kernel, launch = module.kernel, _Launch()
     module.kernel = launch  # type: ignore[attr-defined]  # the module's own global, which its launch looks up
     x, y = matrix(module.READS, module.COLS), matrix(module.WRITES, module.ROWS)
-    weights = module.pack(*(operand(*shape) for shape in module.SHAPES))
-    epilogue = {"bias": operand(module.ROWS), "residual": matrix(module.WRITES, module.ROWS)}
-    module.launch(x, weights, y, **{name: value for name, value in epilogue.items() if name in kernel.arg_names})
+    if hasattr(module, "ks_gradient"):
+        module.launch(x, y, torch.empty((2, *module.SHAPE), device="meta"))
+    else:
+        weights = module.pack(*(operand(*shape) for shape in module.SHAPES))
+        epilogue = {"bias": operand(module.ROWS), "residual": matrix(module.WRITES, module.ROWS)}
+        module.launch(x, weights, y, **{name: value for name, value in epilogue.items() if name in kernel.arg_names})
     named = dict(zip(kernel.arg_names, launch.args, strict=False)) | launch.named
     arguments = {name: named.pop(name) for name in kernel.arg_names}
     return kernel, arguments, named
