@@ -31,7 +31,7 @@ _ALIGNMENT = 16
 _USAGE = re.compile(r"REG:(\d+) STACK:(\d+).*?LOCAL:(\d+)")
 _LOAD = re.compile(r"\bld\.global[\w.:]*?(?:\.v(\d))?\.[bfsu](\d+)\b")
 _COPY = re.compile(r"\bcp\.async\.c[ag]\.shared\.global[\w.:]* \[[^]]*\], \[[^]]*\], (\w+)")
-_BULK_LOAD = re.compile(r"\bcp\.async\.bulk\.tensor\.\dd\.shared::\w+\.global\b")
+_BULK_LOAD = re.compile(r"\bcp\.async\.bulk\.tensor\.\dd\.shared::[\w:]+\.global\b")
 _BULK_STORE = re.compile(r"\bcp\.async\.bulk\.tensor\.\dd\.global\.shared::\w+\b")
 _PRODUCTS = {
     "mma.sync": re.compile(r"\bmma\.sync\b"),

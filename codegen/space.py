@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import prod
 
 from pathlift.codegen.chains import refine
 from pathlift.codegen.fits import misfit
@@ -12,6 +13,8 @@ from pathlift.codegen.schedule import Form, Schedule
 from pathlift.ir.cost import GraphicsCard
 from pathlift.ir.kronecker import Pattern
 
+_SMALLEST_K = 16
+"""Inputs that a product takes at least, in every version of Triton and type of element."""
 _MOST_MERGED = 8
 """Merging more neighbours multiplies the work by as much, which is more than it saves."""
 
@@ -81,6 +84,8 @@ def _batched(patterns: Sequence[Pattern], form: Form, samples: int) -> Iterator[
         _up_to(p.c, (16, 32)),
         (False, True),
     ):
+        if k > 16 and form.itemsize == 4 and form.precision != "tf32":
+            continue  # the parts of operands spill
         for warps, stages, descriptors in ((4, 3, False), (8, 3, False), (8, 3, True)):
             yield Schedule("batched", form, n, rows, k, group, warps, stages, left, descriptors)
 
@@ -105,7 +110,8 @@ def _chain(patterns: Sequence[Pattern], form: Form, samples: int) -> Iterator[Sc
         _up_to(split.between, (1, 2, 4, 8, 16, 32, 64)),
         (4, 8),
     ):
-        yield Schedule("chain", form, n, rows, k, 1, warps, 2)
+        if prod(split.inner) * k >= _SMALLEST_K:
+            yield Schedule("chain", form, n, rows, k, 1, warps, 2)
 
 
 _SPACES: dict[str, Callable[[Sequence[Pattern], Form, int], Iterator[Schedule]]] = {

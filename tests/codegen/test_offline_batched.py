@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from pathlift.codegen.offline import Report, compile_source
 
+from pathlift.codegen.offline import Report, compile_source
 from pathlift.codegen.render import render
 from pathlift.codegen.schedule import Form, Layout, Schedule
 from pathlift.ir.kronecker import Pattern
