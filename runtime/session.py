@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pathlift.ir.errors import UsageError
 from pathlift.ir.foreign import loading
 from pathlift.ir.graph import Graph
+from pathlift.runtime.executors import has_layers
 from pathlift.runtime.ports import Port, as_feed, as_numpy, as_tensor, check_feeds, is_tensor
 
 if TYPE_CHECKING:
@@ -109,11 +110,6 @@ def open_executor(
     from pathlift.runtime.executors.torch import TorchExecutor
 
     return "torch", TorchExecutor(graph, device=device, threads=threads, precision=precision)
-
-
-def has_layers(graph: Graph) -> bool:
-    """Whether there are Kronecker-sparse layers, which kernels are generated for."""
-    return any(graph[key].op == "KSLinear" for key in graph.live)
 
 
 class CheckedSession:

@@ -12,6 +12,7 @@ torch (precision of products, deterministic algorithms) are those of the time wh
 
 from __future__ import annotations
 
+import functools
 import threading
 import traceback
 from collections import OrderedDict
@@ -33,11 +34,37 @@ _RECORDING = threading.Lock()
 """A process records one graph at a time."""
 
 
+class _Turns:
+    """Who is next on a device, and streams to prepare on and to record on.
+
+    Graphs that were recorded on one stream share a workspace of cuBLAS, which is kept for each stream. So all graphs of
+    a device take turns, those of several sessions, too. What comes first runs on a stream, and in a workspace, of its
+    own.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.lock = threading.Lock()
+        self.warming = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's own
+        self.recording = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's own
+        self.done = torch.cuda.Event()  # type: ignore[no-untyped-call]  # as above
+
+    def wait(self) -> torch.cuda.Stream:
+        """Let the current stream wait for what was replayed last, and return it."""
+        current = torch.cuda.current_stream()
+        current.wait_event(self.done)
+        return current
+
+
+@functools.lru_cache(maxsize=64)
+def _turns(device: torch.device) -> _Turns:
+    return _Turns(device)
+
+
 class Replays:
     """A computation on one CUDA device, recorded when it meets new shapes, and replayed.
 
-    Several threads, each with a stream of its own, may run it: they take turns, and each stream waits for what the one
-    before it has queued. What cannot be recorded runs as it is, from the first failure on.
+    Several threads, each with a stream of its own, may run it: they take turns, and each stream waits for what was
+    queued before, on whichever stream. What cannot be recorded runs as it is, from the first failure on.
 
     Parameters
     ----------
@@ -52,8 +79,6 @@ class Replays:
     def __init__(self, compute: Compute, device: torch.device, *, refusal: str = "") -> None:
         self._compute, self._device, self._refusal = compute, device, refusal
         self._graphs: OrderedDict[_Key, _Recorded | None] = OrderedDict()  # None: no memory for a graph
-        self._lock = threading.Lock()
-        self._side: torch.cuda.Stream | None = None
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -82,7 +107,7 @@ class Replays:
             within = torch.cuda.is_current_stream_capturing()  # in a graph of the caller's
             if self._refusal or within or not all(x.numel() for x in feeds.values()):
                 return self._eagerly(feeds)
-            with self._lock:
+            with _turns(self._device).lock:
                 recorded = self._recorded(feeds)
                 if recorded is not None:
                     return recorded.replay(feeds)
@@ -96,7 +121,7 @@ class Replays:
             if not is_out_of_memory(error):
                 raise
             failure = error
-        with self._lock:
+        with _turns(self._device).lock:
             held = any(self._graphs.values())
             self._drop(failure)
         if held:
@@ -109,11 +134,9 @@ class Replays:
         if key in self._graphs:
             self._graphs.move_to_end(key)
             return self._graphs[key]
-        if self._side is None:
-            self._side = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # torch's own
         made: _Recorded | None = None
         try:
-            made = _Recorded(self._compute, feeds, self._side)
+            made = _Recorded(self._compute, feeds, _turns(self._device))
         except _UnfitError as error:
             failure: Exception = error
             self._refusal = str(error)
@@ -154,32 +177,31 @@ class _Recorded:
     feeds
         Inputs, for their shapes and for the run that comes first: it compiles kernels and packs weights, which a graph
         cannot hold.
-    side
-        A stream to record on, which nobody else uses.
+    turns
+        Those of the device; it is this one's.
     """
 
-    def __init__(self, compute: Compute, feeds: Mapping[str, Tensor], side: torch.cuda.Stream) -> None:
+    def __init__(self, compute: Compute, feeds: Mapping[str, Tensor], turns: _Turns) -> None:
+        self._turns = turns
         self._inputs = {name: torch.empty(x.shape, dtype=x.dtype, device=x.device) for name, x in feeds.items()}
         for name, x in feeds.items():
             self._inputs[name].copy_(x)
         current = torch.cuda.current_stream()
-        side.wait_stream(current)
+        turns.warming.wait_stream(current)
         try:
-            # torch.cuda.graph leaves its stream the current one where recording fails; this context does not.
-            with _RECORDING, torch.cuda.stream(side):
+            with torch.cuda.stream(turns.warming):
                 compute(self._inputs)
-                self._record(compute, side)
         finally:
-            current.wait_stream(side)
-        self._done = current.record_event()
+            current.wait_stream(turns.warming)
+        # torch.cuda.graph leaves its stream the current one where recording fails; the context around it does not.
+        with _RECORDING, torch.cuda.stream(turns.recording):
+            self._record(compute)
 
-    def _record(self, compute: Compute, side: torch.cuda.Stream) -> None:
-        # cuBLAS keeps a workspace for each stream; without this, graphs of one stream would share theirs.
-        torch._C._cuda_clearCublasWorkspaces()
+    def _record(self, compute: Compute) -> None:
         self._graph = torch.cuda.CUDAGraph()
         try:
             # Only what this thread does must be fit for a graph; other threads may go on.
-            with torch.cuda.graph(self._graph, stream=side, capture_error_mode="thread_local"):
+            with torch.cuda.graph(self._graph, stream=self._turns.recording, capture_error_mode="thread_local"):
                 self._outputs = compute(self._inputs)
         except (*FAILURES, PathliftError) as error:
             first: BaseException = error  # the end of a recording that has failed fails, too
@@ -188,21 +210,18 @@ class _Recorded:
             if isinstance(first, Exception) and is_out_of_memory(first):
                 raise torch.OutOfMemoryError(str(first)) from error
             raise _UnfitError((str(first).strip() or type(first).__name__).splitlines()[0]) from error
-        finally:
-            torch._C._cuda_clearCublasWorkspaces()
 
     def replay(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Compute, on the current stream, after all that was replayed before."""
-        current = torch.cuda.current_stream()
-        current.wait_event(self._done)
+        current = self._turns.wait()
         for name, x in feeds.items():
             self._inputs[name].copy_(x)
         self._graph.replay()
         found = {name: y.clone() for name, y in self._outputs.items()}
-        self._done.record(current)
+        self._turns.done.record(current)
         return found
 
     def __del__(self) -> None:
         """Let what is queued end before its memory goes."""
-        with suppress(Exception):  # half-made, or the process ends
-            self._done.synchronize()
+        with suppress(Exception):  # the process ends
+            self._turns.done.synchronize()

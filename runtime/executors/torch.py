@@ -18,9 +18,9 @@ from pathlift.ir.graph import Graph
 from pathlift.ir.primitives.base import View
 from pathlift.ir.primitives.views import Take
 from pathlift.ir.types import Param, TensorType, is_float, named
+from pathlift.runtime.executors import has_layers
 from pathlift.runtime.executors.capture import Replays
 from pathlift.runtime.ports import Port, is_tensor
-from pathlift.runtime.session import has_layers
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _INTEGERS = ("bool", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)))

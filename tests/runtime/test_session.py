@@ -264,7 +264,7 @@ def test_layers_with_kernels_run_in_torch_on_a_card(
 
     monkeypatch.setattr("pathlift.runtime.executors.onnxruntime.OnnxRuntimeExecutor", refuse("onnxruntime"))
     monkeypatch.setattr("pathlift.runtime.executors.torch.TorchExecutor", refuse("torch"))
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match="PL0496"):
         pathlift.Session(sample(op), device)
     assert tried == order
 

@@ -87,7 +87,8 @@ def bench(
     device
         cpu, cuda, cuda:0, ...
     executor
-        What runs the model. ``auto`` is ``onnxruntime`` where that has the device, else ``torch``.
+        What runs the model. ``auto`` is ``onnxruntime`` where that has the device, else ``torch``; on a CUDA
+        device it is ``torch`` where there are Kronecker-sparse layers.
     memory_limit
         Refuse larger tensors and models. In bytes.
     progress

@@ -120,7 +120,8 @@ def run(
     threads
         Of one op. All cores if None.
     executor
-        What runs the model. ``auto`` is ``onnxruntime`` where that has the device, else ``torch``.
+        What runs the model. ``auto`` is ``onnxruntime`` where that has the device, else ``torch``; on a CUDA
+        device it is ``torch`` where there are Kronecker-sparse layers.
     output
         Write the outputs: .npz, or .npy of one. Nowhere if None.
     force
