@@ -85,10 +85,11 @@ class KSLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply to the last axis."""
-        if not EXPORTING.get() and _has_kernels(x.device, x.dtype):
+        exporting = _is_exporting()
+        if not exporting and _has_kernels(x.device, x.dtype):
             return self._by_kernels(x)
         for factor, p in reversed(list(zip(self.factors, self.patterns, strict=True))):
-            x = _exported(x, factor, p) if EXPORTING.get() else ks_linear(x, factor)
+            x = _exported(x, factor, p) if exporting else ks_linear(x, factor)
         return x if self.bias is None else x + self.bias
 
     def _by_kernels(self, x: Tensor) -> Tensor:
@@ -121,9 +122,15 @@ class KSLinear(nn.Module):
         return f"'{''.join(map(str, self.patterns))}', bias={self.bias is not None}"
 
 
+# ``torch.compile`` cannot look into what follows, and asks once.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch does not type it
+def _is_exporting() -> bool:
+    return EXPORTING.get()
+
+
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # torch does not type it
 def _has_kernels(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether generated kernels run there; a compiled module asks once."""
+    """Whether generated kernels run there."""
     from pathlift.runtime.cards import obstacle
 
     return not obstacle(device, dtype)

@@ -197,3 +197,10 @@ def test_on_cuda(dtype: torch.dtype) -> None:
     torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias), rtol=tolerance, atol=tolerance)
     layer(x).float().square().mean().backward()
     assert all(math.isfinite(float(p.grad.float().norm())) for p in layer.parameters() if p.grad is not None)
+
+
+def test_it_compiles_without_breaks() -> None:
+    layer = KSLinear(PAIR)
+    x = torch.randn(5, layer.in_features)
+    compiled = torch.compile(layer, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x), layer(x))
