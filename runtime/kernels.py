@@ -88,7 +88,11 @@ def ks_linear(
     if reason:
         raise UsageError("1448", f"operands of a Kronecker-sparse layer do not fit: {reason}")
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *factors, bias, residual)):
-        raise UsageError("1449", "a kernel has no gradient of its own", hint="pathlift.nn.KSLinear, or torch.no_grad()")
+        raise UsageError(
+            "1449",
+            "a kernel has no gradient of its own",
+            hint="apply pathlift.nn.KSLinear, or compute without gradients",
+        )
     if precision is None:
         precision = schedule.form.precision if schedule is not None else default_precision()
     name = dtype_name(x.dtype)
