@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -55,3 +56,14 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.attention(self.norms[0](x), x)
         return added(self.down, self.activation(self.up(self.norms[1](x))), x)
+
+
+def join_products(fused: nn.Sequential, split: nn.Sequential) -> None:
+    """Give blocks that have one product for queries, keys and values the parameters of those that have three."""
+    fused.load_state_dict(split.state_dict())
+    with torch.no_grad():
+        for block in fused:
+            assert isinstance(block, Block)
+            parts = block.attention.q, block.attention.k, block.attention.v
+            block.attention.qkv.weight.copy_(torch.cat([part.weight for part in parts]))
+            block.attention.qkv.bias.copy_(torch.cat([part.bias for part in parts]))

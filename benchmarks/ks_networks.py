@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir
 import torch
-from benchmarks.encoders import Block
+from benchmarks.encoders import Block, join_products
 from torch import nn
 
 import pathlift
@@ -114,11 +114,7 @@ def encoders(
             kind = name.rsplit(".")[-1]
             factors[name] = random_factors(patterns[kind if kind in patterns else "attention"], rng)
             linear.weight.data = torch.from_numpy(product(factors[name]))
-    fused.load_state_dict(split.state_dict())
-    for block in fused:
-        parts = (block.attention.q, block.attention.k, block.attention.v)
-        block.attention.qkv.weight.data = torch.cat([part.weight.data for part in parts])
-        block.attention.qkv.bias.data = torch.cat([part.bias.data for part in parts])
+    join_products(fused, split)
     example = torch.zeros(*shape, wide)
     graphs = {
         name: pathlift.load(onnx_ir.to_proto(export(module, (example,))))

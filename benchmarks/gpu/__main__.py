@@ -62,9 +62,11 @@ def run_phase(name: str, seed: int, until: float, dry: bool) -> list[dict[str, A
     """Run a phase, and again behind the case at which it crashed, a few times; returns its records."""
     environment = {**os.environ, **({"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"} if dry else {})}
     with tempfile.TemporaryDirectory() as folder:
-        log, begin = Path(folder) / "log", time.time()
+        log, begin, begun = Path(folder) / "log", time.time(), 0
         for restart in range(_RESTARTS + 1):
-            begun = sum(record["record"] == "begun" for record in records(log))
+            before, begun = begun, sum(record["record"] == "begun" for record in records(log))
+            if restart and begun == before:  # it gets nowhere
+                break
             command = [sys.executable, "-m", "benchmarks.gpu.phase", name, "--log", str(log), "--seed", str(seed),
                        "--until", str(until), "--skip", str(begun), *["--dry"] * dry]  # fmt: skip
             print(f"{name}: {until - time.time():.0f} s", file=sys.stderr)

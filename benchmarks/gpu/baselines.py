@@ -9,7 +9,7 @@ import runpy
 from collections.abc import Callable
 
 import torch
-from benchmarks.gpu.kernels import Call, dense
+from benchmarks.gpu.kernels import Call, block_diagonal, dense
 from torch import Tensor, nn
 
 from pathlift.codegen.schedule import Layout
@@ -129,7 +129,7 @@ def _bsr(p: Pattern, x: Tensor, factor: Tensor, rows: bool) -> Call:
     if side < 16:
         raise ValueError(f"blocks of {side} are too small")
     blocks = factor.reshape(1, p.a * p.d, p.b, p.c).transpose(0, 1)  # as if d were 1
-    matrix = torch.block_diag(*blocks.flatten(0, 1)).to_sparse_bsr((side, side))
+    matrix = block_diagonal(blocks.flatten(0, 1)).to_sparse_bsr((side, side))
 
     def on_rows() -> Tensor:
         blocks = x.view(-1, p.a, p.c, p.d).transpose(2, 3).reshape(-1, p.cols)

@@ -60,7 +60,7 @@ def benchmark_patterns() -> list[Pattern]:
 def sample(seed: int, dry: bool) -> list[Pattern]:
     """The patterns of a run, in order: drawn at random, with those of ViT-S/16 between them."""
     if dry:
-        return _TINY[:2]
+        return _TINY[1:2]
     drawn = benchmark_patterns()
     random.Random(seed).shuffle(drawn)
     own, found = sorted({p for factors in VIT.values() for p in factors}), []
@@ -73,7 +73,7 @@ def sample(seed: int, dry: bool) -> list[Pattern]:
 
 def layer_cases(patterns: list[Pattern], dry: bool) -> list[list[Case]]:
     """The cases of each pattern: all forms and layouts, at the paper's batch and at a small one, which takes turns."""
-    forms = [f for f in FORMS if not dry or f.dtype != "bfloat16"]  # the interpreter's bfloat16 is wrong
+    forms = (FORMS[0], FORMS[2]) if dry else FORMS  # the interpreter's bfloat16 is wrong
     found = []
     for i, p in enumerate(patterns):
         sizes = (20, 1) if dry else (BATCH, SMALL_BATCHES[i % len(SMALL_BATCHES)])

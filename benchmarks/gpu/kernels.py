@@ -156,7 +156,13 @@ def dense(factors: Sequence[Tensor]) -> Tensor:
 def _matrix(factor: Tensor) -> Tensor:
     a, d, b, c = factor.shape
     blocks = torch.diag_embed(factor.permute(0, 2, 3, 1)).permute(0, 1, 3, 2, 4)  # a, b, d, c, d
-    return torch.block_diag(*blocks.reshape(a, b * d, c * d))
+    return block_diagonal(blocks.reshape(a, b * d, c * d))
+
+
+def block_diagonal(blocks: Tensor) -> Tensor:
+    """A matrix with blocks (n, rows, columns) on its diagonal."""
+    result: Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]  # torch has no types for it
+    return result
 
 
 def alike(samples: int) -> int:
@@ -174,16 +180,15 @@ def compile_only(module: ModuleType, *operands: Any) -> None:
     FunctionType(code, names, "launch", module.launch.__defaults__)(*operands)
 
 
-def in_parallel(jobs: Mapping[str, Callable[[], object]], seconds: float, dry: bool) -> dict[str, Exception]:
-    """Compile several kernels at once, for so many seconds at most; returns the errors."""
+def in_parallel(jobs: Mapping[str, Callable[[], object]], seconds: float, dry: bool) -> set[str]:
+    """Compile kernels side by side, for so many seconds at most; returns what was done: errors show where it runs."""
     if dry:
-        return {}
+        return set()
     pool = ThreadPoolExecutor(min(_MOST_COMPILERS, os.cpu_count() or 1))
     futures = {pool.submit(job): name for name, job in jobs.items()}
     done, _ = wait(futures, timeout=max(seconds, 0.0))
     pool.shutdown(wait=False, cancel_futures=True)
-    errors = ((futures[future], future.exception()) for future in done)
-    return {name: error for name, error in errors if isinstance(error, Exception)}
+    return {futures[future] for future in done}
 
 
 def save_table(path: Path, listed: Sequence[Mapping[str, Any]]) -> None:

@@ -13,6 +13,7 @@ import torch
 from benchmarks.gpu.baselines import baselines, compiled
 from benchmarks.gpu.cases import BATCH, SMALL_BATCHES, Case, kind, layer_cases, sample, tolerance
 from benchmarks.gpu.kernels import Call, Step, in_parallel, this_card
+from benchmarks.gpu.operands import difference, times
 from benchmarks.gpu.phase import Run
 from benchmarks.gpu.timing import Clock, captured
 from torch import Tensor
@@ -32,6 +33,10 @@ _TUNING, _COMPILING = 0.4, 0.15
 """Shares of the phase after which nothing is tuned any more, and for torch.compile."""
 
 
+_MOST_SECONDS = 40.0
+"""For compiling the kernels of a pattern."""
+
+
 def main(run: Run) -> None:
     card, clock, whole = this_card(run.dry), Clock(run.device, run.seed), run.left
     torch.manual_seed(run.seed)
@@ -40,18 +45,15 @@ def main(run: Run) -> None:
     for index, group in enumerate(run.cases(cases, "patterns", lambda group: str(group[0].pattern))):
         tuned = run.left > (1 - _TUNING) * whole
         contests = [Contest(run, card, clock, case, tuned and case.samples > SMALL_BATCHES[1]) for case in group]
-        jobs = {
-            f"{c.case}: {step.name}": partial(step.compile, c.case.samples)
-            for c in contests
-            for step in c.steps.values()
-        }
-        in_parallel(jobs, run.left - 5, run.dry)  # what fails to compile fails again where it runs
+        jobs = {name: job for contest in contests for name, job in contest.jobs().items()}
+        done = in_parallel(jobs, min(run.left / 3, _MOST_SECONDS), run.dry)
         for i, contest in enumerate(contests):
             if run.left < 1:
                 run.emit("left_out", what=f"{len(contests) - i} of {len(contests)} cases", why="no time was left")
                 break
             begin = time.monotonic()
             with_compiler = not run.dry and compiling > 0 and contest.case.samples == BATCH and i == index % 8
+            contest.leave_out(done)
             try:
                 contest.hold(with_compiler)
             except Exception as error:
@@ -88,6 +90,22 @@ class Contest:
             except Exception as error:
                 run.caught(f"{case}: {schedule}", error)
 
+    def jobs(self) -> dict[str, Callable[[], object]]:
+        """What compiles its kernels, by name."""
+        return {self.name(s): partial(step.compile, self.case.samples) for s, step in self.steps.items()}
+
+    def name(self, schedule: Schedule) -> str:
+        """Name a kernel."""
+        return f"{self.case}: {schedule}"
+
+    def leave_out(self, done: set[str]) -> None:
+        """Leave out what there was no time to compile, but the cost model's choice."""
+        late = [s for i, s in enumerate(self.steps) if i and not self.run.dry and self.name(s) not in done]
+        for schedule in late:
+            del self.steps[schedule]
+        if late:
+            self.run.emit("left_out", what=f"{len(late)} candidates of {self.case}", why="no time was left to compile")
+
     def hold(self, with_compiler: bool) -> None:
         """Check and time all contestants, and write it down."""
         case, form = self.case, self.case.form
@@ -98,6 +116,7 @@ class Contest:
         absent: dict[str, str] = {}
         errors: dict[str, float] = {}
         calls: dict[str, Call] = {}
+        ready: dict[str, Callable[[], object]] = {}
         seconds = self._kernels(x, checker, calls, errors)
         makers = baselines(case.pattern, x, self.factor, form.reads)
         if with_compiler:
@@ -111,11 +130,14 @@ class Contest:
                 calls[name] = call
             except Exception as error:  # a way that is not open, or has no room; a broken card shows in the timing
                 absent[name] = f"{type(error).__name__}: {str(error).strip()[:200]}"
-        if case.samples <= _CAPTURED:
-            calls = {name: captured(call, self.run.device) for name, call in calls.items()}
-        timed = self.clock.race(calls, 3 if self.run.dry else 11, 0.1)
+        for name, call in calls.items():
+            try:
+                ready[name] = captured(call, self.run.device) if case.samples <= _CAPTURED else call
+            except Exception as error:
+                absent[name] = f"no graph of it: {type(error).__name__}: {str(error).strip()[:200]}"
+        timed = self.clock.race(ready, 3 if self.run.dry else 11, 0.1)
         best = min(seconds, key=seconds.__getitem__, default=None) if self.tuned else None
-        if best is not None:
+        if best is not None and "tuned kernel" in timed:
             self._keep(best, timed)
         self.run.emit(
             "layer", pattern=str(case.pattern), samples=case.samples, kind=kind(form), layout=form.reads,
@@ -126,7 +148,7 @@ class Contest:
     def _keep(self, best: Schedule, timed: dict[str, list[float]]) -> None:
         """Write down what is fastest, for a table: the dense product may be."""
         form = self.case.form
-        found = Measurement(best, median(timed["tuned kernel" if "tuned kernel" in timed else "kernel"]))
+        found = Measurement(best, median(timed["tuned kernel"]))
         if "dense" in timed and may_be_dense(form) and median(timed["dense"]) < found.seconds:
             found = Measurement(None, median(timed["dense"]))
         self.run.emit("tuned", **entry(key([self.case.pattern], form, self.case.samples, self.card), found))
@@ -141,15 +163,15 @@ class Contest:
             try:
                 error = checker.error(call)
                 if not error < tolerance(self.case.form):
-                    self.run.emit("wrong", what=f"{self.case}: {schedule}", error=error)
+                    self.run.emit("wrong", what=self.name(schedule), error=error)
                     continue
                 found[schedule] = self.clock.median(call, 3) if self.tuned else 0.0
             except Exception as caught:
-                self.run.caught(f"{self.case}: {schedule}", caught)
+                self.run.caught(self.name(schedule), caught)
                 continue
             if index == 0:
                 calls["kernel"], errors["kernel"] = call, error
-            elif found[schedule] == min(found.values()):
+            if self.tuned and found[schedule] == min(found.values()):
                 calls["tuned kernel"], errors["tuned kernel"] = call, error
         return found
 
@@ -162,9 +184,7 @@ class Checker:
         some = torch.randperm(case.samples, device=x.device)[:CHECKED]
         self.some = torch.cat([some, some.new_tensor([0, case.samples - 1])])
         part = x[self.some] if self.rows else x[:, self.some].mT
-        p = case.pattern
-        blocks = part.double().reshape(-1, p.a, p.c, p.d)
-        self.expected = torch.einsum("nakd,adbk->nabd", blocks, factor.double()).reshape(-1, p.rows)
+        self.expected = times(part, factor)
         self.x = x
 
     def error(self, call: Callable[[], Tensor]) -> float:
@@ -172,6 +192,5 @@ class Checker:
         p, n = self.case.pattern, self.case.samples
         self.x.new_full((n * p.rows,), torch.nan)  # freed at once: the result is likely to get this memory
         y = call()
-        part = (y[self.some] if self.rows else y[:, self.some].mT).double()
-        error = float((part - self.expected).norm() / self.expected.norm())
+        error = difference(y[self.some] if self.rows else y[:, self.some].mT, self.expected)
         return error if isfinite(float(y.sum(dtype=torch.float32))) else nan

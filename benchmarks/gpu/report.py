@@ -17,6 +17,8 @@ from benchmarks.gpu.kernels import save_table
 
 Record = dict[str, Any]
 _BAD = ("wrong", "failed", "crashed")
+_FOUND = 9
+"""Exit status of compute-sanitizer where it found something."""
 _OURS = ("tuned kernel", "kernel")
 """Names of our kernels in a layer's times, the better one first."""
 _TRAINING = (
@@ -80,7 +82,8 @@ def save(output: Path, found: Sequence[Record], seed: int, minutes: float, took:
     if by["tuned"]:
         save_table(output / f"gpu_schedules_{slug}.json", by["tuned"])
     checked = by["checked"]
-    return path, bool(checked) and all(r["good"] for r in checked) and not any(by[bad] for bad in _BAD)
+    wrong = any(by[bad] for bad in _BAD) or any(r["status"] == _FOUND for r in by["memcheck"])
+    return path, bool(checked) and all(r["good"] for r in checked) and not wrong
 
 
 def best_other(layer: Record) -> str | None:

@@ -71,7 +71,7 @@ class Clock:
             return [_elapsed(call) for call in calls]
         events = []
         for call in calls:
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # torch has no types for it
             self._flush.fill_(self._random.randrange(256))
             start.record()
             call()
@@ -92,7 +92,7 @@ def captured(call: Call, device: str) -> Call:
     if device == "cpu":
         call()
         return call
-    side = torch.cuda.Stream()
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # torch has no types for it
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         for _ in range(2):

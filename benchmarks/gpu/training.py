@@ -9,12 +9,13 @@ from functools import partial
 import torch
 from benchmarks.encoders import GPT, VIT
 from benchmarks.gpu.cases import BATCH, FORMS, kind, tolerance
+from benchmarks.gpu.operands import difference
 from benchmarks.gpu.phase import Run
 from benchmarks.gpu.timing import Clock
 from torch import Tensor, nn
 
 from pathlift.ir.kronecker import Pattern
-from pathlift.nn import KSLinear
+from pathlift.ks_linear import KSLinear
 
 _DEPTH = 4
 _TINY = {"up": [Pattern(1, 8, 4, 2)], "down": [Pattern(2, 4, 8, 1)]}
@@ -72,7 +73,8 @@ def step(module: nn.Module, x: Tensor, backward: bool) -> Tensor:
         loss = module(x).square().mean()
     if backward:
         torch.autograd.grad(loss, [x, *module.parameters()])
-    return loss.detach()
+    result: Tensor = loss.detach()
+    return result
 
 
 def gradient_error(module: nn.Module, x: Tensor) -> float:
@@ -82,4 +84,4 @@ def gradient_error(module: nn.Module, x: Tensor) -> float:
         torch.autograd.grad(m(v).square().mean(), [v, *m.parameters()])
         for m, v in ((module, x.detach().requires_grad_()), (exact, x.detach().double().requires_grad_()))
     )
-    return max(float((f.double() - e).norm() / e.norm()) for f, e in zip(found, expected, strict=True))
+    return max(difference(f, e) for f, e in zip(found, expected, strict=True))
