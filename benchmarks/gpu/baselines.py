@@ -59,7 +59,7 @@ def _others() -> tuple[Callable[[Pattern, Tensor, Tensor, Layout], dict[str, Cal
 
 def compiled(x: Tensor, factor: Tensor, layout: Layout) -> Call:
     """The batched product as torch.compile tunes it; takes seconds to make."""
-    torch._dynamo.reset()  # every pattern is a program of its own
+    torch.compiler.reset()  # every pattern is a program of its own
     product: Product = torch.compile(
         bmm_rows if layout == "rows" else bmm_features, mode="max-autotune-no-cudagraphs", dynamic=False
     )

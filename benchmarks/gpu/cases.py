@@ -1,4 +1,4 @@
-"""What is measured: patterns, forms, sizes. The benchmark's patterns follow the rule of arXiv 2405.15013."""
+"""Patterns, forms and sizes that are measured; the patterns follow the rule of arXiv 2405.15013."""
 
 from __future__ import annotations
 

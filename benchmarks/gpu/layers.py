@@ -31,8 +31,6 @@ _CAPTURED = 1024
 """Up to so many samples, a call is captured as a graph: launches would take longer than what is launched."""
 _TUNING, _COMPILING = 0.4, 0.15
 """Shares of the phase after which nothing is tuned any more, and for torch.compile."""
-
-
 _MOST_SECONDS = 40.0
 """For compiling the kernels of a pattern."""
 

@@ -139,7 +139,7 @@ class TestGuards:
             held.check("y")
 
 
-@pytest.mark.parametrize("layouts", itertools.product(cases.LAYOUTS, repeat=2))
+@pytest.mark.parametrize("layouts", list(itertools.product(cases.LAYOUTS, repeat=2)))
 def test_expected_is_the_layer(layouts: tuple[Any, Any]) -> None:
     patterns, form = [Pattern(1, 4, 3, 2), Pattern(2, 3, 5, 1)], Form("float32", "ieee", *layouts, True, True, "Relu")
     drawn = Drawn(patterns, form, 9, 0, "cpu")
