@@ -22,6 +22,7 @@ from pathlift.codegen.schedule import Form, Layout
 from pathlift.codegen.select import Choice
 from pathlift.ir.cost import DEVICES, GraphicsCard
 from pathlift.ir.kronecker import Pattern
+from pathlift.runtime.cards import card
 from pathlift.testing.kernels import ACTIVATIONS
 
 Call = Callable[[], Tensor]
@@ -29,23 +30,10 @@ _MOST_COMPILERS = 12
 
 
 def this_card(dry: bool) -> GraphicsCard:
-    """The card as the cost model knows it; an unknown one is taken for the most alike, with its own name and sizes."""
-    known = {name: card for name, card in DEVICES.items() if isinstance(card, GraphicsCard)}
-    if dry:
-        return known["h200"]
-    found = torch.cuda.get_device_properties(0)
-    for name, card in known.items():
-        if name in found.name.lower():
-            return card
-    alike = known["h100"] if found.major >= 9 else known["a100"]
-    shared = getattr(found, "shared_memory_per_block_optin", alike.shared_memory)
-    return replace(
-        alike,
-        name=found.name,
-        arch=f"sm_{found.major}{found.minor}",
-        multiprocessors=found.multi_processor_count,
-        shared_memory=min(shared, alike.shared_memory),
-    )
+    """The card as the cost model knows it; for a rehearsal, one that has all templates."""
+    found = DEVICES["h200"] if dry else card(torch.device("cuda"))
+    assert isinstance(found, GraphicsCard)
+    return found
 
 
 class Step:
