@@ -130,7 +130,7 @@ def _draw(
     for patterns in tried:
         if template == "gradient":
             plain = replace(form, bias=False, residual=False, activation="")
-            options = list(gradients(patterns[0], plain))
+            options = list(gradients(patterns[0], plain, card))
         else:
             options = [s for s in space(patterns, form, samples, card) if s.template == template]
         if dry:
