@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from benchmarks.encoders import Block, join_products
+from torch import nn
 
 import pathlift
 from pathlift.frontend.export import export
@@ -66,17 +66,6 @@ DRAWN = [
         (8, 96, 96, 4),
     ]
 ]
-# Factors as they multiply. ViT-S/16: those of arXiv 2405.15013; GPT-2 medium: the same shapes at its width.
-VIT = {
-    "attention": [Pattern(1, 192, 48, 2), Pattern(2, 48, 192, 1)],
-    "up": [Pattern(1, 768, 192, 2), Pattern(6, 64, 64, 1)],
-    "down": [Pattern(1, 128, 128, 3), Pattern(6, 64, 256, 1)],
-}
-GPT = {
-    "attention": [Pattern(1, 512, 128, 2), Pattern(2, 128, 512, 1)],
-    "up": [Pattern(1, 2048, 512, 2), Pattern(16, 64, 64, 1)],
-    "down": [Pattern(1, 256, 256, 4), Pattern(16, 64, 256, 1)],
-}
 
 
 def random_factors(patterns: Sequence[Pattern], rng: np.random.Generator) -> list[Array]:
@@ -103,38 +92,6 @@ def layers(patterns: Sequence[Pattern], *, perceptron: bool = False) -> dict[str
     return made
 
 
-class Attention(nn.Module):
-    """Self-attention; queries, keys and values by one product or by three."""
-
-    def __init__(self, wide: int, heads: int, *, fused: bool, causal: bool) -> None:
-        super().__init__()
-        self.heads, self.fused, self.causal = heads, fused, causal
-        self.q, self.k, self.v, self.out = (nn.Linear(wide, wide) for _ in range(4))
-        self.qkv = nn.Linear(wide, 3 * wide)
-
-    def forward(self, x: Tensor) -> Tensor:
-        parts = self.qkv(x).chunk(3, dim=2) if self.fused else (self.q(x), self.k(x), self.v(x))
-        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in parts)
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
-        result: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
-        return result
-
-
-class Block(nn.Module):
-    """Pre-norm attention, then a two-layer perceptron."""
-
-    def __init__(self, wide: int, heads: int, *, fused: bool, causal: bool) -> None:
-        super().__init__()
-        self.norms = nn.ModuleList([nn.LayerNorm(wide), nn.LayerNorm(wide)])
-        self.attention = Attention(wide, heads, fused=fused, causal=causal)
-        self.up, self.down = nn.Linear(wide, 4 * wide), nn.Linear(4 * wide, wide)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.norms[0](x))
-        result: Tensor = x + self.down(F.gelu(self.up(self.norms[1](x))))
-        return result
-
-
 def encoders(
     wide: int,
     heads: int,
@@ -157,11 +114,7 @@ def encoders(
             kind = name.rsplit(".")[-1]
             factors[name] = random_factors(patterns[kind if kind in patterns else "attention"], rng)
             linear.weight.data = torch.from_numpy(product(factors[name]))
-    fused.load_state_dict(split.state_dict())
-    for block in fused:
-        parts = (block.attention.q, block.attention.k, block.attention.v)
-        block.attention.qkv.weight.data = torch.cat([part.weight.data for part in parts])
-        block.attention.qkv.bias.data = torch.cat([part.bias.data for part in parts])
+    join_products(fused, split)
     example = torch.zeros(*shape, wide)
     graphs = {
         name: pathlift.load(onnx_ir.to_proto(export(module, (example,))))
