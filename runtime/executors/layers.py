@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from pathlift.codegen.cache import Key, Measured, Measurement, measured
 from pathlift.codegen.ks_codegen import hinted
+from pathlift.codegen.products import products
 from pathlift.codegen.schedule import Layout, Precision
 from pathlift.ir.algebras.interpret import Kernel
 from pathlift.ir.graph import Graph
@@ -34,8 +35,18 @@ class _Hinted(Measured):
         return measured().get(key) or self._hints.get(replace(key, triton=""))
 
 
-def ks_kernel(graph: Graph, precision: Precision | None) -> Kernel[Any]:
-    """Return what computes `KSLinear` nodes.
+class _Part(NamedTuple):
+    """What an inner layer of a product stands for: its input, and factors so far, as they multiply."""
+
+    x: Tensor
+    factors: tuple[Tensor, ...]
+
+
+def ks_kernels(graph: Graph, precision: Precision | None) -> dict[str, Kernel[Any]]:
+    """Return what computes `KSLinear` nodes, by their keys.
+
+    An inner layer of a product computes nothing: the outermost one runs them all, in kernels of one or two factors, and
+    in the layouts between them that are fastest.
 
     Parameters
     ----------
@@ -46,8 +57,12 @@ def ks_kernel(graph: Graph, precision: Precision | None) -> Kernel[Any]:
     """
     known = _Hinted(hinted(graph))
 
-    def compute(
-        x: Tensor,
+    def inner(x: Tensor | _Part, w: Tensor, *_: object, **__: object) -> Any:
+        x, factors = x if isinstance(x, _Part) else (x, ())
+        return (_Part(x, (w, *factors)),)
+
+    def outermost(
+        x: Tensor | _Part,
         w: Tensor,
         b: Tensor | None = None,
         residual: Tensor | None = None,
@@ -57,9 +72,10 @@ def ks_kernel(graph: Graph, precision: Precision | None) -> Kernel[Any]:
         activation: str = "",
     ) -> Tensor:
         layout: Layout = "features" if feature_major else "rows"
+        x, factors = x if isinstance(x, _Part) else (x, ())
         return ks_linear(
             x,
-            [w],
+            [w, *factors],
             bias=b,
             residual=residual,
             activation=activation,
@@ -70,4 +86,7 @@ def ks_kernel(graph: Graph, precision: Precision | None) -> Kernel[Any]:
             frozen=True,
         )
 
-    return compute
+    found: dict[str, Kernel[Any]] = {}
+    for product in products(graph):
+        found |= dict.fromkeys(product.keys, inner) | {product.keys[0]: outermost}
+    return found

@@ -79,7 +79,7 @@ class TorchExecutor:
     threads
         Of one op, on the CPU; torch's setting by default.
     kernels
-        By a node's key, or by op: what computes it instead of the op's program, or a generated kernel.
+        By a node's key, or by op: what computes it instead of the op's program. Generated kernels, by default.
     precision
         Of products of float32 numbers in generated kernels: ``ieee``, ``tf32`` or ``tf32x3``; torch's by default.
 
@@ -107,7 +107,7 @@ class TorchExecutor:
         self.graph, self.dtype, self._threads = graph, _dtype(graph), threads
         self._algebra = DeviceNumeric(self.dtype, found)
         generated, self._remarks = _generated(graph, found, self.dtype, precision)
-        self._kernels = {**generated, **(kernels or {})}
+        self._kernels = generated if kernels is None else kernels
         self._replays = None
         if found.type == "cuda":
             self._replays = Replays(self._computed, found, refusal=_uncapturable(graph))
@@ -170,7 +170,7 @@ def _advice(reason: str) -> str:
 def _generated(
     graph: Graph, device: torch.device, dtype: torch.dtype, precision: Precision | None
 ) -> tuple[dict[str, Kernel[Any]], tuple[str, ...]]:
-    """Kernels by op, and a remark if a device has none for a graph that could use them."""
+    """Kernels by node, and a remark if a device has none for a graph that could use them."""
     from pathlift.runtime.cards import obstacle
 
     if not has_layers(graph):
@@ -178,9 +178,9 @@ def _generated(
     if reason := obstacle(device, dtype):
         said = f"Kronecker-sparse layers run as plain torch operations: {reason}"
         return {}, (said,) if device.type == "cuda" else ()
-    from pathlift.runtime.executors.layers import ks_kernel
+    from pathlift.runtime.executors.layers import ks_kernels
 
-    return {"KSLinear": ks_kernel(graph, precision)}, ()
+    return ks_kernels(graph, precision), ()
 
 
 def _uncapturable(graph: Graph) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pathlift.ir.graph import Graph
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models.source import Model, Opened, open_model
+from pathlift.runtime.executors import has_layers
 from pathlift.runtime.session import CheckedSession, Executor, ExecutorName, open_executor
 
 if TYPE_CHECKING:
@@ -82,8 +83,17 @@ def start(
     with tempfile.TemporaryDirectory(prefix="pathlift-", ignore_cleanup_errors=True) as folder:
         source = _source(model, opened.graph, Path(folder)) if executor != "torch" else b""
         return open_executor(
-            opened.graph, source, device=device, threads=threads, executor=executor, precision=precision
+            _fused(opened.graph), source, device=device, threads=threads, executor=executor, precision=precision
         )
+
+
+def _fused(graph: Graph) -> Graph:
+    """Fuse epilogues, which files spell out: a generated kernel computes them with its product."""
+    if not has_layers(graph):
+        return graph
+    from pathlift.passes.kronecker.epilogue import FuseEpilogue
+
+    return FuseEpilogue().run(graph).graph
 
 
 def _source(model: Model, graph: Graph, folder: Path) -> str | bytes:
