@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlift.codegen.cache import Measured
 from pathlift.codegen.predict import dense
 from pathlift.codegen.schedule import Form, Layout
-from pathlift.codegen.select import Choice, bucket, may_be_dense, select, times
+from pathlift.codegen.select import Choice, bucket, key, may_be_dense, select, times
 from pathlift.ir.cost import Cost, GraphicsCard
 from pathlift.ir.kronecker import Pattern
 
@@ -76,6 +76,10 @@ def route(
                         options.append((*before, step))
             best[start, layout] = min(options, key=_seconds)
     steps, whole = best[0, form.writes], dense(patterns, form, samples, card)
+    found = measured and measured.get(key(patterns, form, samples, card))
+    if found:  # where a kernel was measured to be faster, dense takes longer than that
+        seconds = found.seconds if found.schedule is None else max(whole.seconds, found.seconds)
+        whole = replace(whole, seconds=seconds)
     if len(patterns) > 1 and may_be_dense(form) and whole.seconds < _seconds(steps):
         reason = f"dense: {times(whole)} predicted, {1e6 * _seconds(steps):.1f} µs by kernels"
         steps = (Choice(patterns, form, None, whole, whole, reason),)

@@ -33,7 +33,7 @@ def space(patterns: Sequence[Pattern], form: Form, samples: int, card: GraphicsC
     card
         Where it runs.
     """
-    for template in ("chain",) if len(patterns) > 1 else ("decode", "dot", "batched"):
+    for template in {1: ("decode", "dot", "batched"), 2: ("chain",)}.get(len(patterns), ()):
         for schedule in _SPACES[template](patterns, form, samples):
             if not misfit(patterns, schedule) and _has_room(patterns, schedule, card):
                 yield schedule

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -12,13 +13,18 @@ from torch import Tensor
 from pathlift.codegen.cache import Measured, measured
 from pathlift.codegen.offline import compile_source
 from pathlift.codegen.render import render
+from pathlift.codegen.route import Route, route
 from pathlift.codegen.schedule import Form, Schedule
-from pathlift.codegen.select import Choice
+from pathlift.codegen.select import Choice, key
 from pathlift.codegen.tune import tune
+from pathlift.ir.cost import GraphicsCard
 from pathlift.ir.errors import PathliftError, UsageError
 from pathlift.ir.foreign import is_out_of_memory
 from pathlift.ir.kronecker import Pattern
 from pathlift.runtime import kernels
+
+_MOST_ROUNDS = 8
+"""Of tuning a route: each measures at least a step, and few steps are worth it."""
 
 
 def tune_layer(
@@ -46,14 +52,34 @@ def tune_layer(
     """
     card = kernels.card(device)
     clock = Clock(tuple(patterns), form, samples, device)
-
-    def compiles(schedule: Schedule) -> bool:
-        report = compile_source(render(patterns, schedule), card.arch)
-        return not report.spills and report.shared <= card.shared_memory
-
+    compiles = functools.partial(_has_room, patterns, card)
     found = tune(patterns, form, samples, card, clock, measured() if known is None else known, compiles=compiles)
     kernels.forget_routes()
     return found
+
+
+def _has_room(patterns: Sequence[Pattern], card: GraphicsCard, schedule: Schedule) -> bool:
+    """Whether a kernel, compiled, keeps to registers and to shared memory."""
+    report = compile_source(render(patterns, schedule), card.arch)
+    return not report.spills and report.shared <= card.shared_memory
+
+
+def tune_product(
+    patterns: Sequence[Pattern], form: Form, samples: int, device: torch.device, known: Measured | None = None
+) -> Route:
+    """Find the fastest route through a product: what would run is tuned, until what would run is what was tuned.
+
+    Parameters and errors are those of `tune_layer`, for any number of factors.
+    """
+    known, card = measured() if known is None else known, kernels.card(device)
+    for _ in range(_MOST_ROUNDS):
+        found = route(patterns, form, samples, card, known)
+        new = [s for s in found.steps if known.get(key(s.patterns, s.form, samples, card)) is None]
+        if not new:
+            break
+        for step in new:
+            tune_layer(step.patterns, step.form, samples, device, known)
+    return route(patterns, form, samples, card, known)
 
 
 class Clock:

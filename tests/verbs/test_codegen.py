@@ -18,9 +18,12 @@ import pathlift as package
 from pathlift.codegen import kernels
 from pathlift.codegen.offline import Report
 from pathlift.ir.builder import Builder
+from pathlift.ir.cost import DEVICES
 from pathlift.ir.errors import ExecutionError
 from pathlift.ir.kronecker import Pattern
 from pathlift.ir.types import Array
+from pathlift.runtime import kernels as runtime_kernels
+from pathlift.runtime import tuning
 
 Cli = Callable[..., Any]
 DIGITS = Path(__file__).parents[2] / "examples" / "digits.onnx"
@@ -197,3 +200,17 @@ def test_refusals_are_one_line(pathlift: Cli, model: str, arguments: list[str], 
     outcome = pathlift("codegen", *(model if word == "MODEL" else word for word in arguments))
     assert (outcome.code, outcome.out, outcome.err[:6]) == (2, "", code)
     assert outcome.err.count("\n") == 1
+
+
+def test_tuning_needs_a_card_of_the_architecture(
+    pathlift: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = network(tmp_path / "m.onnx")
+    assert "PL1447" in pathlift("codegen", model, "--tune").stderr
+    monkeypatch.setattr(runtime_kernels, "card", lambda device: DEVICES["a100"])
+    assert "PL1438" in pathlift("codegen", model, "--tune").stderr
+    tuned: list[Any] = []
+    monkeypatch.setattr(tuning, "tune_product", lambda *args: tuned.append(args))
+    done = pathlift("codegen", model, "--tune", "--arch", "sm_80", "--samples", "64", "--format", "json")
+    assert json.loads(done.stdout)["assumptions"] == []
+    assert [(patterns, samples) for patterns, _, samples, _ in tuned] == [((FIRST,), 64), ((SECOND,), 64)]

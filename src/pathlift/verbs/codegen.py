@@ -123,6 +123,7 @@ def generate_kernels(
     samples: Samples = 4096,
     precision: Annotated[Literal["ieee", "tf32", "tf32x3"], Flag()] = "tf32x3",
     shape: Shape = None,
+    tune: Annotated[bool, Flag()] = False,
     output: Output = None,
     force: Force = False,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
@@ -148,6 +149,9 @@ def generate_kernels(
         Of products of float32 numbers: ieee, tf32 or tf32x3.
     shape
         Fill in symbolic dimensions. Extents by name; rows of samples are then those of the model.
+    tune
+        Time schedules on the card that is here, and keep the fastest. Sessions and layers on this machine use them,
+        too.
     output
         The folder to write to, which is made. Kernels, one file each, and manifest.json; none is written if None.
     force
@@ -177,7 +181,7 @@ def generate_kernels(
     from pathlift.passes.kronecker.epilogue import FuseEpilogue
     from pathlift.passes.pipeline import run_pipeline
 
-    card = card_of(arch, device)
+    card = _card_here(arch) if tune else card_of(arch, device)
     check_samples(samples)
     require_triton()
     opened = open_model(model, memory_limit=memory_limit, example=example, shape=extents(shape))
@@ -190,11 +194,13 @@ def generate_kernels(
         for number, product in enumerate(found):
             if progress is not None:
                 progress(graph[product.keys[0]].label, number, len(found))
+            if tune and product.form is not None:
+                _tune(product, samples)
             layers += _layers(graph, product, samples, card, kernels)
         result = CodegenResult(
             input=opened.source,
             warnings=opened.warnings,
-            assumptions=(f"times are predicted by a cost model of {card.name}",),
+            assumptions=() if tune else (f"times are predicted by a cost model of {card.name}",),
             arch=arch,
             device=card.name,
             precision=precision,
@@ -205,6 +211,27 @@ def generate_kernels(
         if path is not None:
             _write(result, path)
     return result
+
+
+def _card_here(arch: str) -> GraphicsCard:
+    """The card that schedules are timed on."""
+    import torch
+
+    from pathlift.runtime.kernels import card
+
+    found = card(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    if found.arch != arch:
+        raise UsageError("1438", f"kernels of {arch} cannot be timed on {found.name}", hint=f"--arch {found.arch}")
+    return found
+
+
+def _tune(product: Product, samples: int) -> None:
+    import torch
+
+    from pathlift.runtime.tuning import tune_product
+
+    assert product.form is not None
+    tune_product(product.patterns, product.form, product.samples or samples, torch.device("cuda"))
 
 
 def _layers(graph: Graph, product: Product, samples: int, card: GraphicsCard, kernels: Kernels) -> Iterator[Layer]:
