@@ -99,7 +99,7 @@ def test_files_compute_what_onnx_runtime_computes_without_pathlift(model: str, t
         [sys.executable, "-c", BARE, str(folder), str(tmp_path / "data.npz")],
         capture_output=True, text=True, check=False, env={**environment, "TRITON_INTERPRET": "1"},
     )  # fmt: skip
-    assert (done.returncode, done.stdout) == (0, "h set()\ny set()\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "h set()\ny set()\n"), done.err
 
 
 def test_the_manifest(model: str, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ class TestOutput:
         head, first, second, *rest = outcome.out.splitlines()
         assert head.split() == ["layer", "pattern", "kernel", "samples", "predicted", "dense", "registers", "shared"]
         assert first.split()[:4] == ["h", "(4,16,64,1)", "dot", "4,096"]
-        assert second.split()[:4] == ["y", "(1,12,16,4)", "dot", "4,096"]
+        assert second.split()[:4] == ["y", "(1,12,16,4)", "batched", "4,096"]
         assert second.endswith("40  2.05 kB")
         assert rest[0].startswith("h: ")
         assert rest[2] == f"wrote 2 kernels for sm_90 and manifest.json to {folder}"
@@ -206,11 +206,11 @@ def test_tuning_needs_a_card_of_the_architecture(
     pathlift: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = network(tmp_path / "m.onnx")
-    assert "PL1447" in pathlift("codegen", model, "--tune").stderr
+    assert "PL1447" in pathlift("codegen", model, "--tune").err
     monkeypatch.setattr(runtime_kernels, "card", lambda device: DEVICES["a100"])
-    assert "PL1438" in pathlift("codegen", model, "--tune").stderr
+    assert "PL1438" in pathlift("codegen", model, "--tune").err
     tuned: list[Any] = []
     monkeypatch.setattr(tuning, "tune_product", lambda *args: tuned.append(args))
     done = pathlift("codegen", model, "--tune", "--arch", "sm_80", "--samples", "64", "--format", "json")
-    assert json.loads(done.stdout)["assumptions"] == []
+    assert json.loads(done.out)["assumptions"] == []
     assert [(patterns, samples) for patterns, _, samples, _ in tuned] == [((FIRST,), 64), ((SECOND,), 64)]
