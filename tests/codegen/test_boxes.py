@@ -1,4 +1,4 @@
-"""Which schedules boxes and batches fit."""
+"""Boxes and batches, and the schedules that they fit."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class TestClock:
             raise UsageError("1448", "operands")
 
         monkeypatch.setattr(kernels, "ks_linear", fails)
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError, match="PL1448"):
             self.clock()(Schedule("dot"))
 
 
