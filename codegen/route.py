@@ -6,7 +6,7 @@ The route that is predicted to be fastest is found by dynamic programming; the d
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pathlift.codegen.cache import Measured
@@ -95,12 +95,3 @@ def _between(form: Form, reads: Layout, writes: Layout, start: int) -> Form:
 
 def _seconds(steps: Sequence[Choice]) -> float:
     return sum(step.cost.seconds for step in steps)
-
-
-def distinct(routes: Sequence[Route]) -> Iterator[Choice]:
-    """Yield the kernels of routes, each once."""
-    seen = set()
-    for step in (step for r in routes for step in r.steps if step.schedule is not None):
-        if (step.patterns, step.schedule) not in seen:
-            seen.add((step.patterns, step.schedule))
-            yield step

@@ -112,7 +112,7 @@ def _predicted(patterns: tuple[Pattern, ...], form: Form, samples: int, card: Gr
         reason = f"dense: {times(wide)} predicted, {times(cost)} by the best kernel"
         return Choice(patterns, form, None, wide, wide, reason)
     share = 100 * traffic(patterns, form, samples) / card.bandwidth / cost.seconds
-    reason = f"{times(cost)} predicted, {share:.0f} % of it for memory; dense: {times(wide)}"
+    reason = f"{times(cost)} predicted, of which memory traffic takes {share:.0f} %; dense: {times(wide)}"
     return Choice(patterns, form, schedule, cost, wide, reason)
 
 

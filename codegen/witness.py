@@ -45,7 +45,8 @@ class CodegenWitness(Witness):
 
     def describe(self) -> str:
         kernels = sum(choice.schedule is not None for choice in self.choices.values())
-        return "; ".join((f"{kernels} kernels for {len(self.told)} factors", *self.told)) if self.told else ""
+        made, of = f"{kernels} kernel{'s' * (kernels != 1)}", f"{len(self.told)} factor{'s' * (len(self.told) != 1)}"
+        return "; ".join((f"{made} for {of}", *self.told)) if self.told else ""
 
 
 def _factors(graph: Graph, key: str, count: int) -> list[Array]:

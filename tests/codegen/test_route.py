@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from pathlift.codegen.cache import Measured, Measurement
-from pathlift.codegen.route import Route, distinct, route
+from pathlift.codegen.route import Route, route
 from pathlift.codegen.schedule import Form
 from pathlift.codegen.select import key, select
 from pathlift.ir.cost import DEVICES, GraphicsCard
@@ -97,8 +97,3 @@ def test_measurements_change_the_route() -> None:
     assert fast.cost.seconds == pytest.approx(2e-9)
     assert fast.cost.seconds < slow.cost.seconds
     assert " then " in fast.reason
-
-
-def test_kernels_are_listed_once() -> None:
-    found = route(LONG, Form(precision="ieee"), 4096, CARD)
-    assert len(list(distinct([found, found]))) == len({(s.patterns, s.schedule) for s in found.steps})

@@ -99,7 +99,7 @@ def test_the_best_prediction_is_taken() -> None:
     assert [c.seconds for _, c in options] == sorted(c.seconds for _, c in options)
     choice = select((p,), form, 25088, H100)
     assert (choice.schedule, choice.cost) == options[0]
-    assert "for memory" in choice.reason
+    assert "of which memory traffic takes 90 %" in choice.reason
 
 
 def test_measurements_come_before_predictions() -> None:
