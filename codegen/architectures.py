@@ -1,9 +1,10 @@
-"""Architectures of NVIDIA's graphics cards that kernels are compiled for."""
+"""Architectures that kernels are compiled for, and the graphics cards that their schedules are chosen for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pathlift.ir.cost import DEVICES, GraphicsCard
 from pathlift.ir.errors import UsageError
 
 
@@ -40,6 +41,8 @@ ARCHITECTURES = {
     )
 }
 """Architectures by name: Ampere, its consumer cards, Ada, Hopper, Blackwell, and its consumer cards."""
+CARDS = {name: card for name, card in DEVICES.items() if isinstance(card, GraphicsCard)}
+"""Graphics cards by name, among the devices that costs are predicted for."""
 
 
 def architecture(name: str) -> Architecture:
@@ -54,3 +57,45 @@ def architecture(name: str) -> Architecture:
         return ARCHITECTURES[name]
     except KeyError:
         raise UsageError("1442", f"there is no architecture {name!r}", hint=", ".join(ARCHITECTURES)) from None
+
+
+def card_named(name: str) -> GraphicsCard:
+    """Return a graphics card by name.
+
+    Raises
+    ------
+    UsageError
+        If there is none.
+    """
+    try:
+        return CARDS[name]
+    except KeyError:
+        hint = ", ".join(CARDS)
+        raise UsageError("1437", f"{name!r} is no graphics card that kernels are chosen for", hint=hint) from None
+
+
+def card_of(arch: str, device: str = "") -> GraphicsCard:
+    """Return the card that schedules are chosen for.
+
+    Parameters
+    ----------
+    arch
+        What is compiled for.
+    device
+        A card's name; by default the first one of this architecture.
+
+    Raises
+    ------
+    UsageError
+        If there is no such architecture; no such card, or none of this architecture; or the card is a newer one.
+    """
+    target = architecture(arch)
+    name = device or next((card.name for card in CARDS.values() if card.arch == arch), "")
+    why = "none of this architecture is known"
+    if name:
+        card = card_named(name)
+        if card.capability <= target.capability:
+            return card
+        why = f"{name} is one of {card.arch}, which has other instructions"
+    hint = "device=a100 for example, a card whose architecture is no newer"
+    raise UsageError("1445", f"no graphics card to choose kernels of {arch} for: {why}", hint=hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from pathlift.codegen import boxes, chains
+from pathlift.codegen.architectures import ARCHITECTURES
 from pathlift.codegen.schedule import Schedule
 from pathlift.ir.errors import UsageError
 from pathlift.ir.kronecker import Pattern
@@ -13,8 +14,8 @@ MOST = 2**31
 """Offsets within a tile, and of weights, are 32-bit numbers."""
 MOST_REGISTERS = 176
 """Of a thread, for tiles: a thread has 255, and needs the others for addresses."""
-MOST_SHARED = 232_448
-"""Bytes of shared memory of a program, on Hopper; other cards have less."""
+MOST_SHARED = max(architecture.shared for architecture in ARCHITECTURES.values())
+"""Bytes of shared memory of a program, on the cards that have most of it."""
 LARGEST = 2**20
 """Elements of a tile, for Triton."""
 MOST_HELD = 128

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from pathlift.codegen.architectures import Architecture, architecture
-from pathlift.codegen.ks_codegen import card_named
+from pathlift.codegen.architectures import Architecture
 from pathlift.codegen.offline import Report, compile_source
 from pathlift.codegen.render import render
 from pathlift.codegen.schedule import Schedule
 from pathlift.codegen.select import Choice, bucket, may_be_dense, ranked
-from pathlift.ir.cost import DEVICES, Cost, GraphicsCard
-from pathlift.ir.errors import ExecutionError, UsageError
+from pathlift.ir.cost import Cost, GraphicsCard
+from pathlift.ir.errors import ExecutionError
 from pathlift.ir.kronecker import Pattern
 
 _MOST_TRIED = 24
@@ -38,7 +37,7 @@ class Kernel:
 
     patterns: tuple[Pattern, ...]
     schedule: Schedule
-    source: str
+    source: str = field(repr=False)
     report: Report
 
     @property
@@ -67,33 +66,6 @@ class Step:
 
     choice: Choice
     kernel: Kernel | None = None
-
-
-def card_of(arch: str, device: str = "") -> GraphicsCard:
-    """Return the card that schedules are chosen for.
-
-    Parameters
-    ----------
-    arch
-        What is compiled for.
-    device
-        A card's name; by default the first one of this architecture.
-
-    Raises
-    ------
-    UsageError
-        If there is no such architecture; no such card, or none of this architecture; or the card is a newer one.
-    """
-    target = architecture(arch)
-    own = (card.name for card in DEVICES.values() if isinstance(card, GraphicsCard) and card.arch == arch)
-    name, why = device or next(own, ""), "none of this architecture is known"
-    if name:
-        card = card_named(name)
-        if architecture(card.arch).capability <= target.capability:
-            return card
-        why = f"{name} is one of {card.arch}, which has other instructions"
-    hint = "device, a card of an older architecture: a100 for example"
-    raise UsageError("1445", f"no graphics card to choose kernels of {arch} for: {why}", hint=hint)
 
 
 class Kernels:

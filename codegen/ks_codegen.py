@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+from pathlift.codegen.architectures import card_named
 from pathlift.codegen.cache import Key, Measured, Measurement, entries, entry, measured
 from pathlift.codegen.products import Product, products
 from pathlift.codegen.route import Route, route
 from pathlift.codegen.select import Choice, key
 from pathlift.codegen.witness import CodegenWitness
-from pathlift.ir.cost import DEVICES, GraphicsCard
+from pathlift.ir.cost import GraphicsCard
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph, Node, Value
 from pathlift.passes.base import Effect, Rewritten, Transform
@@ -57,7 +58,7 @@ class AssignKernels(Transform):
         Raises
         ------
         UsageError
-            If the device is no graphics card, or there are no samples.
+            If the device is no graphics card, or the number of samples is below 1.
         """
         card = card_named(self.device)
         check_samples(self.samples)
@@ -70,30 +71,16 @@ class AssignKernels(Transform):
         return Rewritten(_annotated(graph, notes), CodegenWitness(steps, tuple(told)))
 
 
-def card_named(name: str) -> GraphicsCard:
-    """Return a graphics card by name.
-
-    Raises
-    ------
-    UsageError
-        If there is none.
-    """
-    cards = {n: card for n, card in DEVICES.items() if isinstance(card, GraphicsCard)}
-    if name not in cards:
-        raise UsageError("1437", f"{name!r} is no graphics card that kernels are chosen for", hint=", ".join(cards))
-    return cards[name]
-
-
 def check_samples(samples: int) -> None:
-    """Refuse to choose kernels for nothing.
+    """Refuse what is no number of samples.
 
     Raises
     ------
     UsageError
-        If there is not one sample.
+        If it is none, or below 1.
     """
-    if samples < 1:
-        raise UsageError("1436", f"{samples} samples are too few", hint="at least one")
+    if not isinstance(samples, int) or samples < 1:
+        raise UsageError("1436", f"{samples!r} is no number of samples", hint="a whole one, 1 at least")
 
 
 def assign(product: Product, samples: int, card: GraphicsCard, known: Measured | None) -> Route | None:

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 
 from pathlift.codegen import kernels as module
-from pathlift.codegen.architectures import architecture
-from pathlift.codegen.kernels import Kernel, Kernels, card_of
+from pathlift.codegen.architectures import architecture, card_of
+from pathlift.codegen.kernels import Kernel, Kernels
 from pathlift.codegen.offline import Report
 from pathlift.codegen.schedule import Form, Precision, Schedule
 from pathlift.codegen.select import Choice, ranked, select
 from pathlift.ir.cost import Cost
-from pathlift.ir.errors import ExecutionError, UsageError
+from pathlift.ir.errors import ExecutionError
 from pathlift.ir.kronecker import Pattern
 
 P, FORM, SAMPLES = Pattern(6, 64, 64, 1), Form(), 4096
@@ -106,32 +106,3 @@ def test_names_of_files_are_names_of_modules() -> None:
     assert one.file.startswith("ks_chain_6_64_64_1__1_2_3_4_")
     assert one.file.removesuffix(".py").isidentifier()
     assert one.file != other.file
-
-
-@pytest.mark.parametrize(
-    ("arch", "device", "card"),
-    [
-        ("sm_90", "", "h100"),
-        ("sm_80", "", "a100"),
-        ("sm_90", "h200", "h200"),
-        ("sm_90", "a100", "a100"),
-        ("sm_120", "h100", "h100"),
-    ],
-)
-def test_cards(arch: str, device: str, card: str) -> None:
-    assert card_of(arch, device).name == card
-
-
-@pytest.mark.parametrize(
-    ("arch", "device", "code"),
-    [
-        ("sm_75", "", "PL1442"),
-        ("sm_120", "", "PL1445"),
-        ("sm_80", "h100", "PL1445"),
-        ("sm_90", "cpu", "PL1437"),
-    ],
-)
-def test_no_card(arch: str, device: str, code: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        card_of(arch, device)
-    assert caught.value.code == code

@@ -22,8 +22,7 @@ from pathlift.ir.cost import DEVICES
 from pathlift.ir.errors import ExecutionError
 from pathlift.ir.kronecker import Pattern
 from pathlift.ir.types import Array
-from pathlift.runtime import kernels as runtime_kernels
-from pathlift.runtime import tuning
+from pathlift.runtime import cards, tuning
 
 Cli = Callable[..., Any]
 DIGITS = Path(__file__).parents[2] / "examples" / "digits.onnx"
@@ -207,7 +206,7 @@ def test_tuning_needs_a_card_of_the_architecture(
 ) -> None:
     model = network(tmp_path / "m.onnx")
     assert "PL1447" in pathlift("codegen", model, "--tune").err
-    monkeypatch.setattr(runtime_kernels, "card", lambda device: DEVICES["a100"])
+    monkeypatch.setattr(cards, "card", lambda device: DEVICES["a100"])
     assert "PL1438" in pathlift("codegen", model, "--tune").err
     tuned: list[Any] = []
     monkeypatch.setattr(tuning, "tune_product", lambda *args: tuned.append(args))

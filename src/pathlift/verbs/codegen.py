@@ -172,8 +172,8 @@ def generate_kernels(
     PathliftError
         If the model cannot be read.
     """
-    from pathlift.codegen.architectures import architecture
-    from pathlift.codegen.kernels import Kernels, card_of
+    from pathlift.codegen.architectures import architecture, card_of
+    from pathlift.codegen.kernels import Kernels
     from pathlift.codegen.ks_codegen import check_samples
     from pathlift.codegen.module import require_triton
     from pathlift.codegen.products import products
@@ -217,7 +217,7 @@ def _card_here(arch: str) -> GraphicsCard:
     """The card that schedules are timed on."""
     import torch
 
-    from pathlift.runtime.kernels import card
+    from pathlift.runtime.cards import card
 
     found = card(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     if found.arch != arch:
@@ -299,7 +299,7 @@ def text(payload: Payload) -> Iterator[RenderableType]:
     figures = ["samples", "predicted", "dense", "registers", "shared"]
     rows = [
         [
-            " · ".join(layer["nodes"]),
+            _names(layer),
             "".join(f"({','.join(map(str, p))})" for p in layer["patterns"]),
             layer["template"] or "none",
             f"{layer['samples']:,}",
@@ -312,9 +312,16 @@ def text(payload: Payload) -> Iterator[RenderableType]:
     ]
     yield table(["layer", "pattern", "kernel", *figures], rows, right=figures)
     for layer in payload["layers"]:
-        yield f"{' · '.join(layer['nodes'])}: {layer['reason']}"
+        yield f"{_names(layer)}: {layer['reason']}"
     if payload["output"]:
-        yield f"wrote {len(payload['files'])} kernels for {payload['arch']} and {MANIFEST} to {payload['output']}"
+        count = len(payload["files"])
+        kernels = f"{count} kernel{'s' * (count != 1)}"
+        yield f"wrote {kernels} for {payload['arch']} and {MANIFEST} to {payload['output']}"
+
+
+def _names(layer: Payload) -> str:
+    """Those of its nodes, each once: factors of one layer share the layer's."""
+    return " · ".join(dict.fromkeys(layer["nodes"]))
 
 
 def _microseconds(seconds: float | None) -> str:
