@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
+from pathlift.codegen.architectures import CARDS
 from pathlift.codegen.schedule import ITEMSIZE
-from pathlift.ir.cost import DEVICES, GraphicsCard
+from pathlift.ir.cost import GraphicsCard
 from pathlift.ir.errors import UsageError
 
 OLDEST = (8, 0)
@@ -51,8 +52,8 @@ def obstacle(device: torch.device, dtype: torch.dtype) -> str:
     return _too_old(_properties(device))
 
 
-def card(device: torch.device) -> GraphicsCard:
-    """Return a device's roofline.
+def card(device: torch.device, dtype: torch.dtype = torch.float32) -> GraphicsCard:
+    """Return a device's roofline, for tensors of some type there.
 
     Cards that `pathlift.ir.cost.DEVICES` holds are known by name. Others, and slices of those, are guessed: the
     nearest known one of their generation, scaled by the number of multiprocessors.
@@ -60,9 +61,9 @@ def card(device: torch.device) -> GraphicsCard:
     Raises
     ------
     UsageError
-        If generated kernels do not run there.
+        If generated kernels do not take such tensors.
     """
-    if reason := obstacle(device, torch.float32):
+    if reason := obstacle(device, dtype):
         hint = "layers run as plain torch operations there; or name another device: cpu, cuda"
         raise UsageError("1447", f"generated kernels do not run on {device}: {reason}", hint=hint)
     return _interpreter() if interpreting() else _scaled(_properties(device))
@@ -87,8 +88,7 @@ def _too_old(properties: Any) -> str:
 
 def _scaled(properties: Any) -> GraphicsCard:
     known = re.search(r"\b(h100|h200|a100)\b", properties.name.lower())
-    like = DEVICES[known[1] if known else "h100" if properties.major >= 9 else "a100"]
-    assert isinstance(like, GraphicsCard)
+    like = CARDS[known[1] if known else "h100" if properties.major >= 9 else "a100"]
     share = properties.multi_processor_count / like.multiprocessors  # below 1 for slices of a card, and smaller ones
     shared = getattr(properties, "shared_memory_per_block_optin", like.shared_memory)
     arch = f"sm_{properties.major}{properties.minor}"
@@ -107,6 +107,4 @@ def _scaled(properties: Any) -> GraphicsCard:
 @functools.cache
 def _interpreter() -> GraphicsCard:
     """A card of one multiprocessor, which is not filled by many programs: the interpreter runs one after another."""
-    a100 = DEVICES["a100"]
-    assert isinstance(a100, GraphicsCard)
-    return dataclasses.replace(a100, name="interpreter", multiprocessors=1)
+    return dataclasses.replace(CARDS["a100"], name="interpreter", multiprocessors=1)

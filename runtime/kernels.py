@@ -19,10 +19,9 @@ from pathlift.codegen.select import bucket, ranked
 from pathlift.ir.cost import GraphicsCard
 from pathlift.ir.errors import UsageError
 from pathlift.ir.kronecker import Pattern, chain
-from pathlift.runtime.cards import card, dtype_name, interpreting, obstacle, usable
-from pathlift.runtime.steps import Step, expand, launch, multiply
-
-__all__ = ["card", "default_precision", "expand", "ks_linear", "obstacle", "usable"]
+from pathlift.runtime.cards import card, dtype_name, interpreting
+from pathlift.runtime.nn import misfit
+from pathlift.runtime.steps import Step, launch, multiply
 
 
 def ks_linear(
@@ -86,13 +85,14 @@ def ks_linear(
     patterns = () if ranks else chain(Pattern(f.shape[0], f.shape[2], f.shape[3], f.shape[1]) for f in factors)
     reason = f"a factor has {ranks[0]} axes" if ranks else _misfit(x, factors, bias, residual, patterns, reads, writes)
     if reason:
-        raise UsageError("1448", f"operands of a Kronecker-sparse layer do not fit: {reason}")
+        raise misfit(reason)
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *factors, bias, residual)):
         raise UsageError(
             "1449",
             "a kernel has no gradient of its own",
             hint="apply pathlift.nn.KSLinear, or compute without gradients",
         )
+    here = card(x.device, x.dtype)
     if precision is None:
         precision = schedule.form.precision if schedule is not None else default_precision()
     name = dtype_name(x.dtype)
@@ -108,7 +108,6 @@ def ks_linear(
     with on(x.device):
         y = x.reshape(samples, cols) if reads == "rows" else x
         left = list(factors)
-        here = card(x.device)
         others = None if schedule is not None or interpreting() else here
         steps = [Step(patterns, form, None)] if dense else _steps(patterns, form, samples, here, schedule, known)
         for step in steps:
@@ -154,7 +153,7 @@ def _misfit(
     others = {(t.dtype, t.device) for t in (*factors, bias, residual) if t is not None} - {(x.dtype, x.device)}
     for dtype, device in others:
         return f"{dtype_name(dtype)} on {device} meets {dtype_name(x.dtype)} on {x.device}"
-    return obstacle(x.device, x.dtype)
+    return ""
 
 
 def _steps(

@@ -84,7 +84,15 @@ class KSLinear(nn.Module):
             nn.init.uniform_(self.bias, -reach, reach)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply to the last axis."""
+        """Apply to the last axis.
+
+        Raises
+        ------
+        UsageError
+            If that is not as long as the layer has inputs.
+        """
+        if x.shape[-1] != self.in_features:
+            raise misfit(f"x has {x.shape[-1]} features, not {self.in_features}")
         exporting = _is_exporting()
         if not exporting and _has_kernels(x.device, x.dtype):
             return self._by_kernels(x)
@@ -112,7 +120,7 @@ class KSLinear(nn.Module):
     @property
     def weight(self) -> Tensor:
         """The dense matrix, ``(out_features, in_features)``; gradients go to the factors."""
-        first, *rest = (_dense(factor) for factor in self.factors)
+        first, *rest = (expand(factor) for factor in self.factors)
         for factor in rest:
             first = first @ factor
         return first
@@ -155,10 +163,18 @@ def _exported(x: Tensor, factor: Tensor, p: Pattern) -> Tensor:
     return y
 
 
-def _dense(factor: Tensor) -> Tensor:
+def misfit(reason: str) -> UsageError:
+    """Return what is raised where operands of a layer do not fit each other."""
+    return UsageError("1448", f"operands of a Kronecker-sparse layer do not fit: {reason}")
+
+
+def expand(factor: Tensor) -> Tensor:
+    """Return a factor (a, d, b, c) as a dense matrix, (a·b·d, a·c·d)."""
     a, d, b, c = factor.shape
-    eyes = (torch.eye(n, dtype=factor.dtype, device=factor.device) for n in (a, d))
-    return torch.einsum("idpk,ij,dl->ipdjkl", factor, *eyes).reshape(a * b * d, a * c * d)
+    matrix = factor.new_zeros(a, b, d, a, c, d)
+    i, m = torch.arange(a, device=factor.device)[:, None], torch.arange(d, device=factor.device)
+    matrix[i, :, m, i, :, m] = factor
+    return matrix.reshape(a * b * d, a * c * d)
 
 
 def patterns_of(patterns: Patterns) -> tuple[Pattern, ...]:

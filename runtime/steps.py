@@ -19,6 +19,7 @@ from pathlift.codegen.select import bucket, ranked
 from pathlift.ir.cost import GraphicsCard
 from pathlift.ir.errors import ExecutionError
 from pathlift.ir.kronecker import Pattern
+from pathlift.runtime.nn import expand
 from pathlift.runtime.packing import packed
 
 _ALIGNED = 16
@@ -147,15 +148,6 @@ def multiply(
     if residual is not None:
         y = y + residual
     return _ACTIVATIONS[step.form.activation](y) if step.form.activation else y
-
-
-def expand(factor: Tensor) -> Tensor:
-    """Return a factor (a, d, b, c) as a dense matrix, (a·b·d, a·c·d)."""
-    a, d, b, c = factor.shape
-    matrix = factor.new_zeros(a, b, d, a, c, d)
-    i, m = torch.arange(a, device=factor.device)[:, None], torch.arange(d, device=factor.device)
-    matrix[i, :, m, i, :, m] = factor
-    return matrix.reshape(a * b * d, a * c * d)
 
 
 def _product(*factors: Tensor) -> tuple[Tensor]:

@@ -21,7 +21,7 @@ from pathlift.ir.cost import GraphicsCard
 from pathlift.ir.errors import PathliftError, UsageError
 from pathlift.ir.foreign import is_out_of_memory
 from pathlift.ir.kronecker import Pattern
-from pathlift.runtime import kernels
+from pathlift.runtime import cards, kernels
 
 _MOST_ROUNDS = 8
 """Of tuning a route: each measures at least a step, and few steps are worth it."""
@@ -50,7 +50,7 @@ def tune_layer(
     UsageError
         If the device is none that kernels run on.
     """
-    card = kernels.card(device)
+    card = cards.card(device)
     clock = Clock(tuple(patterns), form, samples, device)
     compiles = functools.partial(_has_room, patterns, card)
     found = tune(patterns, form, samples, card, clock, measured() if known is None else known, compiles=compiles)
@@ -71,7 +71,7 @@ def tune_product(
 
     Parameters and errors are those of `tune_layer`, for any number of factors.
     """
-    known, card = measured() if known is None else known, kernels.card(device)
+    known, card = measured() if known is None else known, cards.card(device)
     for _ in range(_MOST_ROUNDS):
         found = route(patterns, form, samples, card, known)
         new = [s for s in found.steps if known.get(key(s.patterns, s.form, samples, card)) is None]

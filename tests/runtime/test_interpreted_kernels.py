@@ -21,11 +21,12 @@ from pathlift.ir.builder import Builder
 from pathlift.ir.errors import ExecutionError, UsageError
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.kronecker import Pattern
-from pathlift.runtime import kernels, packing, steps
+from pathlift.runtime import packing, steps
+from pathlift.runtime.cards import card, usable
 from pathlift.runtime.executors import layers
 from pathlift.runtime.executors.layers import ks_kernels
 from pathlift.runtime.executors.torch import TorchExecutor
-from pathlift.runtime.kernels import ks_linear, usable
+from pathlift.runtime.kernels import ks_linear
 from pathlift.testing.kernels import reference
 
 P = Pattern(2, 3, 5, 4)
@@ -157,14 +158,19 @@ class TestRefusals:
             r"bias has shape \(1,\), not \(24,\)": lambda: ks_linear(x, [w], bias=draw(1)),
             r"residual has shape \(24,\), not \(3, 24\)": lambda: ks_linear(x, [w], residual=draw(P.rows)),
             "float64 on cpu meets float32 on cpu": lambda: ks_linear(x, [w.double()]),
-            "do not compute in float64": lambda: ks_linear(x.double(), [w.double()]),
-            "wrong about bfloat16": lambda: ks_linear(x.bfloat16(), [w.bfloat16()]),
             "a factor has 3 axes": lambda: ks_linear(x, [w[0]]),
             "x has 3 axes": lambda: ks_linear(x[None], [w], reads="features"),
             "x has 0 axes": lambda: ks_linear(draw(), [w]),
         }.items():
             with pytest.raises(UsageError, match=f"PL1448.*{message}"):
                 call()
+
+    @pytest.mark.parametrize(
+        ("dtype", "reason"), [(torch.float64, "do not compute in float64"), (torch.bfloat16, "wrong about bfloat16")]
+    )
+    def test_element_types_without_kernels(self, dtype: torch.dtype, reason: str) -> None:
+        with pytest.raises(UsageError, match=f"PL1447.*{reason}"):
+            ks_linear(draw(3, P.cols).to(dtype), [draw(*P.shape).to(dtype)])
 
     def test_gradients(self) -> None:
         x, w = draw(3, P.cols), draw(*P.shape).requires_grad_()
@@ -188,7 +194,7 @@ class TestRefusals:
         large = replace(PLAIN, block_n=64)
         with pytest.raises(ExecutionError, match=r"PL0932.*\(2,3,5,4\).*shared memory"):
             ks_linear(x, [w], schedule=large)
-        step, here = steps.Step((P,), large.form, large), kernels.card(x.device)
+        step, here = steps.Step((P,), large.form, large), card(x.device)
         for _ in range(2):  # what failed is not tried again
             close(steps.launch(x, [w], step, on=here, frozen=False), reference(x, [w], None, None, ""))
             assert ((P,), large, x.device) in steps._UNFIT
@@ -267,7 +273,7 @@ def test_what_is_usable() -> None:
     assert not usable(draw(1).double())
     assert not usable(torch.zeros(1, dtype=torch.int64))
     assert not usable(draw(1).bfloat16()), "the interpreter computes something else"
-    assert kernels.card(torch.device("cpu")).multiprocessors == 1
+    assert card(torch.device("cpu")).multiprocessors == 1
 
 
 def test_a_model_with_a_residual() -> None:

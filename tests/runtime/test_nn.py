@@ -60,6 +60,16 @@ def test_element_types(dtype: torch.dtype) -> None:
         assert KSLinear(PAIR)(torch.randn(5, 12)).shape == (5, 24)
 
 
+def test_the_weight_is_infinite_only_where_a_factor_is() -> None:
+    layer = KSLinear((2, 3, 4, 2))
+    with torch.no_grad():
+        layer.factors[0][1, 0, 2, 3] = torch.inf
+    assert layer.weight.isinf().sum() == 1
+    assert not layer.weight.isnan().any()
+    layer.weight.sum().backward()
+    torch.testing.assert_close(layer.factors[0].grad, torch.ones(2, 2, 3, 4))
+
+
 def test_it_is_a_module_like_any_other() -> None:
     layer = KSLinear(PAIR)
     x = torch.randn(3, 12)
@@ -136,6 +146,11 @@ def test_from_linear_with_data() -> None:
 def test_patterns_that_are_none(patterns: Any, code: str) -> None:
     with pytest.raises(UsageError, match=code):
         KSLinear(patterns)
+
+
+def test_an_input_of_another_size() -> None:
+    with pytest.raises(UsageError, match=r"PL1448.*x has 5 features, not 8"):
+        KSLinear((1, 4, 4, 2))(torch.zeros(3, 5))
 
 
 def test_patterns_that_do_not_fit_a_layer() -> None:

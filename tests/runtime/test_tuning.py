@@ -14,7 +14,7 @@ from pathlift.codegen.select import key
 from pathlift.ir.cost import DEVICES, GraphicsCard
 from pathlift.ir.errors import ExecutionError, UsageError
 from pathlift.ir.kronecker import Pattern, parse_patterns
-from pathlift.runtime import kernels, tuning
+from pathlift.runtime import cards, kernels, tuning
 
 CARD = cast(GraphicsCard, DEVICES["h100"])
 CPU = torch.device("cpu")
@@ -36,7 +36,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Schedule | None]]:
             return 1e-3 if schedule is None else 1e-6 * len(self.patterns) * (1 + schedule.block_k)
 
     monkeypatch.setattr(tuning, "Clock", Clock)
-    monkeypatch.setattr(kernels, "card", lambda device: CARD)
+    monkeypatch.setattr(cards, "card", lambda device: CARD)
     monkeypatch.setattr(tuning, "_has_room", lambda *_: True)
     return seen
 
