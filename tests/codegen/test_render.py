@@ -17,6 +17,10 @@ SAMPLES = {
     "dot": (Pattern(6, 64, 64, 1), Schedule("dot", Form(bias=True, activation="Gelu"))),
     "dot_features": (Pattern(1, 48, 40, 4), Schedule("dot", Form("float16", "ieee", "features", "features"))),
     "dot_merged": (Pattern(1, 192, 48, 2), Schedule("dot", Form(residual=True), group=2, weights_left=True)),
+    "batched": (Pattern(2, 40, 24, 8), Schedule("batched", Form(), 16, 16, 16, group=8, descriptors=True)),
+    "decode": (Pattern(1, 48, 40, 4), Schedule("decode", Form("bfloat16", "ieee"), 4, 16, 64, group=4)),
+    "chain": ((Pattern(1, 192, 48, 2), Pattern(2, 48, 192, 1)), Schedule("chain", Form(bias=True), 16, 64, 8)),
+    "gradient": (Pattern(2, 40, 24, 4), Schedule("gradient", Form(reads="features"), 32, 16, 16, group=2)),
 }
 
 
@@ -28,7 +32,15 @@ def test_golden_sources(name: str, golden) -> None:  # type: ignore[no-untyped-d
 @pytest.mark.parametrize("name", SAMPLES)
 def test_sources_import_torch_and_triton_only(name: str) -> None:
     imports = [n for n in ast.walk(ast.parse(render(*SAMPLES[name]))) if isinstance(n, ast.Import | ast.ImportFrom)]
-    assert {alias.name.split(".")[0] for node in imports for alias in node.names} == {"torch", "triton"}
+    names = {n.module or "" if isinstance(n, ast.ImportFrom) else alias.name for n in imports for alias in n.names}
+    assert {name.split(".")[0] for name in names} - sys.stdlib_module_names == {"torch", "triton"}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_lines_are_read_without_scrolling(name: str) -> None:
+    lines = render(*SAMPLES[name]).splitlines()
+    assert max(map(len, lines)) <= 120
+    assert all(line == line.rstrip() for line in lines)
 
 
 def test_rendering_is_pure() -> None:
