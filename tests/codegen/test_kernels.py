@@ -106,3 +106,7 @@ def test_names_of_files_are_names_of_modules() -> None:
     assert one.file.startswith("ks_chain_6_64_64_1__1_2_3_4_")
     assert one.file.removesuffix(".py").isidentifier()
     assert one.file != other.file
+
+
+def test_a_kernel_shows_no_source() -> None:
+    assert "import torch" not in repr(Kernel((P,), Schedule("dot"), "import torch", GOOD))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pathlift.codegen.ks_codegen import HINT, REASON, hinted
+from pathlift.codegen.ks_codegen import HINT, REASON, check_samples, hinted
 from pathlift.codegen.products import products
 from pathlift.codegen.schedule import Form, Schedule
 from pathlift.codegen.witness import CodegenWitness
@@ -142,6 +142,12 @@ def test_refusals(options: str, code: str) -> None:
     with pytest.raises(UsageError) as raised:
         assigned(layers(), options)
     assert raised.value.code == code
+
+
+@pytest.mark.parametrize("samples", [0, -1, 2.5, "8"])
+def test_numbers_of_samples_that_are_none(samples: Any) -> None:
+    with pytest.raises(UsageError, match=f"PL1436 {samples!r}"):
+        check_samples(samples)
 
 
 class TestWitness:

@@ -23,6 +23,7 @@ from pathlift.ir.errors import ExecutionError
 from pathlift.ir.kronecker import Pattern
 from pathlift.ir.types import Array
 from pathlift.runtime import cards, tuning
+from pathlift.verbs.codegen import text
 
 Cli = Callable[..., Any]
 DIGITS = Path(__file__).parents[2] / "examples" / "digits.onnx"
@@ -135,6 +136,18 @@ class TestOutput:
         assert second.endswith("40  2.05 kB")
         assert rest[0].startswith("h: ")
         assert rest[2] == f"wrote 2 kernels for sm_90 and manifest.json to {folder}"
+
+    def test_factors_of_one_layer_are_named_once(self) -> None:
+        layer = {
+            "nodes": ["h", "h"],
+            "patterns": [[1, 2, 3, 4]] * 2,
+            "template": "chain",
+            "samples": 8,
+            "reason": "why",
+        }
+        layer |= dict.fromkeys(["predicted_seconds", "dense_seconds", "registers", "shared"])
+        _, reason, wrote = text({"layers": [layer], "output": "gen", "files": ["k.py"], "arch": "sm_90"})
+        assert (reason, wrote) == ("h: why", "wrote 1 kernel for sm_90 and manifest.json to gen")
 
     def test_json_and_nothing_written(self, pathlift: Cli, model: str, tmp_path: Path) -> None:
         outcome = pathlift("codegen", model, "--precision", "ieee", "--samples", "100", "--format", "json")
