@@ -10,7 +10,7 @@ from pathlift.codegen.architectures import Architecture
 from pathlift.codegen.offline import Report, compile_source
 from pathlift.codegen.render import render
 from pathlift.codegen.schedule import Schedule
-from pathlift.codegen.select import Choice, bucket, may_be_dense, ranked
+from pathlift.codegen.select import Choice, bucket, may_be_dense, ranked, times
 from pathlift.ir.cost import Cost, GraphicsCard
 from pathlift.ir.errors import ExecutionError
 from pathlift.ir.kronecker import Pattern
@@ -101,8 +101,8 @@ class Kernels:
             if isinstance(kernel, Kernel):
                 reason = choice.reason
                 if passed_over:
-                    seconds = f"{1e6 * cost.seconds:.1f} µs predicted"
-                    reason = f"{seconds}; {len(passed_over)} predicted to be faster are of no use: {passed_over[0]}"
+                    others = f"{len(passed_over)} predicted to be faster are of no use: {passed_over[0]}"
+                    reason = f"{times(cost)} predicted; {others}"
                 return Step(replace(choice, schedule=schedule, cost=cost, reason=reason), kernel)
             passed_over.append(kernel)
         reason = f"dense: {len(passed_over)} kernels are of no use: {passed_over[0]}"
