@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 
 import pytest
 
 from pathlift.codegen.render import render
-from pathlift.codegen.schedule import Form, Schedule
+from pathlift.codegen.schedule import Form, Layout, Schedule
 from pathlift.ir.errors import UsageError
 from pathlift.ir.kronecker import Pattern
 
@@ -29,6 +30,18 @@ def test_golden_sources(name: str, golden) -> None:  # type: ignore[no-untyped-d
 def test_sources_import_torch_and_triton_only(name: str) -> None:
     imports = [n for n in ast.walk(ast.parse(render(*SAMPLES[name]))) if isinstance(n, ast.Import | ast.ImportFrom)]
     assert {alias.name.split(".")[0] for node in imports for alias in node.names} == {"torch", "triton"}
+
+
+@pytest.mark.parametrize("layout", ["rows", "features"])
+def test_where_tiles_begin_is_a_64_bit_number(layout: Layout) -> None:
+    source = render(SAMPLES["dot"][0], Schedule("dot", Form(reads=layout, writes=layout)))
+    begins = re.findall(r"^ +(?:x \+=|at =).*", source, re.MULTILINE)
+    assert len(begins) == 2
+    assert all(".to(tl.int64)" in line for line in begins)
+
+
+def test_offsets_are_wide_if_asked_for() -> None:
+    assert render(*SAMPLES["dot_features"]).count(".to(tl.int64) if WIDE else") == 2
 
 
 def test_rendering_is_pure() -> None:
@@ -54,6 +67,9 @@ print(render(Pattern(2, 3, 4, 2), Schedule("dot", Form(), group=2)))"""],
         (Pattern(1, 4, 4, 2), Schedule("dot", Form("float16", "ieee"), block_k=8), "a product needs 16 inputs"),
         (Pattern(1, 4, 4, 2), Schedule("dot", Form(precision="ieee"), group=2), "explicit zeros"),
         (Pattern(1, 2**16, 2**15, 1), Schedule("dot"), "the weights are 2³¹ elements"),
+        (Pattern(1, 2**14, 2**13, 8), Schedule("dot", group=2), "the weights are 2³¹ elements"),
+        (Pattern(1, 2**26, 1, 1), Schedule("dot"), "a tile of samples spans 2³¹ elements"),
+        (Pattern(1, 1, 2**26, 1), Schedule("dot"), "a tile of samples spans 2³¹ elements"),
         (Pattern(1, 1, 1, 2**26), Schedule("dot"), "a tile of samples spans 2³¹ elements"),
     ],
 )

@@ -99,6 +99,16 @@ def test_measurements_change_the_route() -> None:
     assert " then " in fast.reason
 
 
+def test_two_factors_in_the_midst_of_others_are_never_dense() -> None:
+    measured = Measured(None)
+    for reads, writes in itertools.product(("rows", "features"), repeat=2):
+        form = Form(reads=reads, writes=writes)  # type: ignore[arg-type]  # layouts
+        measured.put(key(LONG[1:3], form, 4096, CARD), Measurement(None, 1e-12))
+    steps = route(LONG, Form(), 4096, CARD, measured).steps
+    assert len(steps) > 1
+    assert all(step.schedule is not None or len(step.patterns) == 1 for step in steps)
+
+
 def test_kernels_are_listed_once() -> None:
     found = route(LONG, Form(precision="ieee"), 4096, CARD)
     assert len(list(distinct([found, found]))) == len({(s.patterns, s.schedule) for s in found.steps})

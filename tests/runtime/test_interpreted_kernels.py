@@ -321,6 +321,17 @@ def pair(*, read_twice: bool = False) -> Graph:
     return b.finish()
 
 
+def test_a_product_of_three_layers_runs_as_one() -> None:
+    b, rng = Builder(), np.random.default_rng(0)
+    x = b.input("x", ("N", INNER.cols), "f32")
+    h, ps = x, (INNER, OUTER, Pattern(1, 5, 24, 1))
+    for p in ps:
+        h = b.op("KSLinear", h, b.param(rng.standard_normal(p.shape).astype(np.float32)), pattern=tuple(p))
+    graph, feed = b.finish(h), draw(3, INNER.cols)
+    found, expected = (pathlift.Session(graph, executor=e)(feed.numpy()) for e in ("torch", "onnxruntime"))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("read_twice", [False, True])
 def test_a_product_runs_as_one(read_twice: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     graph, calls, honest = pair(read_twice=read_twice), list[tuple[int, Any]](), layers.ks_linear

@@ -87,6 +87,15 @@ def test_gradients_that_nobody_wants_are_not_computed(monkeypatch: pytest.Monkey
     assert module.factors[0].grad is None
 
 
+def test_frozen_factors_pass_gradients_on() -> None:
+    module = layer(TWO)
+    module.requires_grad_(False)
+    x = torch.randn(4, module.in_features, requires_grad=True)
+    module(x).sum().backward()
+    assert x.grad is not None
+    assert close(x.grad, module.weight.double().sum(0).expand(4, -1))
+
+
 def test_an_expanded_gradient() -> None:
     """``sum`` hands a gradient without memory of its own back."""
     module = layer(ONE, bias=False)
