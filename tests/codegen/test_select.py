@@ -86,8 +86,9 @@ def test_contiguous_reads_decide_where_traffic_is_most() -> None:
 
 def test_few_programs_do_not_fill_a_card() -> None:
     s = Schedule("dot", Form("float16", "ieee"), 128, 128)
-    one, many = (predict((Pattern(a, 128, 4096, 1),), s, 128, H100) for a in (1, 32))
+    one, many, full = (predict((Pattern(a, 128, 4096, 1),), s, 128, H100) for a in (1, 32, H100.multiprocessors))
     assert many.seconds < 8 * one.seconds
+    assert one.seconds == pytest.approx(full.seconds)
 
 
 def test_dense_wins_where_nothing_is_saved() -> None:

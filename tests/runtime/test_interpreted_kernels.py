@@ -114,6 +114,13 @@ def test_products_of_several_factors(layout: Layout) -> None:
     close(dense, expected)
 
 
+def test_the_last_of_dense_steps_alone_adds_the_bias(monkeypatch: pytest.MonkeyPatch) -> None:
+    ps = [Pattern(1, 4, 3, 2), Pattern(2, 3, 5, 1)]
+    factors, x, bias = [draw(*p.shape) for p in ps], draw(6, 10), draw(8)
+    monkeypatch.setattr(kernels, "_steps", lambda *_: [steps.Step((p,), Form(), None) for p in reversed(ps)])
+    close(ks_linear(x, factors, bias=bias), reference(x, factors, bias, None, ""))
+
+
 class TestWeights:
     def test_a_change_in_place_is_seen(self) -> None:
         x, w = draw(3, P.cols), draw(*P.shape)

@@ -53,13 +53,14 @@ def test_results(patterns: str, bias: bool, launches: list[int]) -> None:
     assert launches == [len(module.patterns)]
 
 
+@pytest.mark.parametrize("lead", [(2, 9), ()])
 @pytest.mark.parametrize("patterns", [ONE, TWO])
-def test_gradients(patterns: str, launches: list[int]) -> None:
+def test_gradients(patterns: str, lead: tuple[int, ...], launches: list[int]) -> None:
     module = layer(patterns)
     wide = copy.deepcopy(module).double()
-    x = torch.randn(2, 9, module.in_features, requires_grad=True)
+    x = torch.randn(*lead, module.in_features, requires_grad=True)
     wide_x = x.detach().double().requires_grad_()
-    weights = torch.randn(2, 9, module.out_features)
+    weights = torch.randn(*lead, module.out_features)
     (module(x).tanh() * weights).sum().backward()
     (wide(wide_x).tanh() * weights).sum().backward()
     assert launches == [1] * len(module.patterns)

@@ -134,8 +134,7 @@ def test_any_rank_and_strides() -> None:
     x, dy = torch.randn(p.cols, 3, 2).permute(1, 2, 0), torch.randn(p.rows, 3, 2).permute(1, 2, 0)
     rows = load(render(p, schedule()))
     found = rows.ks_gradient(x, dy)
-    assert torch.equal(found, rows.ks_gradient(x.reshape(6, -1), dy.reshape(6, -1)))
-    assert torch.equal(found, rows.ks_gradient(x, dy.reshape(6, -1).T.contiguous().T.reshape(3, 2, -1)))
+    assert torch.equal(found, rows.ks_gradient(*(t.reshape(6, -1).contiguous() for t in (x, dy))))
     mixed = load(render(p, schedule(Form(reads="features"))))
     assert torch.equal(found, mixed.ks_gradient(x.reshape(6, -1).T, dy))
 
@@ -163,10 +162,8 @@ class TestRefusals:
             self.gradient(torch.zeros(2, 8), torch.zeros(2, 6).double())
 
     def test_too_many_samples(self) -> None:
-        module = load(render(Pattern(1, 3, 4, 2), schedule()))
-        x = torch.zeros(1, 8).expand(2**31, 8)
         with pytest.raises(ValueError, match="too many for one launch"):
-            module.launch(x, x, torch.zeros(1, 1, 2, 3, 4))
+            is_wide(Pattern(1, 3, 4, 2), schedule(), 2**31)
 
     @pytest.mark.parametrize(
         "made, reason",
