@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ from pathlift.passes.pipeline import parse_pipeline, run_pipeline
 OUTER, INNER = Pattern(1, 12, 16, 4), Pattern(4, 16, 64, 1)
 
 
-def layers(dtype: str = "f32", *, read_twice: bool = False, bias_inside: bool = False, samples: Any = "N") -> Graph:
+def layers(
+    dtype: str = "f32", *, read_twice: bool = False, bias_inside: bool = False, samples: Any = "N", inside: str = ""
+) -> Graph:
     """Two factors of one product, and an activation."""
     rng, b = np.random.default_rng(0), Builder()
     kind = {"f32": np.float32, "f16": np.float16, "f64": np.float64}[dtype]
@@ -34,7 +37,7 @@ def layers(dtype: str = "f32", *, read_twice: bool = False, bias_inside: bool = 
 
     x = b.input("x", (samples, 256), dtype)
     bias = [param(INNER.rows)] if bias_inside else []
-    h = b.op("KSLinear", x, param(*INNER.shape), *bias, name="inner", pattern=tuple(INNER))
+    h = b.op("KSLinear", x, param(*INNER.shape), *bias, name="inner", pattern=tuple(INNER), activation=inside)
     y = b.op("KSLinear", h, param(*OUTER.shape), param(48), name="outer", pattern=tuple(OUTER), activation="Relu")
     b.output(*([y, h] if read_twice else [y]))
     return b.finish()
@@ -61,8 +64,8 @@ class TestProducts:
         assert found.form == Form(bias=True, activation="Relu")
         assert (found.samples, found.dtype) == (None, "float32")
 
-    @pytest.mark.parametrize("how", [{"read_twice": True}, {"bias_inside": True}])
-    def test_what_else_is_read_or_added_parts_them(self, how: dict[str, bool]) -> None:
+    @pytest.mark.parametrize("how", [{"read_twice": True}, {"bias_inside": True}, {"inside": "Relu"}])
+    def test_what_else_is_read_or_added_parts_them(self, how: dict[str, Any]) -> None:
         assert sorted(len(p.keys) for p in products(layers(**how))) == [1, 1]
 
     def test_types_and_extents(self) -> None:
@@ -70,6 +73,23 @@ class TestProducts:
         assert half.form == Form("float16", "ieee", bias=True, activation="Relu")
         assert half.samples == 7
         assert [p.form for p in products(layers("f64"))] == [None]
+
+    @pytest.mark.parametrize("first", [False, True])
+    @pytest.mark.parametrize("second", [False, True])
+    def test_layers_of_two_layouts_are_two_products(self, first: bool, second: bool) -> None:
+        b, square = Builder(), Pattern(1, 2, 2, 2)
+        h = b.input("x", (4, 4), "f32")
+        for feature_major in (first, second):
+            w = b.param(np.ones(square.shape, np.float32))
+            h = b.op("KSLinear", h, w, pattern=tuple(square), feature_major=feature_major)
+        assert len(list(products(b.finish(h)))) == (1 if first == second else 2)
+
+    @pytest.mark.parametrize(("shape", "feature_major"), [((3, 5, 4), False), ((4, 15), True)])
+    def test_samples_are_all_but_features(self, shape: tuple[int, ...], feature_major: bool) -> None:
+        b, square = Builder(), Pattern(1, 2, 2, 2)
+        w = b.param(np.ones(square.shape, np.float32))
+        y = b.op("KSLinear", b.input("x", shape), w, pattern=tuple(square), feature_major=feature_major)
+        assert [p.samples for p in products(b.finish(y))] == [15]
 
 
 def test_each_layer_is_told_why() -> None:
@@ -91,6 +111,26 @@ def test_hints_are_what_was_chosen(options: str) -> None:
     assert any((OUTER in key.patterns) for key in hinted(after))
 
 
+def test_hints_are_of_no_version_and_of_the_samples_that_are_known() -> None:
+    after, _ = assigned(layers(samples=7), "{precision=ieee}")
+    assert {(key.triton, key.samples) for key in hinted(after)} == {("", 8)}
+
+
+def noted(graph: Graph, name: str, text: str) -> Graph:
+    """Put a hint on a layer."""
+    key, builder = node(graph, name), graph.edit()
+    builder.replace_node(Value(key), origin=replace(graph[key].origin, metadata=((HINT, text),)))
+    return builder.finish()
+
+
+def test_hints_are_at_the_outermost_layer_of_their_kernel() -> None:
+    after, note = assigned(noted(layers(), "inner", "from before"), "{precision=ieee}")
+    assert "part of 'outer'" in note
+    assert REASON in metadata(after, "inner")
+    assert HINT not in metadata(after, "inner")
+    assert json.loads(metadata(after, "outer")[HINT])["patterns"] == f"{OUTER}{INNER}"
+
+
 def test_running_it_again_changes_nothing() -> None:
     after, _ = assigned(layers())
     again, _ = assigned(after)
@@ -107,11 +147,7 @@ def test_hints_are_saved(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"patterns": "(1,1,1,1)"}', "[" * 10**5])
 def test_hints_of_a_file_are_not_trusted(text: str) -> None:
-    graph = layers()
-    key = node(graph, "outer")
-    builder = graph.edit()
-    builder.replace_node(Value(key), origin=replace(graph[key].origin, metadata=((HINT, text),)))
-    assert hinted(builder.finish()) == {}
+    assert hinted(noted(layers(), "outer", text)) == {}
 
 
 def test_float64_has_no_kernels() -> None:
@@ -165,6 +201,13 @@ class TestWitness:
         builder.replace_node(Value(key), attrs={"pattern": (4, 16, 64, 1), "activation": "Relu"})
         with pytest.raises(WitnessError) as raised:
             witness.check(graph, builder.finish())
+        assert raised.value.code == "PL0815"
+
+    def test_other_outputs_are_found(self) -> None:
+        graph, after, witness = self.rewritten()
+        builder = after.edit()
+        with pytest.raises(WitnessError) as raised:
+            witness.check(graph, builder.finish(Value(node(after, "inner"))))
         assert raised.value.code == "PL0815"
 
     @pytest.mark.parametrize(

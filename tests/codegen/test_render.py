@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 
 import pytest
 
 from pathlift.codegen.render import render
-from pathlift.codegen.schedule import Form, Schedule
+from pathlift.codegen.schedule import Form, Layout, Schedule
 from pathlift.ir.errors import UsageError
 from pathlift.ir.kronecker import Pattern
 
@@ -43,6 +44,18 @@ def test_lines_are_read_without_scrolling(name: str) -> None:
     assert all(line == line.rstrip() for line in lines)
 
 
+@pytest.mark.parametrize("layout", ["rows", "features"])
+def test_where_tiles_begin_is_a_64_bit_number(layout: Layout) -> None:
+    source = render(SAMPLES["dot"][0], Schedule("dot", Form(reads=layout, writes=layout)))
+    begins = re.findall(r"^ +(?:x \+=|at =).*", source, re.MULTILINE)
+    assert len(begins) == 2
+    assert all(".to(tl.int64)" in line for line in begins)
+
+
+def test_offsets_are_wide_if_asked_for() -> None:
+    assert render(*SAMPLES["dot_features"]).count(".to(tl.int64) if WIDE else") == 2
+
+
 def test_rendering_is_pure() -> None:
     first, second = (
         subprocess.run(
@@ -66,6 +79,9 @@ print(render(Pattern(2, 3, 4, 2), Schedule("dot", Form(), group=2)))"""],
         (Pattern(1, 4, 4, 2), Schedule("dot", Form("float16", "ieee"), block_k=8), "a product needs 16 inputs"),
         (Pattern(1, 4, 4, 2), Schedule("dot", Form(precision="ieee"), group=2), "explicit zeros"),
         (Pattern(1, 2**16, 2**15, 1), Schedule("dot"), "the weights are 2³¹ elements"),
+        (Pattern(1, 2**14, 2**13, 8), Schedule("dot", group=2), "the weights are 2³¹ elements"),
+        (Pattern(1, 2**26, 1, 1), Schedule("dot"), "a tile of samples spans 2³¹ elements"),
+        (Pattern(1, 1, 2**26, 1), Schedule("dot"), "a tile of samples spans 2³¹ elements"),
         (Pattern(1, 1, 1, 2**26), Schedule("dot"), "a tile of samples spans 2³¹ elements"),
     ],
 )

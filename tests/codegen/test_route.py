@@ -97,3 +97,13 @@ def test_measurements_change_the_route() -> None:
     assert fast.cost.seconds == pytest.approx(2e-9)
     assert fast.cost.seconds < slow.cost.seconds
     assert " then " in fast.reason
+
+
+def test_two_factors_in_the_midst_of_others_are_never_dense() -> None:
+    measured = Measured(None)
+    for reads, writes in itertools.product(("rows", "features"), repeat=2):
+        form = Form(reads=reads, writes=writes)  # type: ignore[arg-type]  # layouts
+        measured.put(key(LONG[1:3], form, 4096, CARD), Measurement(None, 1e-12))
+    steps = route(LONG, Form(), 4096, CARD, measured).steps
+    assert len(steps) > 1
+    assert all(step.schedule is not None or len(step.patterns) == 1 for step in steps)

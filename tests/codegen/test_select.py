@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.metadata import version
 
 import pytest
 
 from pathlift.codegen.cache import Measured, Measurement
 from pathlift.codegen.fits import misfit
-from pathlift.codegen.predict import dense, predict, traffic
+from pathlift.codegen.predict import dense, predict, shared_memory, traffic
 from pathlift.codegen.schedule import Form, Schedule
 from pathlift.codegen.select import bucket, key, ranked, select
 from pathlift.codegen.space import space
@@ -36,6 +37,19 @@ def test_every_layer_has_schedules_and_all_fit(pattern: Pattern, form: Form, n: 
         assert len(set(options)) == len(options)
         assert not any(misfit((pattern,), s) for s in options)
         assert not any(s.descriptors for s in options if card is A100)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS, ids=str)
+def test_tiles_have_room_on_the_card(pattern: Pattern) -> None:
+    for card in (H100, A100):
+        options = [s for s in space((pattern,), Form(precision="tf32"), 4096, card) if s.template != "decode"]
+        assert all(shared_memory((pattern,), s) <= card.shared_memory for s in options)
+
+
+@pytest.mark.parametrize("n", [1, 3, 16])
+def test_sums_of_products_are_for_all_samples_at_once(n: int) -> None:
+    options = space((PATTERNS[0],), Form(), n, H100)
+    assert {s.block_n for s in options if s.template == "decode"} == {bucket(n)}
 
 
 @pytest.mark.parametrize(("n", "rounded"), [(0, 1), (1, 1), (2, 2), (3, 4), (4, 4), (25088, 32768)])
@@ -72,8 +86,9 @@ def test_contiguous_reads_decide_where_traffic_is_most() -> None:
 
 def test_few_programs_do_not_fill_a_card() -> None:
     s = Schedule("dot", Form("float16", "ieee"), 128, 128)
-    one, many = (predict((Pattern(a, 128, 4096, 1),), s, 128, H100) for a in (1, 32))
+    one, many, full = (predict((Pattern(a, 128, 4096, 1),), s, 128, H100) for a in (1, 32, H100.multiprocessors))
     assert many.seconds < 8 * one.seconds
+    assert one.seconds == pytest.approx(full.seconds)
 
 
 def test_dense_wins_where_nothing_is_saved() -> None:
@@ -84,6 +99,16 @@ def test_dense_wins_where_nothing_is_saved() -> None:
     assert small.schedule is None
     assert small.reason.startswith("dense: ")
     assert small.cost == small.dense == dense((Pattern(1, 192, 48, 2),), form, 32768, H100)
+
+
+def test_dense_products_are_in_tf32_only_if_asked_for() -> None:
+    large = (Pattern(1, 4096, 4096, 1),)
+    tf32, others = (dense(large, Form(precision=p), 4096, H100).seconds for p in ("tf32", "tf32x3"))  # type: ignore[arg-type]  # precisions
+    assert others > 4 * tf32
+
+
+def test_measurements_are_of_one_version_of_triton() -> None:
+    assert key((PATTERNS[0],), Form(), 7, H100).triton == version("triton")
 
 
 def test_ieee_is_never_dense_nor_merged() -> None:

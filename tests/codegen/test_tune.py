@@ -10,7 +10,7 @@ import pytest
 
 from pathlift.codegen.cache import Measured
 from pathlift.codegen.schedule import Form, Schedule
-from pathlift.codegen.select import ranked
+from pathlift.codegen.select import key, ranked
 from pathlift.codegen.tune import MOST_TIMED, candidates, tune
 from pathlift.ir.cost import DEVICES, GraphicsCard
 from pathlift.ir.kronecker import Pattern
@@ -62,12 +62,15 @@ def test_what_has_no_room_is_not_timed() -> None:
 def test_where_nothing_runs_predictions_stay() -> None:
     measured = Measured(None)
     assert tuned(Clock(lambda s: math.inf), measured) == ranked(PATTERNS, FORM, 4096, CARD)[0][0]
+    assert measured.get(key(PATTERNS, FORM, 4096, CARD)) is None
     assert tuned(Clock(lambda s: 1e-3 if s else 1.0), measured) is not None
 
 
 @pytest.mark.parametrize("pattern", [Pattern(1, 3, 5, 1), Pattern(2, 64, 64, 4)], ids=str)
 def test_candidates_differ(pattern: Pattern) -> None:
     found = list(candidates((pattern,), FORM, 4096, CARD))
-    assert found[0] == ranked((pattern,), FORM, 4096, CARD)[0][0]
+    costs = dict(ranked((pattern,), FORM, 4096, CARD))
+    assert found[0] == next(iter(costs))
+    assert all(costs[s].seconds <= 3 * costs[found[0]].seconds for s in found)
     kinds = [(s.template, s.group, s.weights_left, s.descriptors) for s in found]
     assert all(kinds.count(kind) <= 2 for kind in kinds)

@@ -30,6 +30,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from pathlift.testing.interpreted import is_interpreted
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 LIMIT = 600
@@ -159,8 +161,24 @@ def _changed(root: Path, mutant: Mutant) -> Iterator[None]:
 
 def _tested(root: Path, targets: Sequence[str]) -> str:
     """Run tests; say that the change survived, was killed and by what, or that nothing could be run."""
+    for interpreted in (False, True):
+        chosen = [target for target in targets if _names_interpreted(target) == interpreted]
+        outcome = _ran(root, chosen, os.environ | ({"TRITON_INTERPRET": "1"} if interpreted else {}))
+        if outcome != "survived":
+            return outcome
+    return "survived"
+
+
+def _names_interpreted(target: str) -> bool:
+    """Whether single tests of a file that Triton interprets are meant; of whole ones, their process takes care."""
+    return "::" in target and is_interpreted(ROOT / target.partition("::")[0])
+
+
+def _ran(root: Path, targets: Sequence[str], environment: dict[str, str]) -> str:
+    if not targets:
+        return "survived"
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow", "-p", "no:cacheprovider", *targets]
-    environment = os.environ | {"PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1"}
+    environment = environment | {"PYTHONPATH": str(root / "src"), "OMP_NUM_THREADS": "1"}
     try:
         ran = subprocess.run(
             command, cwd=root, env=environment, capture_output=True, text=True, timeout=LIMIT, check=False

@@ -115,6 +115,13 @@ def test_products_of_several_factors(layout: Layout) -> None:
     close(dense, expected)
 
 
+def test_the_last_of_dense_steps_alone_adds_the_bias(monkeypatch: pytest.MonkeyPatch) -> None:
+    ps = [Pattern(1, 4, 3, 2), Pattern(2, 3, 5, 1)]
+    factors, x, bias = [draw(*p.shape) for p in ps], draw(6, 10), draw(8)
+    monkeypatch.setattr(kernels, "_steps", lambda *_: [steps.Step((p,), Form(), None) for p in reversed(ps)])
+    close(ks_linear(x, factors, bias=bias), reference(x, factors, bias, None, ""))
+
+
 class TestWeights:
     def test_a_change_in_place_is_seen(self) -> None:
         x, w = draw(3, P.cols), draw(*P.shape)
@@ -325,6 +332,17 @@ def pair(*, read_twice: bool = False) -> Graph:
     y = b.op("Relu", b.op("Add", b.op("Add", y, param(OUTER.rows)), r), name="y")
     b.output(*([y, h] if read_twice else [y]))
     return b.finish()
+
+
+def test_a_product_of_three_layers_runs_as_one() -> None:
+    b, rng = Builder(), np.random.default_rng(0)
+    x = b.input("x", ("N", INNER.cols), "f32")
+    h, ps = x, (INNER, OUTER, Pattern(1, 5, 24, 1))
+    for p in ps:
+        h = b.op("KSLinear", h, b.param(rng.standard_normal(p.shape).astype(np.float32)), pattern=tuple(p))
+    graph, feed = b.finish(h), draw(3, INNER.cols)
+    found, expected = (pathlift.Session(graph, executor=e)(feed.numpy()) for e in ("torch", "onnxruntime"))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("read_twice", [False, True])

@@ -53,13 +53,14 @@ def test_results(patterns: str, bias: bool, launches: list[int]) -> None:
     assert launches == [len(module.patterns)]
 
 
+@pytest.mark.parametrize("lead", [(2, 9), ()])
 @pytest.mark.parametrize("patterns", [ONE, TWO])
-def test_gradients(patterns: str, launches: list[int]) -> None:
+def test_gradients(patterns: str, lead: tuple[int, ...], launches: list[int]) -> None:
     module = layer(patterns)
     wide = copy.deepcopy(module).double()
-    x = torch.randn(2, 9, module.in_features, requires_grad=True)
+    x = torch.randn(*lead, module.in_features, requires_grad=True)
     wide_x = x.detach().double().requires_grad_()
-    weights = torch.randn(2, 9, module.out_features)
+    weights = torch.randn(*lead, module.out_features)
     (module(x).tanh() * weights).sum().backward()
     (wide(wide_x).tanh() * weights).sum().backward()
     assert launches == [1] * len(module.patterns)
@@ -85,6 +86,15 @@ def test_gradients_that_nobody_wants_are_not_computed(monkeypatch: pytest.Monkey
     assert module.bias is not None
     assert module.bias.grad is not None
     assert module.factors[0].grad is None
+
+
+def test_frozen_factors_pass_gradients_on() -> None:
+    module = layer(TWO)
+    module.requires_grad_(False)
+    x = torch.randn(4, module.in_features, requires_grad=True)
+    module(x).sum().backward()
+    assert x.grad is not None
+    assert close(x.grad, module.weight.double().sum(0).expand(4, -1))
 
 
 def test_an_expanded_gradient() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor
 
-from pathlift.codegen.module import load
+from pathlift.codegen.module import execute, load
 from pathlift.codegen.render import render
 from pathlift.codegen.schedule import Form, Layout, Schedule
 from pathlift.ir.kronecker import Pattern, dense, gather
@@ -106,6 +106,31 @@ def check_gradient(pattern: Pattern, schedule: Schedule, samples: int, parts: in
     expected = gather((dy.double().T @ x.double()).numpy(), pattern)
     _compare(inner["partials"].double().sum(0), torch.from_numpy(expected), (pattern,), schedule)
     return inner["partials"]
+
+
+class _Recorder:
+    """Stands in for a kernel, and keeps the options that it is launched with."""
+
+    def __init__(self) -> None:
+        self.options: dict[str, object] = {}
+
+    def __getitem__(self, grid: tuple[int, ...]) -> _Recorder:
+        return self
+
+    def __call__(self, *args: object, **options: object) -> None:
+        self.options = options
+
+
+def is_wide(pattern: Pattern, schedule: Schedule, samples: int) -> bool:
+    """Return whether a launch asks for offsets of 64 bits; its operands have no memory, so that any number will do."""
+    module, kernel, form = execute(render(pattern, schedule)), _Recorder(), schedule.form
+    module.kernel = kernel  # type: ignore[attr-defined]  # the module's own global, which its launch looks up
+    x, y = (
+        torch.empty((samples, extent) if layout == "rows" else (extent, samples), device="meta")
+        for extent, layout in ((pattern.cols, form.reads), (pattern.rows, form.writes))
+    )
+    module.launch(*((x, y, y[:1]) if schedule.template == "gradient" else (x, (), y)))
+    return bool(kernel.options["WIDE"])
 
 
 def _drawing(form: Form, seed: int) -> Callable[..., Tensor]:

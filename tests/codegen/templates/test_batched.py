@@ -57,7 +57,7 @@ def test_half_precision(activation: str, weights_left: bool) -> None:
 
 def test_each_operand_of_the_epilogue_alone() -> None:
     for form in (Form(bias=True), Form(residual=True), Form(activation="Relu")):
-        check(Pattern(2, 5, 9, 4), Schedule("batched", form, 16, 16, 8, group=2), 5)
+        check(Pattern(2, 5, 8, 4), Schedule("batched", form, 16, 16, 8, group=2), 5)
 
 
 class TestDescriptors:

@@ -49,6 +49,9 @@ def test_half_precision() -> None:
     form = Form("float16", "ieee", bias=True, residual=True, activation="Gelu")
     for group in (1, 2):
         check(Pattern(1, 9, 20, 2), schedule(form, group, p=8, k=16), 3)
+    module = load(render(Pattern(1, 1, 2, 1), schedule(Form("float16", "ieee"))))
+    x, w = (torch.tensor(of, dtype=torch.float16) for of in ([[300.0, 300.0]], [300.0, -300.0]))
+    assert float(module.ks_linear(x, w.view(1, 1, 1, 2))) == 0  # 300² is no number of 16 bits
 
 
 @pytest.mark.parametrize("group", [1, 4])
@@ -88,6 +91,7 @@ def test_products_are_exact_whatever_the_precision() -> None:
     [
         ({"group": 3}, "no power of two"),
         ({"block_n": 16, "block_p": 16, "block_k": 128}, "more than 128 products"),
+        ({"group": 256}, "more than 128 products"),
         ({"weights_left": True}, "weights on neither side"),
         ({"descriptors": True}, "no descriptors"),
     ],

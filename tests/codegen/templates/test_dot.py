@@ -11,7 +11,7 @@ from pathlift.codegen.module import load
 from pathlift.codegen.render import render
 from pathlift.codegen.schedule import Form, Schedule
 from pathlift.ir.kronecker import Pattern
-from pathlift.testing.kernels import ACTIVATIONS, check
+from pathlift.testing.kernels import ACTIVATIONS, check, is_wide
 
 PATTERNS = [(2, 5, 6, 1), (1, 4, 3, 3), (2, 3, 5, 4), (1, 16, 8, 6), (1, 33, 17, 2), (1, 1, 1, 1)]
 LAYOUTS = list(itertools.product(("rows", "features"), repeat=2))
@@ -38,7 +38,7 @@ def test_any_number_of_samples(samples: int) -> None:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations(activation: str) -> None:
-    check(Pattern(1, 5, 9, 2), Schedule("dot", Form(activation=activation, bias=True), 16, 16, 8), 21)
+    check(Pattern(1, 5, 8, 2), Schedule("dot", Form(activation=activation, bias=True), 16, 16, 8), 21)
 
 
 def test_half_precision() -> None:
@@ -75,6 +75,17 @@ def test_64_bit_offsets_are_the_same() -> None:
     assert torch.equal(y, module.ks_linear(x, w))
 
 
+@pytest.mark.parametrize("pattern", [Pattern(1, 3, 2, 1), Pattern(1, 2, 3, 1)])
+def test_offsets_are_as_wide_as_the_larger_operand(pattern: Pattern) -> None:
+    schedule, most = Schedule("dot", Form(reads="features", writes="features"), 16, 16, 8), 2**31 // 3
+    assert [is_wide(pattern, schedule, samples) for samples in (most, most + 1)] == [False, True]
+
+
+def test_too_many_samples() -> None:
+    with pytest.raises(ValueError, match="too many for one launch"):
+        is_wide(Pattern(1, 2, 2, 1), Schedule("dot", Form(), 16, 16, 8), 2**35)
+
+
 class TestRefusals:
     module = staticmethod(lambda **form: load(render(Pattern(1, 3, 4, 2), Schedule("dot", Form(**form), 16, 16, 8))))
 
@@ -99,8 +110,9 @@ class TestRefusals:
 def test_any_rank_and_strides() -> None:
     p = Pattern(1, 3, 4, 2)
     module = load(render(p, Schedule("dot", Form(residual=True), 16, 16, 8)))
-    x, w, residual = torch.randn(p.cols, 3, 2).permute(1, 2, 0), torch.randn(p.shape), torch.randn(3, 2, p.rows)
+    x, residual = (torch.randn(extent, 3, 2).permute(1, 2, 0) for extent in (p.cols, p.rows))
+    w = torch.randn(p.shape)
     y = module.ks_linear(x, w, residual=residual)
     assert y.shape == (3, 2, p.rows)
-    flat = module.ks_linear(x.reshape(6, -1), w, residual=residual.reshape(6, -1))
+    flat = module.ks_linear(x.reshape(6, -1).contiguous(), w, residual=residual.reshape(6, -1).contiguous())
     assert torch.equal(y.reshape(6, -1), flat)

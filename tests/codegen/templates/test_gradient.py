@@ -13,7 +13,7 @@ from pathlift.codegen.render import render
 from pathlift.codegen.schedule import Form, Schedule
 from pathlift.ir.errors import UsageError
 from pathlift.ir.kronecker import Pattern
-from pathlift.testing.kernels import check_gradient
+from pathlift.testing.kernels import check_gradient, is_wide
 
 PATTERNS = [((2, 5, 6, 1), 1), ((2, 3, 5, 4), 4), ((1, 17, 8, 6), 2), ((1, 17, 33, 2), 1), ((1, 1, 1, 1), 1)]
 """And groups."""
@@ -99,6 +99,22 @@ def test_both_gradients_are_those_of_torch(samples: int, dtype: str) -> None:
             assert (one - other).norm() <= (2e-6 if dtype == "float32" else 1e-3) * other.norm(), (p, seed)
 
 
+def test_partial_sums_are_not_rounded() -> None:
+    """Of two parts, the first is 2049, which is no number of 16 bits."""
+    module = load(render(Pattern(1, 1, 1, 1), schedule(Form("float16", "ieee"))))
+    x, dy = torch.zeros(256, 1, dtype=torch.float16), torch.ones(256, 1, dtype=torch.float16)
+    x[0], x[1], x[128] = 2048, 1, -2048
+    assert module.count_parts(256) == 2
+    assert float(module.ks_gradient(x, dy)) == 1
+
+
+@pytest.mark.parametrize("pattern", [Pattern(1, 3, 2, 1), Pattern(1, 2, 3, 1)])
+def test_offsets_are_as_wide_as_the_larger_operand(pattern: Pattern) -> None:
+    most = 2**31 // 3
+    of = [is_wide(pattern, schedule(Form(reads="features", writes="features")), n) for n in (most, most + 1)]
+    assert of == [False, True]
+
+
 class TestParts:
     count = staticmethod(load(render(Pattern(4, 40, 20, 3), schedule())).count_parts)  # 72 programs
 
@@ -118,7 +134,7 @@ def test_any_rank_and_strides() -> None:
     x, dy = torch.randn(p.cols, 3, 2).permute(1, 2, 0), torch.randn(p.rows, 3, 2).permute(1, 2, 0)
     rows = load(render(p, schedule()))
     found = rows.ks_gradient(x, dy)
-    assert torch.equal(found, rows.ks_gradient(x.reshape(6, -1), dy.reshape(6, -1)))
+    assert torch.equal(found, rows.ks_gradient(*(t.reshape(6, -1).contiguous() for t in (x, dy))))
     mixed = load(render(p, schedule(Form(reads="features"))))
     assert torch.equal(found, mixed.ks_gradient(x.reshape(6, -1).T, dy))
 
@@ -146,10 +162,8 @@ class TestRefusals:
             self.gradient(torch.zeros(2, 8), torch.zeros(2, 6).double())
 
     def test_too_many_samples(self) -> None:
-        module = load(render(Pattern(1, 3, 4, 2), schedule()))
-        x = torch.zeros(1, 8).expand(2**31, 8)
         with pytest.raises(ValueError, match="too many for one launch"):
-            module.launch(x, x, torch.zeros(1, 1, 2, 3, 4))
+            is_wide(Pattern(1, 3, 4, 2), schedule(), 2**31)
 
     @pytest.mark.parametrize(
         "made, reason",

@@ -113,6 +113,13 @@ def test_a_residual_joins_bias_and_activation(steps: str, swapped: bool, shape: 
     assert run(FuseEpilogue(), graph) is graph
 
 
+@pytest.mark.parametrize("tanh", [False, True])
+def test_both_kinds_of_gelu_are_fused(tanh: bool) -> None:
+    b = Builder()
+    graph = run(FuseEpilogue(), b.finish(b.op("Gelu", ks(b, b.input("x", ("N", 4)), (1, 2, 2, 2)), tanh=tanh)))
+    assert layers(graph) == [(2, "GeluTanh" if tanh else "Gelu")]
+
+
 def test_a_skip_connection_is_a_residual() -> None:
     b = Builder()
     x = b.input("x", ("N", 4))
