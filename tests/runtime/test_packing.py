@@ -119,3 +119,22 @@ def test_a_graph_packs_what_may_change_and_keeps_no_weights(cuda: dict[str, Any]
     cuda["capturing"] = True
     assert packed([w], "k", pack, frozen=True) is frozen
     assert packed([w], "k", pack) is not before
+
+
+def test_memory_that_is_given_out_again_is_another() -> None:
+    """An address and a count of versions may both be as before, where a tensor's data was exchanged."""
+    w, pack = torch.nn.Parameter(torch.ones(64, 64)), Packer()
+    packed([w], "k", pack)
+    seen = w.data_ptr(), w._version
+    for n in range(64):
+        w.data = torch.full((64, 64), n + 2.0)
+        if (w.data_ptr(), w._version) == seen:
+            break
+    assert packed([w], "k", pack)[0][0, 0] == 2 * w[0, 0]
+
+
+def test_conversions_there_and_back_are_seen() -> None:
+    module, pack = torch.nn.Linear(64, 64), Packer()
+    packed([module.weight], "k", pack)
+    module.half().float()
+    assert torch.equal(packed([module.weight], "k", pack)[0], 2 * module.weight)
