@@ -122,6 +122,7 @@ def test_tables_that_ship_are_sound() -> None:
 def test_numbers_beyond_all_bounds_are_no_measurements(strange: dict[str, float]) -> None:
     sound = entry(KEY, FOUND)
     assert entries([sound]) == {KEY: FOUND}
+    assert entries([sound | strange]) == {}
     assert entries([sound | strange, sound]) == {KEY: FOUND}
 
 
