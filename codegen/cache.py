@@ -11,6 +11,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -159,12 +160,13 @@ def entries(listed: Iterable[Any]) -> dict[Key, Measurement]:
     """Read what is sound of entries; nothing is trusted, since anyone may have written them."""
     found: dict[Key, Measurement] = {}
     for one in listed:
-        with contextlib.suppress(ValueError, KeyError, TypeError, UsageError):
+        with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError, UsageError):
             key = Key.of(one)
             schedule = None if one["schedule"] == DENSE else parse_schedule(str(one["schedule"]))
             fits = schedule is None or (schedule.form == key.form and not misfit(key.patterns, schedule))
-            if fits and float(one["seconds"]) > 0:
-                found[key] = Measurement(schedule, float(one["seconds"]))
+            seconds = float(one["seconds"])
+            if fits and 0 < seconds < math.inf:
+                found[key] = Measurement(schedule, seconds)
     return found
 
 

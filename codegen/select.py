@@ -66,6 +66,8 @@ def select(
 ) -> Choice:
     """Choose what is fastest, as measured or by the cost model.
 
+    Measurements come from files, which anyone may have written: a schedule counts if it would be tried here, too.
+
     Parameters
     ----------
     patterns
@@ -82,12 +84,21 @@ def select(
     patterns, samples = tuple(patterns), bucket(samples)
     found = measured and measured.get(key(patterns, form, samples, card))
     predicted = _predicted(patterns, form, samples, card)
-    if not found or (found.schedule is None and not may_be_dense(form)):
+    if not found or not _is_tried(found.schedule, patterns, form, samples, card):
         return predicted
     cost = Cost(predicted.cost.flops, predicted.cost.bytes, found.seconds)
     what = "dense: " if found.schedule is None else ""
     reason = f"{what}{times(cost)} measured; dense: {times(predicted.dense)} predicted"
     return Choice(patterns, form, found.schedule, cost, predicted.dense, reason)
+
+
+def _is_tried(
+    schedule: Schedule | None, patterns: tuple[Pattern, ...], form: Form, samples: int, card: GraphicsCard
+) -> bool:
+    """Whether a schedule, or the dense product for ``None``, is one that the card runs, and in a bearable time."""
+    if schedule is None:
+        return may_be_dense(form)
+    return any(schedule == option for option, _ in ranked(patterns, form, samples, card))
 
 
 @functools.lru_cache(maxsize=4096)

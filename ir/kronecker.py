@@ -17,7 +17,7 @@ import numpy as np
 from pathlift.ir.errors import UsageError
 from pathlift.ir.types import Array
 
-_PATTERNS = re.compile(r"(\s*\(\s*\d+\s*(,\s*\d+\s*){3}\)[\s·*]*)+")
+_PATTERNS = re.compile(r"\s*(\(\s*\d+\s*(,\s*\d+\s*){3}\)[\s·*]*)+")  # each part in one way: no text takes long
 _NUMBER = re.compile(r"\d+")
 
 

@@ -46,6 +46,8 @@ def ks_gradient(x: Tensor, dy: Tensor, shape: Sequence[int]) -> Tensor:
     module = load(render(pattern, gradient(pattern, form, bucket(samples), where)))
     with on(x.device):
         result: Tensor = module.ks_gradient(
-            x.reshape(samples, pattern.cols), dy.reshape(samples, pattern.rows), where.multiprocessors
+            x.resolve_neg().reshape(samples, pattern.cols),
+            dy.resolve_neg().reshape(samples, pattern.rows),
+            where.multiprocessors,
         )
     return result

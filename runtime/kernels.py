@@ -23,6 +23,9 @@ from pathlift.runtime.cards import card, dtype_name, interpreting
 from pathlift.runtime.nn import misfit
 from pathlift.runtime.steps import Step, launch, multiply
 
+_MOST_SAMPLES = 2**30
+"""Numbers of samples, and of tiles of them, are 32-bit numbers."""
+
 
 def ks_linear(
     x: Tensor,
@@ -146,6 +149,8 @@ def _misfit(
     found, lead = (x.shape[-1], x.shape[:-1]) if reads == "rows" else (x.shape[0], x.shape[1:])
     if found != cols:
         return f"x has {found} features, not {cols}"
+    if math.prod(lead) >= _MOST_SAMPLES:
+        return f"x has {math.prod(lead)} samples, of less than 2³⁰"
     shape = (*lead, rows) if writes == "rows" else (rows, math.prod(lead))
     for name, value, wanted in (("bias", bias, (rows,)), ("residual", residual, shape)):
         if value is not None and tuple(value.shape) != wanted:

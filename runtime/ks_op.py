@@ -58,7 +58,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, list[Tensor | None
     of_x, of_factors, of_bias = ctx.needs_input_grad
     of_factor = any(of_factors) if isinstance(of_factors, Sequence) else bool(of_factors)
     dx, dw = ks_linear_backward(grad.contiguous(), x, factor, of_x, of_factor)
-    bias = grad.reshape(-1, grad.shape[-1]).sum(0) if of_bias else None
+    bias = grad.reshape(-1, grad.shape[-1]).sum(0) if of_bias else None  # a sum over no axes would be one over all
     return dx if of_x else None, [dw if of_factor else None], bias
 
 

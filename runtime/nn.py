@@ -110,7 +110,7 @@ class KSLinear(nn.Module):
             dtype = torch.get_autocast_dtype(x.device.type)
             x, factors = x.to(dtype), [factor.to(dtype) for factor in factors]
             bias = None if bias is None else bias.to(dtype)
-        if torch.is_grad_enabled() and any(t.requires_grad for t in (x, *factors)):
+        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *factors, bias)):
             for i, factor in reversed(list(enumerate(factors))):
                 x = ks_op.ks_linear(x, [factor], None if i else bias)
             return x

@@ -9,10 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.weak import WeakIdKeyDictionary, WeakIdRef
 
 Pack = Callable[..., tuple[Tensor, ...]]
-_State = tuple[tuple[int, int], ...] | None
+_State = tuple[tuple[int, int, StorageWeakRef], ...] | None
+"""Of each factor the count of its versions, where it begins, and its memory. An address alone does not tell: memory
+that was given back is given out again. One that is referred to, if weakly, keeps its identity."""
 
 
 @dataclass
@@ -105,7 +108,11 @@ def packed(factors: Sequence[Tensor], kind: str, pack: Pack, *, frozen: bool = F
 
 
 def _state(factors: Sequence[Tensor]) -> _State:
-    return tuple((factor._version, factor.data_ptr()) for factor in factors)
+    return tuple((factor._version, factor.data_ptr(), _memory(factor)) for factor in factors)
+
+
+def _memory(x: Tensor) -> StorageWeakRef:
+    return StorageWeakRef(x.untyped_storage())  # type: ignore[no-untyped-call]  # torch's own
 
 
 def _capturing(x: Tensor) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
@@ -29,6 +31,7 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "Gelu": F.gelu,
     "GeluTanh": functools.partial(F.gelu, approximate="tanh"),
 }
+_COMPILER = ("triton", "compiler", "compiler.py")
 _UNFIT: set[tuple[tuple[Pattern, ...], Schedule, torch.device]] = set()
 """What Triton could not compile, or has no room for."""
 
@@ -75,7 +78,6 @@ def launch(
         If Triton manages none.
     """
     assert step.schedule is not None
-    from triton.errors import TritonError
 
     def options() -> Iterator[Schedule]:
         yield from (step.schedule,) if step.schedule is not None else ()
@@ -89,13 +91,27 @@ def launch(
             continue
         try:
             return _launch(x, factors, step.patterns, schedule, frozen, {"bias": bias, "residual": residual})
-        except TritonError as error:
+        except Exception as error:
+            if not _is_of_compiler(error):
+                raise
             failure = error
             if on is not None:
                 _UNFIT.add((step.patterns, schedule, x.device))
-    said = str(failure).strip().partition("\n")[0]
+    said = "none that fits is left" if failure is None else str(failure).strip().partition("\n")[0]
     text = "".join(map(str, step.patterns))
     raise ExecutionError("0932", f"Triton has no kernel for {text}: {said}", hint="cpu works") from failure
+
+
+def _is_of_compiler(error: Exception) -> bool:
+    """Whether a kernel was not compiled, or has no room: stages of the compiler raise what they like, too.
+
+    What is raised when a compiled kernel is loaded, or launched, may be the fault of another one.
+    """
+    from triton.errors import TritonError
+
+    codes = (frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__))
+    stages = any(code.co_name == "compile" and Path(code.co_filename).parts[-3:] == _COMPILER for code in codes)
+    return isinstance(error, TritonError) or stages
 
 
 def _launch(
@@ -118,7 +134,11 @@ def _launch(
 
 
 def _aligned(x: Tensor) -> Tensor:
-    """Return a tensor as it is, or a copy if it is not contiguous or begins in the middle of 16 bytes."""
+    """Return a tensor as it is, or a copy if it is not as its memory says, or begins in the middle of 16 bytes.
+
+    Of a view with signs swapped, which torch swaps when it computes, a kernel would read the memory as it is.
+    """
+    x = x.resolve_neg()
     return x.contiguous() if x.data_ptr() % _ALIGNED == 0 else x.clone(memory_format=torch.contiguous_format)
 
 

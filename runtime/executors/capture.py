@@ -103,7 +103,8 @@ class Replays:
         RuntimeError
             As torch does, also where memory runs out; then all graphs are dropped, and the next run starts afresh.
         """
-        with torch.cuda.device(self._device):
+        # Whatever the caller's mode: a graph's inputs are written to in any later one, and carry no gradients.
+        with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(self._device):
             within = torch.cuda.is_current_stream_capturing()  # in a graph of the caller's
             if self._refusal or within or not all(x.numel() for x in feeds.values()):
                 return self._eagerly(feeds)

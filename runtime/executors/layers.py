@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from pathlift.codegen.ks_codegen import hinted
 from pathlift.codegen.products import products
 from pathlift.codegen.schedule import Layout, Precision
 from pathlift.ir.algebras.interpret import Kernel
-from pathlift.ir.graph import Graph
+from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Ints
 from pathlift.runtime.kernels import ks_linear
 
@@ -51,7 +52,7 @@ def ks_kernels(graph: Graph, precision: Precision | None) -> dict[str, Kernel[An
     Parameters
     ----------
     graph
-        Nodes may carry hints of how to run them. Its values never change: weights are packed once.
+        Nodes may carry hints of how to run them. Its parameters never change: they are packed once.
     precision
         As in `pathlift.runtime.kernels.ks_linear`.
     """
@@ -70,6 +71,7 @@ def ks_kernels(graph: Graph, precision: Precision | None) -> dict[str, Kernel[An
         pattern: Ints,
         feature_major: bool = False,
         activation: str = "",
+        frozen: bool,
     ) -> Tensor:
         layout: Layout = "features" if feature_major else "rows"
         x, factors = x if isinstance(x, _Part) else (x, ())
@@ -83,10 +85,18 @@ def ks_kernels(graph: Graph, precision: Precision | None) -> dict[str, Kernel[An
             writes=layout,
             precision=precision,
             known=known,
-            frozen=True,
+            frozen=frozen,
         )
 
     found: dict[str, Kernel[Any]] = {}
     for product in products(graph):
-        found |= dict.fromkeys(product.keys, inner) | {product.keys[0]: outermost}
+        last = functools.partial(
+            outermost, frozen=all(_is_parameter(graph, graph.inputs_of(k)[1]) for k in product.keys)
+        )
+        found |= dict.fromkeys(product.keys, inner) | {product.keys[0]: last}
     return found
+
+
+def _is_parameter(graph: Graph, w: Value | None) -> bool:
+    """Whether factors are the graph's own: an input, or what is computed of one, changes from run to run."""
+    return w is not None and graph[w.node].value is not None

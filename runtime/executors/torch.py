@@ -121,7 +121,7 @@ class TorchExecutor:
 
     def tensors(self, feeds: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Run on tensors of the device, of real type `dtype`; outputs may share memory with feeds and parameters."""
-        with torch.inference_mode():
+        with torch.inference_mode(), _as_declared(self._algebra.device):
             return run(self.graph, self._algebra, feeds, kernels=self._kernels)
 
     def run(self, feeds: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -221,6 +221,17 @@ def _own(y: torch.Tensor, seen: set[int]) -> torch.Tensor:
 
 def _storage(x: torch.Tensor) -> int:
     return x.untyped_storage().data_ptr()
+
+
+@contextmanager
+def _as_declared(device: torch.device) -> Iterator[None]:
+    """Compute in the model's types, and not in those of an ``autocast`` around the run."""
+    kind = device.type
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
+        yield
+        return
+    with torch.autocast(kind, enabled=False):
+        yield
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pathlift.codegen.cache import TABLES, Key, Measured, Measurement, entry, write_table
+from pathlift.codegen.cache import TABLES, Key, Measured, Measurement, entries, entry, write_table
 from pathlift.codegen.schedule import Form, Schedule
 from pathlift.ir.kronecker import Pattern
 
@@ -115,6 +116,19 @@ def test_tables_that_ship_are_sound() -> None:
     for path in TABLES.glob("*.json"):
         listed = json.loads(path.read_text())["schedules"]
         assert len(Measured(None, tables=TABLES)._known) >= len(listed) > 0, path
+
+
+@pytest.mark.parametrize("strange", [{"seconds": 10**400}, {"seconds": math.inf}, {"samples": math.inf}])
+def test_numbers_beyond_all_bounds_are_no_measurements(strange: dict[str, float]) -> None:
+    sound = entry(KEY, FOUND)
+    assert entries([sound]) == {KEY: FOUND}
+    assert entries([sound | strange]) == {}
+    assert entries([sound | strange, sound]) == {KEY: FOUND}
+
+
+def test_a_text_that_is_nearly_patterns_takes_no_time() -> None:
+    one = "(1,2,2,1)"
+    assert entries([entry(KEY, FOUND) | {"patterns": "  ".join([one] * 60) + "!"}]) == {}
 
 
 WRITER = """

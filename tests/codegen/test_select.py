@@ -142,3 +142,20 @@ def test_a_dense_measurement_is_no_choice_of_ieee() -> None:
     p, form, measured = (Pattern(6, 64, 64, 16),), Form(precision="ieee"), Measured(None)
     measured.put(key(p, form, 64, H100), Measurement(None, 1e-9))
     assert select(p, form, 64, H100, measured).schedule is not None
+
+
+@pytest.mark.parametrize(
+    "absurd",
+    [
+        Schedule("dot", block_n=2**20, block_p=2**10, block_k=2**20),
+        Schedule("dot", warps=1024),
+        Schedule("dot", stages=10**6),
+        Schedule("decode", block_n=1, block_p=1, block_k=1),
+        Schedule("gradient"),
+    ],
+)
+def test_a_measurement_of_what_nobody_would_try_does_not_count(absurd: Schedule) -> None:
+    """A file may say anything: its schedules neither keep a compiler busy for hours, nor a card."""
+    p, measured = (Pattern(6, 64, 64, 16),), Measured(None)
+    measured.put(key(p, Form(), 4096, H100), Measurement(absurd, 1e-9))
+    assert select(p, Form(), 4096, H100, measured) == select(p, Form(), 4096, H100)

@@ -15,17 +15,20 @@ from torch import Tensor
 
 import pathlift
 from pathlift.codegen.cache import Key, Measured, Measurement
+from pathlift.codegen.module import load
+from pathlift.codegen.render import render
 from pathlift.codegen.schedule import Form, Layout, Schedule
 from pathlift.frontend.save import save
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import ExecutionError, UsageError
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.kronecker import Pattern
-from pathlift.runtime import packing, steps
+from pathlift.runtime import kernels, packing, steps
 from pathlift.runtime.cards import card, usable
 from pathlift.runtime.executors import layers
 from pathlift.runtime.executors.layers import ks_kernels
 from pathlift.runtime.executors.torch import TorchExecutor
+from pathlift.runtime.gradients import ks_gradient
 from pathlift.runtime.kernels import ks_linear
 from pathlift.testing.kernels import reference
 
@@ -314,6 +317,45 @@ def test_gradients_are_those_of_the_operator() -> None:
     y.backward(torch.ones_like(y))  # type: ignore[no-untyped-call]  # torch's
     assert x.grad is not None
     close(x.grad, reference(torch.ones_like(y), [w.mT.contiguous()], None, None, ""))
+
+
+def test_factors_that_are_fed_are_packed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, b = list[bool](), Builder()
+    monkeypatch.setattr(layers, "ks_linear", lambda x, factors, **options: seen.append(options["frozen"]) or x)
+    x = b.input("x", ("N", P.cols), "f32")
+    held, fed = b.param(np.zeros(P.shape, np.float32)), b.input("w", P.shape, "f32")
+    layers_of = [b.op("KSLinear", x, w, pattern=tuple(P)) for w in (held, fed)]
+    found = ks_kernels(b.finish(*layers_of), None)
+    for y in layers_of:
+        found[y.node](draw(1, P.cols), draw(*P.shape), pattern=tuple(P))
+    assert seen == [True, False]
+
+
+def test_views_with_swapped_signs() -> None:
+    """Torch swaps signs when it computes; memory holds the old ones."""
+    x, w, r = (torch._neg_view(draw(*shape)) for shape in ((5, P.cols), P.shape, (5, P.rows)))
+    expected = reference(x.resolve_neg(), [w.resolve_neg()], None, r.resolve_neg(), "")
+    close(ks_linear(x, [w], residual=r, schedule=PLAIN), expected)
+    close(load(render(P, replace(PLAIN, form=Form(residual=True)))).ks_linear(x, w, residual=r), expected)
+    dy = r
+    found = ks_gradient(x, dy, P.shape)
+    close(found, ks_gradient(x.resolve_neg(), dy.resolve_neg(), P.shape))
+    module = load(render(P, Schedule("gradient", Form(), 16, 16, 16)))
+    close(found, module.ks_gradient(x, dy))
+
+
+def test_more_samples_than_a_kernel_counts_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"PL1448.*1073741824 samples"):
+        ks_linear(torch.empty(1, 1).expand(2**30, 1), [draw(1, 1, 1, 1)])
+
+
+def test_whatever_the_compiler_raises_is_no_kernel() -> None:
+    from triton.compiler.compiler import compile as stages
+
+    with pytest.raises(Exception) as caught:  # noqa: PT011 (whatever it is)
+        stages(None)
+    assert steps._is_of_compiler(caught.value)
+    assert not steps._is_of_compiler(RuntimeError("CUDA error: an illegal memory access was encountered"))
 
 
 OUTER, INNER = Pattern(1, 12, 6, 2), Pattern(2, 6, 9, 1)

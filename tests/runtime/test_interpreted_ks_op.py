@@ -177,6 +177,27 @@ def test_training_follows_changing_factors() -> None:
             assert close(module(x), reference(module, x))
 
 
+@pytest.mark.parametrize("patterns", [ONE, TWO])
+def test_a_bias_alone_may_be_trained(patterns: str) -> None:
+    module = layer(patterns)
+    module.factors.requires_grad_(False)
+    module(torch.randn(5, module.in_features)).sum().backward()
+    assert module.bias is not None
+    assert torch.equal(module.bias.grad, torch.full_like(module.bias, 5))  # type: ignore[arg-type]  # there is one
+
+
+@pytest.mark.parametrize("patterns", [ONE, TWO])
+def test_a_vector_has_gradients(patterns: str) -> None:
+    module = layer(patterns)
+    x = torch.randn(module.in_features, requires_grad=True)
+    module(x).sum().backward()
+    found, module.bias.grad = module.bias.grad, None  # type: ignore[union-attr]  # there is a bias
+    assert torch.equal(found, torch.ones(module.out_features))  # type: ignore[arg-type]  # as above
+    first, x.grad = x.grad, None
+    module(x[None]).sum().backward()
+    assert torch.equal(first, x.grad)  # type: ignore[arg-type]  # there is one
+
+
 def test_empty_batches() -> None:
     module = layer(ONE)
     x = torch.randn(0, module.in_features, requires_grad=True)

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from pathlift.codegen.cache import Measured, Measurement
-from pathlift.codegen.schedule import Form, Schedule
-from pathlift.codegen.select import Choice, key
+from pathlift.codegen.schedule import Form
+from pathlift.codegen.select import Choice, key, ranked
 from pathlift.ir.cost import DEVICES, Cost
 from pathlift.ir.errors import UsageError
 from pathlift.ir.kronecker import Pattern, dense
@@ -158,7 +158,7 @@ def test_routes_are_chosen_once_until_something_is_measured() -> None:
         return step.schedule
 
     first = chosen()
-    slower = replace(first or Schedule("dot", form), warps=2)
+    slower = ranked((P,), form, 64, here)[-1][0]  # type: ignore[arg-type]  # a card
     known.put(key((P,), form, 64, here), Measurement(slower, 1.0))  # type: ignore[arg-type]  # a card
     assert chosen() == first
     kernels.forget_routes()

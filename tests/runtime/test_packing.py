@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -119,3 +120,23 @@ def test_a_graph_packs_what_may_change_and_keeps_no_weights(cuda: dict[str, Any]
     cuda["capturing"] = True
     assert packed([w], "k", pack, frozen=True) is frozen
     assert packed([w], "k", pack) is not before
+
+
+def test_memory_that_is_given_out_again_is_another() -> None:
+    """An address and a count of versions may both be as before, where a tensor's data was exchanged."""
+    memory, pack = np.ones(2, np.float32), Packer()
+    w = torch.nn.Parameter(torch.from_numpy(memory))
+    packed([w], "k", pack)
+    before = w.data_ptr(), w._version
+    w.data = torch.zeros(2)
+    memory[:] = 3
+    w.data = torch.from_numpy(memory)
+    assert (w.data_ptr(), w._version) == before
+    assert packed([w], "k", pack)[0].tolist() == [6, 6]
+
+
+def test_conversions_there_and_back_are_seen() -> None:
+    module, pack = torch.nn.Linear(64, 64), Packer()
+    packed([module.weight], "k", pack)
+    module.half().float()
+    assert torch.equal(packed([module.weight], "k", pack)[0], 2 * module.weight)

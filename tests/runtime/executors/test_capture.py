@@ -181,6 +181,19 @@ def test_results_have_memory_of_their_own(cuda: Cuda) -> None:
         assert y.tolist() == [2]
 
 
+def test_the_mode_of_the_caller_does_not_matter(cuda: Cuda) -> None:
+    """Neither that of the first run, of which a graph keeps inputs, nor gradients, whose history would grow."""
+    double = replays()
+    with torch.inference_mode():
+        double.run({"x": torch.tensor([1.0])})
+    for value in (5.0, 6.0):
+        y = double.run({"x": torch.tensor([value], requires_grad=True)})["y"]
+        assert (y.tolist(), y.requires_grad, y.is_inference()) == ([2 * value], False, False)
+    (recorded,) = double._graphs.values()
+    assert recorded is not None
+    assert not recorded._inputs["x"].requires_grad
+
+
 class Log(TorchDispatchMode):
     def __init__(self, cuda: Cuda) -> None:
         super().__init__()
