@@ -53,7 +53,7 @@ def test_where_tiles_begin_is_a_64_bit_number(layout: Layout) -> None:
 
 
 def test_offsets_are_wide_if_asked_for() -> None:
-    assert render(*SAMPLES["dot_features"]).count(".to(tl.int64) if WIDE else") == 2
+    assert render(*SAMPLES["dot_features"]).count(".to(tl.int64 if WIDE else tl.int32)") == 2
 
 
 def test_rendering_is_pure() -> None:
