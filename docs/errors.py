@@ -84,6 +84,7 @@ CAUSES = {
     "0813": "a rescaled graph does not compute what it did",
     "0815": "assigning kernels changed more of a graph than metadata",
     "0901": "an opaque node cannot be executed; the message says why",
+    "0932": "no generated kernel computes a layer here",
     "1432": "a tile or another number of a schedule is not possible",
     "1433": "a text is no schedule",
 }

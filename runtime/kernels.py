@@ -17,10 +17,10 @@ from pathlift.codegen.route import route
 from pathlift.codegen.schedule import DType, Form, Layout, Precision, Schedule
 from pathlift.codegen.select import bucket, ranked
 from pathlift.ir.cost import GraphicsCard
-from pathlift.ir.errors import UsageError
+from pathlift.ir.errors import ExecutionError, UsageError
 from pathlift.ir.kronecker import Pattern, chain
 from pathlift.runtime.cards import card, dtype_name, interpreting
-from pathlift.runtime.nn import misfit
+from pathlift.runtime.factors import misfit
 from pathlift.runtime.steps import Step, launch, multiply
 
 _MOST_SAMPLES = 2**30
@@ -202,7 +202,10 @@ def _kernels(patterns: tuple[Pattern, ...], form: Form, samples: int, on: Graphi
                 inner = replace(form, reads=reads, writes=reads, bias=False, residual=False, activation="")
             else:
                 inner = replace(form, reads=reads)
-            yield Step((p,), inner, ranked((p,), inner, samples, on)[0][0])
+            options = ranked((p,), inner, samples, on)
+            if not options:
+                raise ExecutionError("0932", f"Triton has no kernel for {p}: none fits {on.name}", hint="cpu works")
+            yield Step((p,), inner, options[0][0])
 
     return tuple(steps())
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from pathlift.ir.errors import UsageError
 from pathlift.ir.exporting import EXPORTING
 from pathlift.ir.kronecker import Pattern, chain, parse_patterns
+from pathlift.runtime.factors import expand, misfit
 
 Patterns = str | Sequence[int] | Sequence[Sequence[int]]
 
@@ -161,20 +162,6 @@ def _exported(x: Tensor, factor: Tensor, p: Pattern) -> Tensor:
         "pathlift::KSLinear", (x, factor), {"abcd": list(p)}, dtype=x.dtype, shape=(*x.shape[:-1], p.rows), version=1
     )
     return y
-
-
-def misfit(reason: str) -> UsageError:
-    """Return what is raised where operands of a layer do not fit each other."""
-    return UsageError("1448", f"operands of a Kronecker-sparse layer do not fit: {reason}")
-
-
-def expand(factor: Tensor) -> Tensor:
-    """Return a factor (a, d, b, c) as a dense matrix, (a·b·d, a·c·d)."""
-    a, d, b, c = factor.shape
-    matrix = factor.new_zeros(a, b, d, a, c, d)
-    i, m = torch.arange(a, device=factor.device)[:, None], torch.arange(d, device=factor.device)
-    matrix[i, :, m, i, :, m] = factor
-    return matrix.reshape(a * b * d, a * c * d)
 
 
 def patterns_of(patterns: Patterns) -> tuple[Pattern, ...]:

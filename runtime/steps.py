@@ -21,7 +21,7 @@ from pathlift.codegen.select import bucket, ranked
 from pathlift.ir.cost import GraphicsCard
 from pathlift.ir.errors import ExecutionError
 from pathlift.ir.kronecker import Pattern
-from pathlift.runtime.nn import expand
+from pathlift.runtime.factors import expand
 from pathlift.runtime.packing import packed
 
 _ALIGNED = 16

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -14,13 +14,13 @@ import torch
 from pathlift.codegen.cache import Measured, Measurement
 from pathlift.codegen.schedule import Form
 from pathlift.codegen.select import Choice, key, ranked
-from pathlift.ir.cost import DEVICES, Cost
-from pathlift.ir.errors import UsageError
+from pathlift.ir.cost import DEVICES, Cost, GraphicsCard
+from pathlift.ir.errors import ExecutionError, UsageError
 from pathlift.ir.kronecker import Pattern, dense
 from pathlift.runtime import cards, kernels
 from pathlift.runtime.cards import card, obstacle, usable
+from pathlift.runtime.factors import expand
 from pathlift.runtime.kernels import default_precision, ks_linear
-from pathlift.runtime.nn import expand
 from pathlift.runtime.steps import Step, multiply
 from pathlift.testing.kernels import reference
 
@@ -163,3 +163,9 @@ def test_routes_are_chosen_once_until_something_is_measured() -> None:
     assert chosen() == first
     kernels.forget_routes()
     assert chosen() == slower
+
+
+def test_a_pattern_that_no_schedule_fits_is_refused() -> None:
+    wide = Pattern(1, 1, 2**27, 1)  # a tile of samples has more elements than offsets reach
+    with pytest.raises(ExecutionError, match="none fits h100"):
+        kernels._kernels((wide,), Form(precision="ieee"), 64, cast(GraphicsCard, DEVICES["h100"]))

@@ -201,6 +201,7 @@ class TestOutput:
         (["MODEL", "--arch", "sm_70"], "PL1442"),
         (["MODEL", "--arch", "sm_120"], "PL1445"),
         (["MODEL", "--device", "cpu"], "PL1437"),
+        (["MODEL", "--tune", "--device", "h100"], "PL1439"),
         (["MODEL", "--samples", "0"], "PL1436"),
         (["MODEL", "--precision", "fp8"], "PL0400"),
         (["MODEL", "-o", str(DIGITS)], "PL1446"),

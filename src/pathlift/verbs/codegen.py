@@ -181,6 +181,8 @@ def generate_kernels(
     from pathlift.passes.kronecker.epilogue import FuseEpilogue
     from pathlift.passes.pipeline import run_pipeline
 
+    if tune and device:
+        raise UsageError("1439", "schedules are timed on the card that is here, which no name chooses")
     card = _card_here(arch) if tune else card_of(arch, device)
     check_samples(samples)
     require_triton()
