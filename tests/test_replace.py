@@ -68,6 +68,7 @@ def test_a_mapping_of_patterns() -> None:
     assert isinstance(module[4], nn.Linear)
 
 
+@pytest.mark.slow  # it fits dozens of candidates
 def test_auto_is_what_ks_fit_chooses(tmp_path: Path) -> None:
     module, x = network(192, 192, 16), torch.randn(64, 8) @ torch.randn(8, 192)
     pathlift.export(module, shape=(2, 192), output=tmp_path / "m.onnx")

@@ -11,6 +11,7 @@ import torch
 SCRIPT = Path(__file__).parents[2] / "examples" / "distil.py"
 
 
+@pytest.mark.slow  # it trains
 def test_distil(capsys: pytest.CaptureFixture[str]) -> None:
     threads = torch.get_num_threads()
     try:

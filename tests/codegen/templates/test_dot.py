@@ -13,7 +13,10 @@ from pathlift.codegen.schedule import Form, Schedule
 from pathlift.ir.kronecker import Pattern
 from pathlift.testing.kernels import ACTIVATIONS, check, is_wide
 
-PATTERNS = [(2, 5, 6, 1), (1, 4, 3, 3), (2, 3, 5, 4), (1, 16, 8, 6), (1, 33, 17, 2), (1, 1, 1, 1)]
+PATTERNS = [
+    (2, 5, 6, 1), (2, 3, 5, 4), (1, 33, 17, 2),
+    *(pytest.param(p, marks=pytest.mark.slow) for p in ((1, 4, 3, 3), (1, 16, 8, 6), (1, 1, 1, 1))),
+]  # fmt: skip
 LAYOUTS = list(itertools.product(("rows", "features"), repeat=2))
 
 
