@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from pathlift.ir.algebras.interpret import run
@@ -28,11 +29,24 @@ def test_execution_is_onnxruntimes_on_samples(name: str) -> None:
 
 def test_execution_is_onnxruntimes(check_law: CheckLaw) -> None:
     def law(graph: Graph, data: st.DataObject) -> None:
+        assume(not casts_twice_into_a_layer(graph))
         assert_same_as_onnxruntime(graph, feeds=[data.draw(feeds(graph))])
 
     # A quantizer rounds half-way cases as the last bit decides, and float32 has other last bits: samples cover it.
     continuous = graphs(ops=set(OPS) - {"FakeQuantize"})
     check_law(law, continuous, st.data(), examples=2)
+
+
+def casts_twice_into_a_layer(graph: Graph) -> bool:
+    """ONNX Runtime, without optimizations, removes the second of two casts, and a layer's subgraph still reads it."""
+    for key in graph.order:
+        if graph[key].op == "KSLinear":
+            x = graph.inputs_of(key)[0]
+            if x is not None and graph[x.node].op == "Cast":
+                before = graph.inputs_of(x.node)[0]
+                if before is not None and graph[before.node].op == "Cast":
+                    return True
+    return False
 
 
 @pytest.mark.parametrize("name", samples())
