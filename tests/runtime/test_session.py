@@ -29,7 +29,7 @@ def images(count: int = 3) -> np.ndarray[Any, Any]:
     return np.random.default_rng(0).standard_normal((count, 1, 8, 8), dtype=np.float32)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow if n == "vit_s16" else ()) for n in NETWORKS])
 def test_executors_agree_on_networks(name: str) -> None:
     image, width = NETWORKS[name]
     proto = zoo.export(name, image=image, width=width)
