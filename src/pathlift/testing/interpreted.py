@@ -2,7 +2,7 @@
 
 A process that compiles kernels cannot interpret them, nor the other way round. So a file of tests whose name begins
 with ``test_interpreted_``, or that lies in a folder ``templates``, is one test, which runs the file with
-``TRITON_INTERPRET=1``; in that process they are tests like any others.
+``TRITON_INTERPRET=1``; in that process they are tests like any others. What is slow in it is a second one, and slow.
 """
 
 from __future__ import annotations
@@ -23,10 +23,14 @@ def is_interpreted(path: Path) -> bool:
 
 
 class Interpreted(pytest.File):
-    """A file as one test."""
+    """A file as one test, and as one more for those of its tests that are slow."""
 
     def collect(self) -> Iterator[pytest.Item]:
         yield _InOwnProcess.from_parent(self, name="interpreted")
+        if "mark.slow" in self.path.read_text(encoding="utf-8"):
+            slow = _InOwnProcess.from_parent(self, name="interpreted_slow")
+            slow.add_marker("slow")
+            yield slow
 
 
 class Nothing(pytest.Module):
@@ -38,16 +42,13 @@ class Nothing(pytest.Module):
 
 class _InOwnProcess(pytest.Item):
     def runtest(self) -> None:
-        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", self.marks(), str(self.path)]
+        marks = "slow" if self.get_closest_marker("slow") else "not slow"
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", marks, str(self.path)]
         # One thread: the interpreter is Python, and other tests run beside it.
         environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-        if done.returncode not in (0, 5):  # 5: all of its tests are left out by their marks
+        if done.returncode:
             pytest.fail(done.stdout[-8000:] + done.stderr[-2000:], pytrace=False)
-
-    def marks(self) -> str:
-        """The same choice of slow tests as outside."""
-        return str(self.config.option.markexpr)
 
     def reportinfo(self) -> tuple[Path, None, str]:
         return self.path, None, self.name
