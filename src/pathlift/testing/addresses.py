@@ -21,7 +21,7 @@ def confined(operands: Iterable[Tensor]) -> Iterator[None]:
         method = getattr(builder, name)
 
         def access(*args: Any, **named: Any) -> Any:
-            mask = np.broadcast_to(args[place_of_mask].data.astype(bool), args[0].data.shape)
+            mask = np.broadcast_to(np.asarray(args[place_of_mask].data).astype(bool), args[0].data.shape)
             addresses = args[0].data[mask]
             inside = np.zeros(addresses.shape, bool)
             for first, end in spans:
