@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from torch import Tensor
+from torch.library import custom_op
 
 from pathlift.ir.errors import UsageError
 
 
-@torch.library.custom_op("pathlift::ks_linear", mutates_args=())
+@custom_op("pathlift::ks_linear", mutates_args=())
 def ks_linear(x: Tensor, factors: Sequence[Tensor], bias: Tensor | None) -> Tensor:
     """Compute x·(K₁⋯K_L)ᵀ + bias; x is (..., inputs), a factor (a, d, b, c), the result (..., outputs)."""
     from pathlift.runtime import kernels
@@ -25,7 +25,7 @@ def ks_linear(x: Tensor, factors: Sequence[Tensor], bias: Tensor | None) -> Tens
     return kernels.ks_linear(x, factors, bias=bias)
 
 
-@torch.library.custom_op("pathlift::ks_linear_backward", mutates_args=())
+@custom_op("pathlift::ks_linear_backward", mutates_args=())
 def ks_linear_backward(grad: Tensor, x: Tensor, factor: Tensor, of_x: bool, of_factor: bool) -> tuple[Tensor, Tensor]:
     """Compute the gradients of x and of the factor; one that nobody wants is empty."""
     from pathlift.runtime import gradients, kernels

@@ -6,6 +6,7 @@ import copy
 
 import pytest
 import torch
+from torch.library import opcheck
 
 from pathlift.ir.errors import UsageError
 from pathlift.nn import KSLinear
@@ -142,7 +143,7 @@ def test_it_is_an_operator_as_torch_wants_them() -> None:
     module = layer(ONE)
     x = torch.randn(5, module.in_features, requires_grad=True)
     checks = ("test_schema", "test_faketensor", "test_autograd_registration", "test_aot_dispatch_static")
-    torch.library.opcheck(ks_op.ks_linear, (x, [module.factors[0]], module.bias), test_utils=checks)
+    opcheck(ks_op.ks_linear, (x, [module.factors[0]], module.bias), test_utils=checks)
 
 
 def test_autocast(launches: list[int]) -> None:
