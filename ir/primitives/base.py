@@ -93,6 +93,14 @@ class Activation:
         Whether f(λx) = λf(x) for every λ > 0.
     torch
         The function itself, on torch tensors (and its slope parameters, if any).
+    bends
+        Points, in order, between which the function is monotone, and convex or concave.
+    affine
+        Whether it is affine between them.
+    poles
+        Points around which it is not bounded.
+    smooth, jump
+        Where the function is not continuous: a continuous one whose bends these are, and how far it is from it at most.
     """
 
     name: str
@@ -100,6 +108,11 @@ class Activation:
     torch: Callable[..., Any] = field(repr=False)
     at_zero: float = 0.0
     homogeneous: bool = False
+    bends: tuple[float, ...] | None = None
+    affine: bool = False
+    poles: tuple[float, ...] = ()
+    smooth: Callable[..., Any] | None = field(default=None, repr=False)
+    jump: float = 0.0
 
     @property
     def lipschitz(self) -> float:
@@ -146,6 +159,12 @@ class Nonlinear:
         The function, on torch tensors; ``None``: the node is ONNX's to execute.
     commutative
         Whether any two operands may change places.
+    bilinear
+        Whether the result is linear in each of two operands.
+    program
+        ``program(algebra, *operands)``: the same by gates, linear maps and bilinear ones, for analyses that know these.
+    within
+        Numbers between which all elements of the result lie, where the program does not tell.
     """
 
     node: Node
@@ -154,6 +173,9 @@ class Nonlinear:
     shape: Callable[..., Dims] | None = field(default=None, repr=False)
     execute: Callable[..., Any] | None = field(default=None, repr=False)
     commutative: bool = False
+    bilinear: bool = False
+    program: Callable[..., Any] | None = field(default=None, repr=False)
+    within: tuple[float, float] | None = None
 
 
 def normalized_axes(axes: Sequence[int], rank: int) -> tuple[int, ...]:

@@ -1,0 +1,1 @@
+"""Networks as straight-line programs of primitives, to be followed forward and backward."""

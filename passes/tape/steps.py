@@ -1,0 +1,379 @@
+"""The steps of a tape: what one primitive does to values, once its parameters are numbers.
+
+An affine step is linear in its operands, plus constants. It knows itself (`linear`), itself with absolute coefficients
+(`absolute`), how far its parameters may be off what the file means (`uncertainty`), and what is left of it when another
+step of its kind is taken away (`minus`). Its transpose is autograd's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import torch
+
+from pathlift.ir.errors import UnsupportedError
+from pathlift.ir.primitives.base import Activation, LinearMap, OrderStatistic, SeparableMap, View
+from pathlift.ir.primitives.maps import Contract, Conv, ConvTranspose
+from pathlift.ir.primitives.views import Pad
+
+Tensor = torch.Tensor
+U = 2.0**-53
+"""Half the distance from 1 to the next float64: the largest relative error of one operation."""
+
+
+@dataclass(frozen=True, eq=False)
+class Coefficients:
+    """Numbers in float64, and how far each may be off the real number that is meant.
+
+    Parameters
+    ----------
+    values
+        Any shape.
+    error
+        Of the same shape; ``None`` where all are exact.
+    """
+
+    values: Tensor
+    error: Tensor | None = None
+
+    @property
+    def size(self) -> Tensor:
+        """Upper bounds of the magnitudes."""
+        return self.values.abs() if self.error is None else (self.values.abs() + self.error) * (1 + 4 * U)
+
+    def minus(self, other: Coefficients) -> Coefficients:
+        """Return the difference, which is exact wherever float64 can hold it."""
+        x, y = self.values, other.values
+        difference = x - y
+        taken = x - difference  # what was taken away (two-sum)
+        lost = (x - (difference + taken)) + (taken - y)
+        errors = [e for e in (self.error, other.error) if e is not None]
+        if bool((lost != 0).any()):
+            errors.append(lost.abs())
+        error = sum(errors[1:], errors[0]) * (1 + 8 * U) if errors else None
+        return Coefficients(difference, error)
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One primitive at work.
+
+    Parameters
+    ----------
+    node
+        Label of the node whose program it is part of.
+    inputs
+        Which values of the tape it reads.
+    shapes
+        Their shapes.
+    shape
+        Of the value that it computes.
+    """
+
+    node: str
+    inputs: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    shape: tuple[int, ...]
+
+    def run(self, *xs: Tensor) -> Tensor:
+        """Compute the value, in float64."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, eq=False)
+class Affine(Step):
+    """A step that is linear in its operands, plus a constant."""
+
+    @property
+    def terms(self) -> int:
+        """The most products that are added up in one element of the result."""
+        return 1
+
+    @property
+    def constant(self) -> Coefficients | None:
+        """What is added, of a shape that broadcasts to the result."""
+        return None
+
+    def linear(self, *xs: Tensor) -> Tensor:
+        """The linear part."""
+        raise NotImplementedError
+
+    def absolute(self, *xs: Tensor) -> Tensor:
+        """The linear part with (upper bounds of) absolute coefficients, on non-negative operands."""
+        return self.linear(*xs)
+
+    def uncertainty(self, *xs: Tensor) -> Tensor | None:
+        """What errors of the coefficients may add, on magnitudes of the operands; ``None`` if they are exact."""
+        return None
+
+    def minus(self, other: Step) -> Affine | None:
+        """Return this step less another one on the same operands; ``None`` if nothing is left."""
+        return None
+
+    def run(self, *xs: Tensor) -> Tensor:
+        y = self.linear(*xs)
+        return y if self.constant is None else y + self.constant.values
+
+    def transpose(self, rows: Tensor) -> list[Tensor]:
+        """Apply the transposed linear part.
+
+        Parameters
+        ----------
+        rows
+            ``(R, *shape)``.
+
+        Returns
+        -------
+        list
+            ``(R, *shape)`` per operand.
+        """
+        if not self.inputs:
+            return []
+        zeros = [torch.zeros(s, dtype=rows.dtype, device=rows.device) for s in self.shapes]
+        pull = torch.func.vjp(self.linear, *zeros)[1]
+        return list(torch.func.vmap(pull)(rows))
+
+
+@dataclass(frozen=True, eq=False)
+class Constant(Affine):
+    """A parameter as a value."""
+
+    values: Coefficients
+
+    @property
+    def constant(self) -> Coefficients:
+        return self.values
+
+    def linear(self, *xs: Tensor) -> Tensor:
+        return torch.zeros_like(self.values.values)
+
+    def minus(self, other: Step) -> Affine | None:
+        assert isinstance(other, Constant)
+        return replace(self, values=self.values.minus(other.values))
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted(Affine):
+    """A linear map with weights."""
+
+    map: LinearMap
+    weights: Coefficients
+
+    @property
+    def terms(self) -> int:
+        extents = tuple(self.weights.values.shape)
+        match self.map:
+            case Conv():
+                return prod(extents[1:])
+            case ConvTranspose():
+                return prod(extents) // max(1, extents[1])
+            case Contract():
+                _, letters, result = self.map.terms
+                return prod(n for letter, n in zip(letters, extents, strict=True) if letter not in result)
+        return prod(extents)
+
+    def linear(self, *xs: Tensor) -> Tensor:
+        return self.map(xs[0], self.weights.values)
+
+    def absolute(self, *xs: Tensor) -> Tensor:
+        return self.map(xs[0], self.weights.size)
+
+    def uncertainty(self, *xs: Tensor) -> Tensor | None:
+        return None if self.weights.error is None else self.map(xs[0], self.weights.error)
+
+    def minus(self, other: Step) -> Affine | None:
+        assert isinstance(other, Weighted)
+        difference = self.weights.minus(other.weights)
+        return replace(self, weights=difference) if _any(difference) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Combined(Affine):
+    """A linear map with fixed coefficients: averages, sums, interpolation."""
+
+    map: SeparableMap
+
+    @property
+    def terms(self) -> int:
+        return prod(self.shapes[0][axis] for axis in self.map.mixed_axes(self.shapes[0]))
+
+    def linear(self, *xs: Tensor) -> Tensor:
+        return self.map(xs[0])
+
+    def absolute(self, *xs: Tensor) -> Tensor:
+        (x,) = xs
+        for axis in self.map.mixed_axes(tuple(x.shape)):
+            x = _along_taps(self.map, x, axis % x.ndim)
+        return x.reshape(self.shape)
+
+    def uncertainty(self, *xs: Tensor) -> Tensor | None:
+        # Averages and interpolations are quotients, each rounded a few times, along each axis.
+        return self.absolute(*xs) * (16 * U)
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled(Affine):
+    """A product with coefficients that broadcast to the operand, or the operand to them."""
+
+    factor: Coefficients
+
+    def linear(self, *xs: Tensor) -> Tensor:
+        return xs[0] * self.factor.values
+
+    def absolute(self, *xs: Tensor) -> Tensor:
+        return xs[0] * self.factor.size
+
+    def uncertainty(self, *xs: Tensor) -> Tensor | None:
+        return None if self.factor.error is None else xs[0] * self.factor.error
+
+    def minus(self, other: Step) -> Affine | None:
+        assert isinstance(other, Scaled)
+        difference = self.factor.minus(other.factor)
+        return replace(self, factor=difference) if _any(difference) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Sum(Affine):
+    """The sum of two values, with broadcasting."""
+
+    @property
+    def terms(self) -> int:
+        return 2
+
+    def linear(self, *xs: Tensor) -> Tensor:
+        return xs[0] + xs[1]
+
+
+@dataclass(frozen=True, eq=False)
+class Shifted(Affine):
+    """A value plus coefficients, with broadcasting."""
+
+    shift: Coefficients
+
+    @property
+    def constant(self) -> Coefficients:
+        return self.shift
+
+    @property
+    def terms(self) -> int:
+        return 2
+
+    def linear(self, *xs: Tensor) -> Tensor:
+        return xs[0].expand(self.shape)
+
+    def minus(self, other: Step) -> Affine | None:
+        assert isinstance(other, Shifted)
+        difference = self.shift.minus(other.shift)
+        if not _any(difference):
+            return None
+        return Constant(self.node, (), (), self.shape, Coefficients(
+            difference.values.expand(self.shape),
+            None if difference.error is None else difference.error.expand(self.shape),
+        ))  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Moved(Affine):
+    """A rearrangement, without padding by anything but zeros."""
+
+    view: View
+
+    def linear(self, *xs: Tensor) -> Tensor:
+        view = replace(self.view, value=0.0) if isinstance(self.view, Pad) else self.view
+        return view(*xs)
+
+    @property
+    def constant(self) -> Coefficients | None:
+        if not isinstance(self.view, Pad) or self.view.value == 0:
+            return None
+        return Coefficients(self.view(torch.zeros(self.shapes[0], dtype=torch.float64)))
+
+
+@dataclass(frozen=True, eq=False)
+class Gate(Step):
+    """An elementwise activation with its slopes, if it has some, which broadcast to the operand."""
+
+    f: Activation
+    slopes: tuple[Coefficients, ...] = ()
+
+    def run(self, *xs: Tensor) -> Tensor:
+        y: Tensor = self.f.torch(xs[0], *(s.values for s in self.slopes))
+        return y
+
+
+@dataclass(frozen=True, eq=False)
+class Select(Step):
+    """Order statistics."""
+
+    statistic: OrderStatistic
+
+    def run(self, *xs: Tensor) -> Tensor:
+        return self.statistic(xs[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Bilinear(Step):
+    """What is linear in each of two operands: products of activations.
+
+    Parameters
+    ----------
+    product
+        On tensors; with absolute values for operands, it bounds itself.
+    terms
+        The most products that are added up in one element.
+    """
+
+    product: Callable[..., Tensor]
+    terms: int
+
+    def run(self, *xs: Tensor) -> Tensor:
+        return self.product(*xs)
+
+
+@dataclass(frozen=True, eq=False)
+class Within(Step):
+    """The operand, of which a theorem says between which numbers it lies."""
+
+    low: float
+    high: float
+
+    def run(self, *xs: Tensor) -> Tensor:
+        return xs[0]
+
+
+def _any(difference: Coefficients) -> bool:
+    return bool((difference.values != 0).any()) or (
+        difference.error is not None and bool((difference.error != 0).any())
+    )
+
+
+def _along_taps(f: SeparableMap, x: Tensor, axis: int) -> Tensor:
+    taps = f.taps(axis, x.shape[axis])
+    out = taps.sources.shape[0]
+    matrix = torch.zeros(out, x.shape[axis], dtype=torch.float64)
+    for j in range(taps.sources.shape[1]):
+        sources = torch.from_numpy(taps.sources[:, j].copy())
+        real = sources >= 0
+        weights = torch.ones(out, dtype=torch.float64)
+        if taps.coefficients is not None:
+            weights = torch.from_numpy(taps.coefficients[:, j].copy()).double().abs()
+        rows = torch.arange(out)[real]
+        matrix[rows, sources[real]] += weights[real]
+    result: Tensor = torch.tensordot(matrix.to(x), x, dims=([1], [axis])).movedim(0, axis)
+    return result
+
+
+def check_broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the shape that these broadcast to.
+
+    Raises
+    ------
+    UnsupportedError
+        If they do not.
+    """
+    try:
+        return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        raise UnsupportedError("1465", f"shapes {' and '.join(map(str, shapes))} do not fit each other") from None
