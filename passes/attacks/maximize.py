@@ -14,7 +14,7 @@ from pathlift.passes.attacks.search import Objective, Search, chunks
 from pathlift.passes.attacks.strategies import SHARES
 
 Tensor = torch.Tensor
-RESTARTS, STEPS, ROUNDS = 32, 40, 10
+RESTARTS, STEPS, ROUNDS = 64, 100, 10
 PATIENCE = 2
 """Rounds without a larger value after which the search ends."""
 RESERVE = 0.1

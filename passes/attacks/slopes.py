@@ -165,28 +165,30 @@ def _local(jacobian: Jacobian, point: Point, index: int, generator: torch.Genera
     "gradient" 1 at 0).
     """
     best = Slope(0.0, point, point)
-    for x in _moved(jacobian.domain, point, generator):
-        slope = _confirmed(jacobian, x, index)
+    for x, longest in _moved(jacobian.domain, point, generator):
+        slope = _confirmed(jacobian, x, index, longest)
         if slope is not None and slope.value > best.value:
             best = slope
     return best
 
 
-def _moved(domain: Domain, point: Point, generator: torch.Generator) -> Iterator[Tensor]:
+def _moved(domain: Domain, point: Point, generator: torch.Generator) -> Iterator[tuple[Tensor, float]]:
+    """Points of which to take the slope, and the longest steps to take from them: kinks may be as near as that."""
     x, width = domain.flat(point), domain.flat_high - domain.flat_low
+    narrow = min((float(width[0, place]) for place in domain.open), default=0.0)
     for share in INWARD:
         for _ in range(DRAWS):
             draws = torch.rand(x.shape, generator=generator, dtype=torch.float64)
             inside = domain.flat_low + width * (0.25 + 0.5 * draws)
-            yield torch.lerp(x, inside, share)
+            yield torch.lerp(x, inside, share), share * narrow / 8
 
 
-def _confirmed(jacobian: Jacobian, x: Tensor, index: int) -> Slope | None:
+def _confirmed(jacobian: Jacobian, x: Tensor, index: int, longest: float) -> Slope | None:
     domain = jacobian.domain
     matrix = jacobian(domain.unflat(x))
     direction = directions(matrix)[0, index] * jacobian.open[0]  # along an element that matters not, any sign is best
     claimed = float(jacobian.measured(matrix)[0, index])
-    step = jacobian.room(x, direction)
+    step = min(longest, jacobian.room(x, direction))
     if not claimed > 0 or not step > 0:
         return None
     first, second = x - step * direction, x + step * direction

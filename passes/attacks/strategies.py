@@ -11,7 +11,7 @@ from pathlift.passes.attacks.search import Search, chunks
 Tensor = torch.Tensor
 Strategy = Callable[[Search, torch.Generator, int, int], Iterator[None]]
 """Called as ``strategy(search, generator, restarts, steps)``."""
-FIRST, LAST = 0.3, 1e-5
+FIRST, LAST = 0.3, 1e-3
 """Lengths of the first and the last step of an ascent, as shares of the box's widths."""
 RESAMPLED = 0.15
 """The share of the elements that are drawn anew beside a good point."""
@@ -99,9 +99,9 @@ def polish(search: Search, generator: torch.Generator, restarts: int, steps: int
 
 
 SHARES: dict[Strategy, float] = {
-    gradient_corners: 0.2,
+    gradient_corners: 0.1,
     corners: 0.1,
-    ascent: 0.4,
+    ascent: 0.5,
     uniform: 0.05,
     resampling: 0.15,
     polish: 0.1,
