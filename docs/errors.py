@@ -87,6 +87,9 @@ CAUSES = {
     "0932": "no generated kernel computes a layer here",
     "1432": "a tile or another number of a schedule is not possible",
     "1433": "a text is no schedule",
+    "1485": "what inputs are looked for in is no box",
+    "1486": "a box, or another network, does not have the inputs that a network takes",
+    "1487": "a network does not have the outputs that a search needs",
 }
 """What is wrong, for codes that are raised with several messages, or with one that the source does not spell out."""
 

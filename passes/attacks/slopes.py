@@ -1,0 +1,202 @@
+"""The largest slopes of a network over a box, as far as they are found: lower bounds of Lipschitz constants."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pathlift.ir.graph import Graph
+from pathlift.passes.attacks.domain import Domain, Point
+from pathlift.passes.attacks.jacobian import Jacobian, directions
+from pathlift.passes.attacks.maximize import Found, maximize
+from pathlift.passes.attacks.network import Network
+
+Tensor = torch.Tensor
+PAIRS_SHARE = 0.3
+ALONG = 5
+"""Points between the two of a pair: where a chord is steep, some point along it is steeper."""
+SHORTEST = 1e-3
+"""The least distance of a pair in a search, as a share of the box's largest width: shorter chords are all rounding."""
+NOISE = 64 * torch.finfo(torch.float64).eps
+"""Of the values, what is taken off a chord's rise for their rounding."""
+INWARD = (1e-3, 1e-5, 1e-7)
+"""How far points are moved from where a search ends, often a corner, to the middle: chords need room on both sides."""
+DRAWS = 3
+AGREE = 1e-6
+"""What chords to either side may differ from the Jacobian by, relatively; where they do more, there is a kink."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slope:
+    """One slope, and where it is.
+
+    Parameters
+    ----------
+    value
+        The rise by the run between `first` and `second`, less its rounding, or the Jacobian's norm half-way between
+        them, if that agrees with the chords from there to both (1e-6, relatively). 0 if none was found.
+    first, second
+        Points of the box, ``(1, *shape)``.
+    """
+
+    value: float
+    first: Point
+    second: Point
+
+
+@dataclass(frozen=True, eq=False)
+class Slopes:
+    """The largest slopes that were found.
+
+    Parameters
+    ----------
+    per_output
+        Of each element of the outputs, by the maximum norm of inputs: ‖∇fⱼ‖₁.
+    inf_to_one
+        Of all outputs' sum of absolute values, by the maximum norm of inputs: ‖J‖ from ∞ to 1.
+    spectral
+        Of the Euclidean norm of all outputs, by that of inputs: ‖J‖ from 2 to 2.
+    """
+
+    per_output: tuple[Slope, ...]
+    inf_to_one: Slope
+    spectral: Slope
+
+
+def largest_slopes(graph: Graph, domain: Domain, *, budget: float, seed: int = 0, **options: Any) -> Slopes:
+    """Look for the steepest places of a network in a box, in float64.
+
+    Elements of the box with one value only are constants, of which no slope is taken.
+
+    Parameters
+    ----------
+    graph
+        The network.
+    domain
+        A box of its inputs.
+    budget
+        Seconds.
+    seed
+        Of the random numbers.
+    **options
+        ``restarts``, ``steps`` and ``rounds`` of `maximize`.
+
+    Returns
+    -------
+    Slopes
+        Lower bounds of the Lipschitz constants over the box, each at a pair of points.
+
+    Raises
+    ------
+    UsageError
+        If the box is not of the graph's inputs, or outputs are not of real numbers.
+    ExecutionError
+        If the graph cannot be executed.
+    """
+    began = time.monotonic()
+    network = Network(graph, domain)
+    jacobian = Jacobian(network, domain)
+    pairs = _Pairs(network, domain)
+    chords = maximize(
+        pairs, pairs.domain, budget=PAIRS_SHARE * budget, seed=seed, numbers=2 * network.numbers, **options
+    )
+    numbers = network.numbers + 2 * len(chords.value) * domain.elements
+    left = budget - (time.monotonic() - began)
+    starts = pairs.between(chords)
+    found = maximize(jacobian.norms, domain, budget=left, seed=seed, starts=starts, numbers=numbers, **options)
+    generator = torch.Generator().manual_seed(seed)
+    slopes = [
+        max(_chord(pairs, chords, i), _local(jacobian, found.point(i), i, generator), key=lambda s: s.value)
+        for i in range(len(found.value))
+    ]
+    return Slopes(tuple(slopes[:-2]), slopes[-2], slopes[-1])
+
+
+def sizes(rises: Tensor) -> Tensor:
+    """Measure differences of outputs, ``(batch, outputs)``, as the kinds of slopes do: ``(batch, outputs + 2)``."""
+    return torch.cat([rises.abs(), rises.abs().sum(1, keepdim=True), rises.norm(dim=1, keepdim=True)], 1)
+
+
+class _Pairs:
+    """Rise by run of two points of the box, as an objective on pairs."""
+
+    def __init__(self, network: Network, domain: Domain) -> None:
+        self.network, self.single = network, domain
+        bounds = [{f"{i} {n}": x for i in range(2) for n, x in side.items()} for side in (domain.low, domain.high)]
+        self.domain = Domain(bounds[0], bounds[1])
+        self.shortest = SHORTEST * float((domain.flat_high - domain.flat_low).max())
+
+    def ends(self, inputs: Point) -> tuple[Tensor, Tensor]:
+        first, second = ({n: inputs[f"{i} {n}"] for n in self.single.low} for i in range(2))
+        return self.single.flat(first), self.single.flat(second)
+
+    def __call__(self, inputs: Point) -> Tensor:
+        return self.quotients(*self.ends(inputs), self.shortest)
+
+    def quotients(self, first: Tensor, second: Tensor, shortest: float = 0.0) -> Tensor:
+        y = self.network(self.single.unflat(torch.cat([first, second])))
+        a, b = y.chunk(2)
+        run = first - second
+        largest, euclidean = run.abs().amax(1, keepdim=True), run.norm(dim=1, keepdim=True)
+        noise = sizes(NOISE * (a.detach().abs() + b.detach().abs()))
+        runs = torch.cat([largest.expand(-1, a.shape[1] + 1), euclidean], 1)
+        return torch.where(largest > shortest, (sizes(a - b) - noise) / runs, torch.nan)
+
+    def between(self, found: Found) -> dict[str, Tensor]:
+        """Points along the chords that were found."""
+        first, second = self.ends(found.inputs)
+        return self.single.unflat(torch.cat([torch.lerp(first, second, (i + 0.5) / ALONG) for i in range(ALONG)]))
+
+
+def _chord(pairs: _Pairs, found: Found, index: int) -> Slope:
+    first, second = pairs.ends(found.point(index))
+    value = max(0.0, float(found.value[index]))
+    return Slope(value, pairs.single.unflat(first), pairs.single.unflat(second))
+
+
+def _local(jacobian: Jacobian, point: Point, index: int, generator: torch.Generator) -> Slope:
+    """The Jacobian's norm near a point, where chords agree with it.
+
+    At a kink autograd returns something, which need not be any slope near by (x - relu(x) + relu(-x) is 0, and has
+    "gradient" 1 at 0).
+    """
+    best = Slope(0.0, point, point)
+    for x, longest in _moved(jacobian.domain, point, generator):
+        slope = _confirmed(jacobian, x, index, longest)
+        if slope is not None and slope.value > best.value:
+            best = slope
+    return best
+
+
+def _moved(domain: Domain, point: Point, generator: torch.Generator) -> Iterator[tuple[Tensor, float]]:
+    """Points of which to take the slope, and the longest steps to take from them: kinks may be as near as that."""
+    x, width = domain.flat(point), domain.flat_high - domain.flat_low
+    narrow = min((float(width[0, place]) for place in domain.open), default=0.0)
+    for share in INWARD:
+        for _ in range(DRAWS):
+            draws = torch.rand(x.shape, generator=generator, dtype=torch.float64)
+            inside = domain.flat_low + width * (0.25 + 0.5 * draws)
+            yield torch.lerp(x, inside, share), share * narrow / 8
+
+
+def _confirmed(jacobian: Jacobian, x: Tensor, index: int, longest: float) -> Slope | None:
+    domain = jacobian.domain
+    matrix = jacobian(domain.unflat(x))
+    direction = directions(matrix)[0, index] * jacobian.open[0]  # along an element that matters not, any sign is best
+    claimed = float(jacobian.measured(matrix)[0, index])
+    step = min(longest, jacobian.room(x, direction))
+    if not claimed > 0 or not step > 0:
+        return None
+    first, second = x - step * direction, x + step * direction
+    if not (domain.contains(domain.unflat(first)) and domain.contains(domain.unflat(second))):
+        return None
+    with torch.no_grad():
+        y = jacobian.network(domain.unflat(torch.cat([first, x, second])))
+    rises = sizes(y.diff(dim=0))[:, index] / step
+    if not bool(((rises - claimed).abs() <= AGREE * claimed).all()):
+        return None
+    return Slope(claimed, domain.unflat(first), domain.unflat(second))
