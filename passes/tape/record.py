@@ -14,7 +14,7 @@ from pathlift.ir.algebras.two_sorted import TwoSorted
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.primitives.base import Activation, LinearMap, Nonlinear, OrderStatistic, SeparableMap, View
-from pathlift.ir.types import Param, TensorType, ValueType, is_float, not_finite
+from pathlift.ir.types import Array, Param, TensorType, ValueType, is_float, not_finite
 from pathlift.passes.fields.weight import Weight, moved_weights
 from pathlift.passes.tape.steps import (
     Bilinear,
@@ -38,7 +38,12 @@ from pathlift.passes.tape.tape import Tape
 Tensor = torch.Tensor
 
 
-def record(graph: Graph, inputs: Mapping[str, tuple[int, ...]], device: torch.device | None = None) -> Tape:
+def record(
+    graph: Graph,
+    inputs: Mapping[str, tuple[int, ...]],
+    device: torch.device | None = None,
+    errors: Mapping[str, Array] | None = None,
+) -> Tape:
     """Write a network down as a tape.
 
     Parameters
@@ -49,13 +54,15 @@ def record(graph: Graph, inputs: Mapping[str, tuple[int, ...]], device: torch.de
         The shape of every input, by name.
     device
         Where parameters live; the CPU by default.
+    errors
+        By a parameter's name: how far each of its elements may be off what is meant.
 
     Raises
     ------
     UnsupportedError
         If a node is made of something that certificates know nothing about; names node, op and reason.
     """
-    recorder = Recorder({graph[key].names[0]: inputs[graph[key].names[0]] for key in graph.inputs}, device)
+    recorder = Recorder({graph[key].names[0]: inputs[graph[key].names[0]] for key in graph.inputs}, device, errors)
     feeds = {name: i for i, name in enumerate(recorder.inputs)}
     results = run(graph, recorder, feeds)
     return Tape(recorder.inputs, tuple(recorder.steps), {name: recorder.signal(y) for name, y in results.items()})
@@ -67,7 +74,13 @@ class Recorder(TwoSorted[Weight, int]):
     name: ClassVar[str] = "certificates"
     parameter_type: ClassVar[type] = Weight
 
-    def __init__(self, inputs: Mapping[str, tuple[int, ...]], device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        inputs: Mapping[str, tuple[int, ...]],
+        device: torch.device | None = None,
+        errors: Mapping[str, Array] | None = None,
+    ) -> None:
+        self.errors = errors or {}
         self.inputs = dict(inputs)
         self.device = device or torch.device("cpu")
         self.shapes = list(self.inputs.values())
@@ -90,7 +103,9 @@ class Recorder(TwoSorted[Weight, int]):
             return Weight(torch.zeros((), dtype=torch.float64).expand(p.shape), integer=name)
         if p.non_finite:
             raise not_finite(name, p.numpy())
-        return Weight(as_tensor(p.numpy(), torch.float64, self.device), finite=True)
+        error = self.errors.get(name)
+        off = None if error is None else as_tensor(error, torch.float64, self.device)
+        return Weight(as_tensor(p.numpy(), torch.float64, self.device), error=off, finite=True)
 
     def derive_parameter(self, f: Callable[..., Any], params: Sequence[Weight]) -> Weight:
         values = f(*(w.accurate() for w in params))
