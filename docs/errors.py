@@ -87,6 +87,7 @@ CAUSES = {
     "0932": "no generated kernel computes a layer here",
     "1432": "a tile or another number of a schedule is not possible",
     "1433": "a text is no schedule",
+    "1488": "two graphs differ in more than the values of parameters",
 }
 """What is wrong, for codes that are raised with several messages, or with one that the source does not spell out."""
 

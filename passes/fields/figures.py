@@ -1,4 +1,4 @@
-"""What is reported of a field: its total, the logarithm, by how much rounding may have lowered it."""
+"""Figures of a field: its total, the logarithm of that, and by how much rounding may have lowered it."""
 
 from __future__ import annotations
 

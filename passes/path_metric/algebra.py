@@ -48,7 +48,7 @@ class PathMetricAlgebra(TwoSorted[PairWeight, PairField]):
     Parameters
     ----------
     second
-        The second network's parameters, by the name that they have in the first.
+        The second network's parameters, by the name that they have in the first; what is left out is the same in both.
     pooling
         How pools combine: ``sum`` as path-norms do, or ``max``.
     attribute
@@ -77,7 +77,7 @@ class PathMetricAlgebra(TwoSorted[PairWeight, PairField]):
 
     def param(self, p: Param) -> PairWeight:
         assert self.node is not None
-        q = self.second[self.node.names[0]]
+        q = self.second.get(self.node.names[0], p)
         first = self.norms.param(p)
         same = p is q or not is_float(p.dtype) or bool((p.numpy() == q.numpy()).all())
         return PairWeight(first, first if same else self.norms.param(q))

@@ -140,14 +140,15 @@ def _magnitudes(extents: Mapping[str, Extents], inputs: Mapping[str, Array | flo
 def _field(array: Array) -> Field:
     """An array as a field: positions along an axis with equal slices are of one class."""
     labels = []
-    for axis, n in enumerate(array.shape):
+    for axis, n in enumerate(array.shape if array.size else ()):
         rows = np.moveaxis(array, axis, 0).reshape(n, -1)
         _, found = classes(rows)
         labels.append(found)
         if found is not None:
             index = np.unique(found, return_index=True)[1]
             array = array.take(index, axis)
-    return Field(Scaled.of(torch.from_numpy(np.array(array, np.float64))), tuple(labels))
+    value = Scaled.of(torch.from_numpy(np.array(array, np.float64)))
+    return Field(value, tuple(labels)) if array.size else Field.plain(value)
 
 
 def _outputs(graph: Graph, algebra: PathMetricAlgebra, magnitudes: Mapping[str, Array]) -> dict[str, PairField]:

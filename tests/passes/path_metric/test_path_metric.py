@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from typing import Any
 
@@ -15,7 +16,6 @@ from pathlift.ir.builder import Builder
 from pathlift.ir.errors import PathliftError, UnsupportedError, UsageError
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.text import parse_graph
-from pathlift.ir.types import Param
 from pathlift.passes.path_metric.path_metric import path_metric
 from pathlift.testing import execute
 from pathlift.testing.pairs import with_parameters
@@ -27,8 +27,8 @@ def two_layers(u: float, v: float, activation: str = "Relu", **attrs: Any) -> Gr
     """v·f(u·x)."""
     b = Builder()
     x = b.input("x", (1, 1))
-    h = b.op(activation, b.op("Gemm", x, b.param([[u]], "u"), name="in"), name="f", **attrs)
-    return b.finish(b.op("Gemm", h, b.param([[v]], "v"), name="y"))
+    h = b.op(activation, b.op("Gemm", x, b.param(np.array([[u]], np.float32), "u"), name="in"), name="f", **attrs)
+    return b.finish(b.op("Gemm", h, b.param(np.array([[v]], np.float32), "v"), name="y"))
 
 
 def l1(first: Graph, second: Graph, **options: Any) -> float:
@@ -70,6 +70,13 @@ def test_a_clip_that_excludes_zero_is_in_common() -> None:
     assert l1(first, second, inputs={"x": 0.5}) == 2.5
 
 
+def test_what_a_node_adds_to_both_is_no_difference(start: Start) -> None:
+    b, x = start(1, 1)
+    h = b.op("Clip", b.op("Gemm", x, b.param([[3.0]], "w")), low=2.0, high=6.0)
+    first = b.finish(b.op("Pad", h, pads=(0, 0, 0, 1), value=5.0, name="y"))
+    assert l1(first, with_parameters(first, {"w": 1.0})) == 2
+
+
 @pytest.mark.parametrize("zero_point", [0, 3])
 def test_quantizers_add_a_step_where_networks_differ(zero_point: int) -> None:
     quantizer = {"scale": 0.5, "zero_point": zero_point, "dtype": "u8", "low": 0, "high": 255}
@@ -91,7 +98,7 @@ def test_quantizers_before_any_difference_add_only_to_magnitudes() -> None:
 
 
 def test_other_slopes_are_refused() -> None:
-    with pytest.raises(UnsupportedError, match="PL1388 node 'f' .LeakyRelu.: alpha differs"):
+    with pytest.raises(UnsupportedError, match=r"PL1388 node 'f' .LeakyRelu.: alpha differs"):
         path_metric(two_layers(1, 1, "LeakyRelu", alpha=0.1), two_layers(1, 1, "LeakyRelu", alpha=0.2))
 
 
@@ -102,7 +109,7 @@ def prelu(slope: float) -> Graph:
 
 def test_other_slopes_of_a_prelu_are_refused() -> None:
     assert l1(prelu(0.5), prelu(0.5)) == 0
-    with pytest.raises(UnsupportedError, match="PL1389 node 'y' .PRelu.: the slopes"):
+    with pytest.raises(UnsupportedError, match=r"PL1389 node 'y' .PRelu.: the slopes"):
         path_metric(prelu(0.5), prelu(0.25))
 
 
@@ -116,14 +123,14 @@ def test_equal_slopes_are_edges() -> None:
 
 
 def test_activations_without_a_rule_are_refused_by_name() -> None:
-    with pytest.raises(UnsupportedError, match="'f' .Gelu."):
+    with pytest.raises(UnsupportedError, match=r"'f' .Gelu."):
         path_metric(two_layers(1, 1, "Gelu"), two_layers(1, 2, "Gelu"))
 
 
 def test_a_final_softmax_is_left_out() -> None:
     def softmax(w: float) -> Graph:
         b = Builder()
-        x = b.op("Gemm", b.input("x", (1, 1)), b.param([[w, 1.0]], "w"))
+        x = b.op("Gemm", b.input("x", (1, 1)), b.param(np.array([[w, 1.0]], np.float32), "w"))
         return b.finish(b.op("Softmax", x, name="y"))
 
     bound = path_metric(softmax(3), softmax(1))
@@ -141,27 +148,27 @@ def reordered(graph: Graph) -> Graph:
     return b.finish()
 
 
-def reshaped(graph: Graph) -> Graph:
-    b = graph.edit()
-    b.replace_node(
-        "v", value=Param.of(np.ones((1, 2), np.float32)), types=(Param.of(np.ones((1, 2), np.float32)).type,)
-    )
-    return b.finish()
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (renamed, "node 'in' is in one of them alone"),
         (reordered, "node 'y' .Gemm. is another"),
-        (reshaped, "'v' has another shape"),
         (lambda g: two_layers(1, 2, "Tanh"), "node 'f' .Relu. is another"),
     ],
 )
 def test_graphs_that_are_no_pair(change: Callable[[Graph], Graph], message: str) -> None:
     first = two_layers(1, 2)
-    with pytest.raises(UsageError, match=f"PL1488.*{message}"):
+    with pytest.raises(UsageError, match=rf"PL1488.*{message}"):
         path_metric(first, change(first))
+
+
+def test_parameters_that_make_no_pair() -> None:
+    def dense(features: int) -> Graph:
+        b = Builder()
+        return b.finish(b.op("Gemm", b.input("x", ("N", features)), b.param(np.ones((features, 1), np.float32), "w")))
+
+    with pytest.raises(UsageError, match=r"PL1488.*'w' has another shape"):
+        path_metric(dense(2), dense(3))
 
 
 @pytest.mark.parametrize(
@@ -199,7 +206,7 @@ def test_magnitudes_count_element_by_element_and_biases_with_one(start: Start) -
 def test_equal_positions_of_a_domain_share_a_class(start: Start) -> None:
     b, x = start(1, 1, 5, 4)
     w = np.arange(9.0).reshape(1, 1, 3, 3)
-    first = b.finish(b.op("Conv", x, b.param(w, "w"), kernel=(3, 3), pads=(1, 1, 1, 1), name="y"))
+    first = b.finish(b.op("Conv", x, b.param(w, "w"), strides=(1, 1), pads=(1, 1, 1, 1), dilations=(1, 1), name="y"))
     second = with_parameters(first, {"w": w / 2})
     domain = np.array([1, 2, 2, 2, 1]).reshape(1, 1, 5, 1) * np.array([3, 3, 1, 3])
     bound = path_metric(first, second, inputs={"x": domain})
@@ -212,7 +219,7 @@ def test_equal_positions_of_a_domain_share_a_class(start: Start) -> None:
 def norm(gamma: float, beta: float, mean: float, var: float) -> Graph:
     b = Builder()
     x = b.input("x", (1, 1), "f64")
-    params = [b.param(np.array([p]), n) for n, p in zip("gbmv", (gamma, beta, mean, var), strict=True)]
+    params = [b.param(np.array([p], np.float64), n) for n, p in zip("gbmv", (gamma, beta, mean, var), strict=True)]
     return b.finish(b.op("BatchNormalization", x, *params, epsilon=0.5, name="y"))
 
 
@@ -232,10 +239,21 @@ def test_what_cancellation_leaves_uncertain_is_in_the_bound() -> None:
 
 
 def test_rounding_errors_of_computed_parameters_are_in_the_excess() -> None:
-    first, second = norm(1, 0, 0, 2.5), norm(1 + 2**-52, 0, 0, 2.5 + 2**-49)
-    scale = [Fraction(g) ** 2 / (Fraction(v) + Fraction(1, 2)) for g, v in ((1, 2.5), (1 + 2**-52, 2.5 + 2**-49))]
-    true = abs(float(scale[0] - scale[1])) / (2 * float(scale[0]) ** 0.5)  # s is a square root: its difference
-    assert path_metric(first, second).l1.upper >= true
+    rng = np.random.default_rng(0)
+
+    def scale(gamma: float, var: float) -> Decimal:
+        return Decimal(gamma) / (Decimal(var) + Decimal("0.5")).sqrt()
+
+    with localcontext() as context:
+        context.prec = 60
+        for gamma, var in rng.random((50, 2)):
+            near = gamma * (1 + 2**-48), var * (1 + 2**-49)
+            for zero in (0, 1):  # in either network, the other is the smaller
+                pair = [(gamma, var), near][:: 1 - 2 * zero]
+                true = abs(scale(*pair[0]) - scale(*pair[1]))
+                upper = path_metric(*(norm(g, 0, 0, v) for g, v in pair)).l1.upper
+                assert upper >= true
+                assert upper <= true + Decimal("1e-14")
 
 
 def test_reciprocals_are_edges(start: Start) -> None:
@@ -328,9 +346,12 @@ def test_the_upper_bound_is_above_the_exact_difference(start: Start) -> None:
         pruned = [w * rng.random((9, 9)) for w in weights]
         second = with_parameters(first, {f"w{i}": w for i, w in enumerate(pruned)})
         exact = _exact(weights) - _exact(pruned)
-        bound = path_metric(first, second).l1
-        assert Fraction(bound.upper) >= exact
-        assert bound.upper <= float(exact) * (1 + 1e-12)
+        bound = path_metric(first, second)
+        assert Fraction(bound.l1.upper) >= exact
+        assert bound.l1.upper <= float(exact) * (1 + 1e-12)
+        outputs = sum(Fraction(10.0**log) for log in next(iter(bound.outputs.values())).flatten().tolist())
+        assert outputs >= exact
+        assert outputs <= exact * Fraction(1 + 1e-12)
 
 
 def _exact(weights: list[np.ndarray[Any, Any]]) -> Fraction:
