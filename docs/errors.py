@@ -90,6 +90,7 @@ CAUSES = {
     "1485": "what inputs are looked for in is no box",
     "1486": "a box, or another network, does not have the inputs that a network takes",
     "1487": "a network does not have the outputs that a search needs",
+    "1488": "two graphs differ in more than the values of parameters",
 }
 """What is wrong, for codes that are raised with several messages, or with one that the source does not spell out."""
 

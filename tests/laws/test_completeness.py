@@ -28,11 +28,14 @@ from pathlift.passes.equivalence.walk import neurons_of
 from pathlift.passes.fields.algebra import FieldAlgebra
 from pathlift.passes.heaviest_path.algebra import HeaviestPathAlgebra
 from pathlift.passes.heaviest_path.heaviest_path import HeaviestPath
+from pathlift.passes.path_metric.algebra import PathMetricAlgebra
+from pathlift.passes.path_metric.path_metric import path_metric
 from pathlift.passes.path_norm.algebra import PathNormAlgebra
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.path_norm.support import KindAlgebra, support
 from pathlift.passes.witness.magnitudes import Magnitudes
 from pathlift.testing import execute, random_feeds, samples
+from pathlift.testing.pairs import perturbed
 from pathlift.testing.steps import all_steps
 from pathlift.testing.strategies import graphs
 
@@ -48,6 +51,7 @@ ALGEBRAS: dict[type[Algebra], Callable[[Graph], object]] = {
     Numeric: lambda graph: execute(graph, random_feeds(graph, np.random.default_rng(0))),
     KindAlgebra: support,
     PathNormAlgebra: lambda graph: PathNorm(q=(0.0, 0.5, 1.0, 2.0, inf)).run(graph),
+    PathMetricAlgebra: lambda graph: path_metric(graph, perturbed(graph, "flip", np.random.default_rng(0), share=1)),
     Ties: symmetry,
     NeuronAlgebra: neurons_of,
     Magnitudes: lambda graph: run(graph, Magnitudes(), tensors(graph)),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from pathlift.ir.algebras.interpret import evaluate
 from pathlift.ir.algebras.protocol import Algebra
@@ -24,6 +25,7 @@ from pathlift.passes.equivalence.neurons import NeuronAlgebra, ParamRef
 from pathlift.passes.fields.algebra import FieldAlgebra
 from pathlift.passes.fields.field import Field
 from pathlift.passes.heaviest_path.algebra import HeaviestPathAlgebra
+from pathlift.passes.path_metric.algebra import PairField, PathMetricAlgebra
 from pathlift.passes.path_norm.algebra import PathNormAlgebra
 from pathlift.passes.path_norm.support import KindAlgebra, Signal
 from pathlift.passes.rescaling.random_rescale import RandomRescale
@@ -39,6 +41,7 @@ KEEPING = {"derive", "add", "scale", "move"}
 SIGNALS: dict[type[TwoSorted[Any, Any]], Callable[[Any, tuple[int, ...]], object]] = {
     KindAlgebra: lambda algebra, shape: Signal.NEURONS,
     PathNormAlgebra: lambda algebra, shape: Field.ones(shape, algebra.dtype, algebra.device),
+    PathMetricAlgebra: lambda algebra, shape: PairField(Field.ones(shape, torch.float64, torch.device("cpu"))),
     HeaviestPathAlgebra: lambda algebra, shape: algebra.input("x", shape),
     Ties: lambda algebra, shape: CellMap(algebra.cells.fresh(*shape), shape),
     NeuronAlgebra: lambda algebra, shape: CellMap(algebra.fresh(*shape), shape),
@@ -46,6 +49,7 @@ SIGNALS: dict[type[TwoSorted[Any, Any]], Callable[[Any, tuple[int, ...]], object
 NEW: dict[type[TwoSorted[Any, Any]], Callable[[], TwoSorted[Any, Any]]] = {
     **{algebra: algebra for algebra in SIGNALS},
     PathNormAlgebra: lambda: PathNormAlgebra(1.0),
+    PathMetricAlgebra: lambda: PathMetricAlgebra({}),
 }
 
 
