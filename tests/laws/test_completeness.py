@@ -35,7 +35,7 @@ from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.path_norm.support import KindAlgebra, support
 from pathlift.passes.witness.magnitudes import Magnitudes
 from pathlift.testing import execute, random_feeds, samples
-from pathlift.testing.pairs import perturbed
+from pathlift.testing.perturbations import perturbed
 from pathlift.testing.steps import all_steps
 from pathlift.testing.strategies import graphs
 

@@ -16,7 +16,7 @@ from pathlift.passes.path_metric.path_metric import PathMetric, path_metric
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.rewrites.strip_head import StripHead
 from pathlift.testing import execute, oracle, random_rescale
-from pathlift.testing.pairs import CHANGES, perturbed, with_parameters
+from pathlift.testing.perturbations import CHANGES, perturbed, with_parameters
 from pathlift.testing.strategies import feeds, graphs
 
 CheckLaw = Callable[..., None]

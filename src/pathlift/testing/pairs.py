@@ -1,58 +1,98 @@
-"""Pairs of networks that differ in their parameters alone."""
+"""Pairs of networks: copies that say the same in another way, and what holds of every pair."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
+from pathlift.ir.algebras.traits import traits
+from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array, Param, is_float
-
-_CHANGES: Mapping[str, Callable[[np.random.Generator, Array], Array]] = {
-    "prune": lambda rng, w: w * rng.integers(0, 2, w.shape),
-    "shrink": lambda rng, w: w * (rng.integers(0, 5, w.shape) / 4),
-    "round": lambda rng, w: np.rint(w * 2) / 2,
-    "scale": lambda rng, w: w * (1 + rng.integers(-2, 3, w.shape) / 8),
-    "flip": lambda rng, w: w * rng.choice([-1, 1], w.shape),
-    "noise": lambda rng, w: w + rng.integers(-2, 3, w.shape) / 8,
-}
-CHANGES = tuple(_CHANGES)
-"""What `perturbed` may do."""
+from pathlift.passes.equivalence.value_numbering import is_activation
+from pathlift.passes.pairing.pair import Pair, pair
+from pathlift.testing.assertions import assert_close, execute, random_feeds
+from pathlift.testing.rescaling import in_float64
 
 
-def with_parameters(graph: Graph, values: Mapping[str, Any]) -> Graph:
-    """Return the graph with other values of some parameters, by key; they keep their types."""
-    b = graph.edit()
-    for key, new in values.items():
-        old = graph[key].value
-        assert old is not None
-        b.replace_node(Value(key), value=Param.of(np.broadcast_to(np.asarray(new), old.shape).astype(old.dtype)))
-    return b.finish()
-
-
-def perturbed(graph: Graph, change: str, rng: np.random.Generator, *, share: float = 0.7) -> Graph:
-    """Return the graph with some of its parameters changed, tied ones alike.
+def rewritten(graph: Graph, rng: np.random.Generator, *, noise: float = 0.0) -> Graph:
+    """Return a copy with other names, nodes in another order, operands of sums exchanged, and identities in between.
 
     Parameters
     ----------
     graph
-        Any graph. Variances and divisors keep their signs, slopes of a PRelu their values.
-    change
-        One of `CHANGES`. ``prune`` and ``shrink`` raise no magnitude and change no sign.
+        Any graph.
     rng
-        Decides which, and how.
-    share
-        How many parameters change, about.
+        What decides.
+    noise
+        By how much weights differ, relative to themselves.
     """
-    changed = {}
-    for key in graph.params:
-        param = graph[key].value
-        assert param is not None
-        uses = {(graph[user].op, slot) for user, slot, _ in graph.users(key)}
-        if not is_float(param.dtype) or rng.random() > share or any(op == "PRelu" and slot == 1 for op, slot in uses):
+    b, new, number = Builder(), dict[Value, Value](), 0
+    pending = [key for key in graph.order if graph[key].op != "Input"]
+    for key in graph.inputs:
+        new[Value(key)] = b.input_of(f"i_{graph[key].names[0]}", graph[key].types[0])
+    while pending:
+        ready = [k for k in pending if all(v is None or v in new for v in graph.inputs_of(k))]
+        key = ready[int(rng.integers(len(ready)))]
+        pending.remove(key)
+        node, number = graph[key], number + 1
+        if node.value is not None:
+            new[Value(key)] = b.param(_noisy(node.value, rng, noise), f"p{number}")
             continue
-        positive = any(op == "Div" or (op == "BatchNormalization" and slot == 4) for op, slot in uses)
-        changed[key] = _CHANGES["scale" if positive else change](rng, param.numpy().astype(np.float64))
-    return with_parameters(graph, changed)
+        operands = [None if v is None else new[v] for v in graph.inputs_of(key)]
+        if traits(graph, key).commutative:
+            operands = [operands[i] for i in rng.permutation(len(operands))]
+        if operands and operands[0] is not None and b[operands[0]].op != "Param" and rng.random() < 0.3:
+            operands[0] = b.op("Identity", operands[0])
+        names = [f"n{number}_{i}" if name else "" for i, name in enumerate(node.names)]
+        values = b.node(node.op, *operands, names=names, types=node.types, **node.attrs)
+        new.update({Value(key, i): v for i, v in enumerate(values)})
+    b.info = type(b.info)(name="copy", functions=graph.info.functions, opsets=graph.info.opsets)
+    return b.finish(*(new[v] for v in graph.outputs))
+
+
+def _noisy(param: Param, rng: np.random.Generator, noise: float) -> Param:
+    values = param.numpy()
+    if not noise or not is_float(param.dtype):
+        return param
+    return Param.of((values * (1 + noise * rng.uniform(-1, 1, values.shape))).astype(param.dtype))
+
+
+def by_position(graph: Graph, feeds: Sequence[Array]) -> dict[str, Array]:
+    """Run a graph in float64 on inputs in order; outputs are named by position."""
+    outputs = execute(graph, {graph[k].names[0]: x for k, x in zip(graph.inputs, feeds, strict=True)})
+    return {str(i): outputs[graph.name_of(v)] for i, v in enumerate(graph.outputs)}
+
+
+def assert_pairs(a: Graph, b: Graph, *, rtol: float = 1e-9, extent: int = 2) -> Pair:
+    """Pair two graphs, and assert what holds of every pair; returns it.
+
+    Parameters
+    ----------
+    a, b
+        The graphs.
+    rtol
+        How far networks of the pair may be off their graphs, relative to the largest magnitude of an output.
+    extent
+        Of symbolic axes.
+    """
+    found = pair(a, b)
+    first, second = found.first, found.second
+    assert first.order == second.order
+    assert first.outputs == second.outputs
+    for key in first.order:
+        assert first.inputs_of(key) == second.inputs_of(key)
+        ours, theirs = first[key], second[key]
+        if not (is_activation(first, key) and is_activation(second, key)):
+            assert ours.op == theirs.op, key
+            assert ours.op == "BatchNormalization" or ours.attrs == theirs.attrs, key
+    params = {key for key in first.params if key in first.live}
+    assert set(found.sources) == set(found.errors) == params
+    assert all(len(first.users(key)) <= 1 for key in params)
+    assert set(found.nodes) == set(first.order) - set(first.params) - set(first.inputs)
+    feeds = list(random_feeds(a, np.random.default_rng(0), extent=extent).values())
+    for graph, one in ((a, first), (b, second)):
+        expected = by_position(in_float64(graph), feeds)
+        assert_close(by_position(one, feeds), expected, rtol=rtol)
+    return found

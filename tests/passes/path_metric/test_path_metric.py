@@ -18,7 +18,7 @@ from pathlift.ir.graph import Graph, Value
 from pathlift.ir.text import parse_graph
 from pathlift.passes.path_metric.path_metric import path_metric
 from pathlift.testing import execute
-from pathlift.testing.pairs import with_parameters
+from pathlift.testing.perturbations import with_parameters
 
 Start = Callable[..., tuple[Builder, Value]]
 

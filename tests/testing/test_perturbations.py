@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pathlift.testing import samples
-from pathlift.testing.pairs import CHANGES, perturbed, with_parameters
+from pathlift.testing.perturbations import CHANGES, perturbed, with_parameters
 
 
 def test_values_are_replaced_and_keep_their_type() -> None:
