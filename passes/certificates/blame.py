@@ -86,7 +86,8 @@ def _differ(ours: Step, theirs: Step) -> bool:
 
 
 def _drawn(domain: Sequence[Box], generator: torch.Generator) -> list[Tensor]:
-    return [
-        b.low + (b.high - b.low) * torch.rand(b.low.shape, dtype=torch.float64, generator=generator).to(b.low)
-        for b in domain
-    ]
+    point = []
+    for box in domain:
+        share = torch.rand(box.low.shape, dtype=torch.float64, generator=generator).to(box.low)
+        point.append((box.low + (box.high - box.low) * share).clamp(box.low, box.high))
+    return point

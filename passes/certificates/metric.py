@@ -1,4 +1,4 @@
-"""The path metric as a method: it needs the graphs, for it counts paths, and of the domain only how large inputs are."""
+"""The path metric as a method: it needs the graphs, whose paths it counts, and of the domain how large inputs are."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from math import inf
 from typing import ClassVar
 
 import torch
-from pathlift.passes.path_metric.path_metric import path_metric
 
 from pathlift.ir.graph import Graph
 from pathlift.passes.certificates.elementary import total
 from pathlift.passes.certificates.problem import Bound, Clock, Problem
 from pathlift.passes.intervals.box import up
+from pathlift.passes.path_metric.path_metric import path_metric
 
 Tensor = torch.Tensor
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from math import inf
 
 import torch
-from pathlift.passes.pairing.pair import Pair
 
 from pathlift.ir.graph import Graph
 from pathlift.passes.attacks.domain import Domain
 from pathlift.passes.certificates.problem import Problem
 from pathlift.passes.intervals.box import Box
+from pathlift.passes.pairing.pair import Pair
 from pathlift.passes.tape.record import record
 from pathlift.passes.tape.tape import Tape
 

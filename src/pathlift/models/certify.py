@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from math import inf
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,10 +183,9 @@ def _told(
     proved = not missing and all(o.bounds for o in outcomes)
     per_output = torch.stack([o.per_output for o in outcomes]).amax(0).tolist() if proved else []
     l1, linf = (max(getattr(o, norm) for o in outcomes) if proved else inf for norm in ("l1", "linf"))
-    best = {
-        norm: max(outcomes, key=lambda o, norm=norm: getattr(o, norm)).best(norm) if proved else ""
-        for norm in ("l1", "linf")
-    }
+    best = {"l1": "", "linf": ""}
+    if proved:
+        best = {norm: max(outcomes, key=attrgetter(norm)).best(norm) for norm in best}
     return {
         "methods": methods,
         "l1": l1,
@@ -224,8 +224,9 @@ def _files(request: Request) -> dict[str, str]:
 def _write_witness(point: Mapping[str, torch.Tensor], request: Request) -> str:
     beside = Path(request.certificate).parent if request.certificate is not None else Path()
     path = Path(request.witness) if request.witness is not None else _free(beside / "witness.npz")
+    arrays: dict[str, Any] = {name: x.detach().cpu().numpy() for name, x in point.items()}
     with replacing(path, force=request.force) as stage, stage.open("wb") as file:
-        np.savez(file, **{name: x.detach().cpu().numpy() for name, x in point.items()})
+        np.savez(file, **arrays)
     return str(path)
 
 

@@ -98,11 +98,9 @@ def read_domains(
         return Domains(tuple(_boxes(sides)), told)
     if not 0 <= radius < float("inf"):
         raise UsageError("1507", f"the radius is {radius}", hint="a number that is not negative")
-    given = {name for name in domain or {}}
     samples = _samples(read_arrays(at if isinstance(at, Mapping) else {"": at}), shapes)
-    limits = {
-        n: s if n in given else (np.full_like(s[0], -np.inf), np.full_like(s[1], np.inf)) for n, s in sides.items()
-    }
+    free = {n: (np.full_like(low, -np.inf), np.full_like(high, np.inf)) for n, (low, high) in sides.items()}
+    limits = {**free, **{n: sides[n] for n in domain or {}}}
     balls = []
     for sample in samples:
         ball = Domain.ball(sample, radius, outward=True)
@@ -154,7 +152,7 @@ def _boxes(sides: Mapping[str, tuple[Array, Array]]) -> Iterator[Domain]:
 
 def _samples(arrays: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> Iterator[dict[str, Any]]:
     if set(arrays) - set(shapes) == set(arrays) and len(arrays) == len(shapes) == 1:  # one array, one input
-        arrays = {name: array for name, array in zip(shapes, arrays.values(), strict=True)}
+        arrays = dict(zip(shapes, arrays.values(), strict=True))
     missing = [name for name in shapes if name not in arrays]
     if missing:
         raise UsageError("1507", f"the samples hold {sorted(arrays)}, but no {missing[0]!r}")

@@ -151,8 +151,8 @@ def compare(
         theirs,
         Request(
             domain=domain, at=at, radius=radius, tol=tol, norm=norm, budget=budget, seed=seed,
-            per_layer=per_layer or chart is not None, chart=chart, certificate=certificate, witness=witness, force=force,
-            device=str(device),
+            per_layer=per_layer or chart is not None, chart=chart, certificate=certificate, witness=witness,
+            force=force, device=str(device),
         ),
         progress,
     )  # fmt: skip

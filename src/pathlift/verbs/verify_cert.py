@@ -111,8 +111,10 @@ def verify_cert(
     stated = {norm: content["bound"][norm] for norm in ("l1", "linf")}
     for side, model in zip(("first", "second"), opened, strict=True):
         if model.source.sha256 != content[side]["sha256"]:
-            path, sha = model.source.path, content[side]["sha256"]
-            return _answer(opened, stated, {}, began, f"{path!r} is not the {side} file: its SHA-256 is not {sha}")
+            sha = content[side]["sha256"]
+            return _answer(
+                opened, stated, {}, began, f"{model.source.path!r} is not the {side} file: its SHA-256 is not {sha}"
+            )
     proved, reason = _proved(opened, content, stated, str(device))
     return _answer(opened, stated, proved, began, reason)
 
@@ -164,22 +166,20 @@ def _proved(
         ]
         outcomes.append(comparison.again(Domain(*sides), decoded))
     found = {norm: max(getattr(o, norm) for o in outcomes) for norm in ("l1", "linf")}
+    again = {norm: finite(value) for norm, value in found.items()}
     elements = torch.stack([o.per_output for o in outcomes]).amax(0).tolist()
-    pairs = [(stated[norm], found[norm], f"the {norm} bound") for norm in found]
     said_elements = content["bound"]["per_output"]
     if len(said_elements) != len(elements):
-        return {n: finite(x) for n, x in found.items()}, "it states bounds of another number of outputs"
-    pairs += [
-        (x, y, f"the bound of output element {i}") for i, (x, y) in enumerate(zip(said_elements, elements, strict=True))
-    ]
-    for said, again, what in pairs:
-        if finite(again) is None and said is None:
+        return again, "it states bounds of another number of outputs"
+    pairs = [(stated[norm], found[norm], f"the {norm} bound") for norm in found]
+    both = enumerate(zip(said_elements, elements, strict=True))
+    pairs += [(x, y, f"the bound of output element {i}") for i, (x, y) in both]
+    for said, value, what in pairs:
+        if finite(value) is None and said is None:
             continue
-        if said is None or finite(again) is None or abs(again - said) > TOLERATED * abs(again):
-            return {
-                n: finite(x) for n, x in found.items()
-            }, f"{what} is stated as {said}, its steps prove {finite(again)}"
-    return {n: finite(x) for n, x in found.items()}, ""
+        if said is None or finite(value) is None or abs(value - said) > TOLERATED * abs(value):
+            return again, f"{what} is stated as {said}, its steps prove {finite(value)}"
+    return again, ""
 
 
 def _read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def text(payload: Payload) -> Iterator[RenderableType]:
     holds = payload["verdict"] == "proved"
     yield f"the certificate holds ({payload['seconds']:.1f} s)" if holds else f"it does not hold: {payload['reason']}"
     rows = [
-        [{"l1": "‖difference‖₁", "linf": "‖difference‖∞"}[norm], str(payload["stated"][norm]), str(payload["proved"].get(norm, "-"))]
-        for norm in ("l1", "linf")
+        [name, str(payload["stated"][norm]), str(payload["proved"].get(norm, "-"))]
+        for norm, name in (("l1", "‖difference‖₁"), ("linf", "‖difference‖∞"))
     ]  # fmt: skip
     yield table(["", "stated", "proved again"], rows, right=["stated", "proved again"])

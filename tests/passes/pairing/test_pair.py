@@ -67,7 +67,7 @@ def test_what_is_no_activation_is_refused(new: str, told: str) -> None:
 
 
 def test_other_outputs_are_refused() -> None:
-    with pytest.raises(PathliftError, match="PL1470 .*output 0"):
+    with pytest.raises(PathliftError, match=r"PL1470 .*output 0"):
         pair(parse_graph(MLP), parse_graph(MLP.replace("return %y", "return %r")))
 
 
