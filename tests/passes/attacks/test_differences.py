@@ -64,6 +64,7 @@ def test_networks_that_do_not_go_together(perceptron: Perceptron) -> None:
         largest_difference(one, perceptron([np.ones((3, 1))]), UNIT, budget=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "vgg11"])
 def test_convolutions_and_pools(name: str) -> None:
     a, b = (pathlift.load(zoo.export(name, seed=seed, image=32, width=0.125)) for seed in (0, 1))
