@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ N = 20
 DOMAIN = Domain.from_interval({"x": (1, N)}, -1.0, 2.0)
 LONG = 60.0
 """Seconds that a search of few rounds never takes."""
-SMALL = {"restarts": 4, "steps": 20, "rounds": 1}
+SMALL: dict[str, Any] = {"restarts": 4, "steps": 20, "rounds": 1}
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
