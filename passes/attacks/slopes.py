@@ -183,11 +183,24 @@ def _local(search: _Moved, point: Point, index: int) -> Slope:
     "gradient" at 0 is 1 or -1.
     """
     x = search.moved(point)
-    slopes = (_confirmed(search.jacobian, x, index, search.room * length) for length in LENGTHS)
+    slopes = (confirmed(search.jacobian, x, index, search.room * length) for length in LENGTHS)
     return next((slope for slope in slopes if slope is not None), Slope(0.0, point, point))
 
 
-def _confirmed(jacobian: Jacobian, x: Tensor, index: int, longest: float) -> Slope | None:
+def confirmed(jacobian: Jacobian, x: Tensor, index: int, longest: float) -> Slope | None:
+    """Return the Jacobian's norm at a point, if chords of up to some length to both sides agree with it.
+
+    Parameters
+    ----------
+    jacobian
+        Of a network.
+    x
+        The point, flat, ``(1, elements)``.
+    index
+        Which norm, as `Jacobian.measured` counts them.
+    longest
+        How far a chord may reach.
+    """
     domain = jacobian.domain
     matrix = jacobian(domain.unflat(x))
     direction = directions(matrix)[0, index] * jacobian.open[0]  # along an element that matters not, any sign is best
