@@ -133,7 +133,9 @@ class Domain:
         places = list(self.open)
         for chosen in itertools.product((False, True), repeat=len(places)):
             corner = self.flat_low.clone()
-            corner[0, places] = torch.where(torch.tensor(chosen), self.flat_high[0, places], corner[0, places])
+            corner[0, places] = torch.where(
+                torch.tensor(chosen, dtype=torch.bool), self.flat_high[0, places], corner[0, places]
+            )
             yield self.unflat(corner)
 
     def split(self, place: int | None = None) -> tuple[Domain, Domain]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +22,11 @@ SHORTEST = 1e-3
 """The least distance of a pair in a search, as a share of the box's largest width: shorter chords are all rounding."""
 NOISE = 64 * torch.finfo(torch.float64).eps
 """Of the values, what is taken off a chord's rise for their rounding."""
-INWARD = (1e-3, 1e-5, 1e-7)
-"""How far points are moved from where a search ends, often a corner, to the middle: chords need room on both sides."""
-DRAWS = 3
+INWARD = 1e-4
+"""How far a point is moved to one in the middle before its slope is taken: kinks lie where searches go, in corners and
+at zero, and chords need room on both sides."""
+LENGTHS = (1.0, 1e-2, 1e-4)
+"""Of chords, as shares of the room that there is at least."""
 AGREE = 1e-6
 """What chords to either side may differ from the Jacobian by, relatively; where they do more, there is a kink."""
 
@@ -99,7 +100,6 @@ def largest_slopes(graph: Graph, domain: Domain, *, budget: float, seed: int = 0
     """
     began = time.monotonic()
     network = Network(graph, domain)
-    jacobian = Jacobian(network, domain)
     pairs = _Pairs(network, domain)
     chords = maximize(
         pairs, pairs.domain, budget=PAIRS_SHARE * budget, seed=seed, numbers=2 * network.numbers, **options
@@ -107,10 +107,10 @@ def largest_slopes(graph: Graph, domain: Domain, *, budget: float, seed: int = 0
     numbers = network.numbers + 2 * len(chords.value) * domain.elements
     left = budget - (time.monotonic() - began)
     starts = pairs.between(chords)
-    found = maximize(jacobian.norms, domain, budget=left, seed=seed, starts=starts, numbers=numbers, **options)
-    generator = torch.Generator().manual_seed(seed)
+    search = _Moved(Jacobian(network, domain), seed)
+    found = maximize(search, domain, budget=left, seed=seed, starts=starts, numbers=numbers, **options)
     slopes = [
-        max(_chord(pairs, chords, i), _local(jacobian, found.point(i), i, generator), key=lambda s: s.value)
+        max(_chord(pairs, chords, i), _local(search, found.point(i), i), key=lambda s: s.value)
         for i in range(len(found.value))
     ]
     return Slopes(tuple(slopes[:-2]), slopes[-2], slopes[-1])
@@ -158,32 +158,49 @@ def _chord(pairs: _Pairs, found: Found, index: int) -> Slope:
     return Slope(value, pairs.single.unflat(first), pairs.single.unflat(second))
 
 
-def _local(jacobian: Jacobian, point: Point, index: int, generator: torch.Generator) -> Slope:
-    """The Jacobian's norm near a point, where chords agree with it.
+class _Moved:
+    """Jacobians' norms at points that are moved a little to the middle, as an objective."""
 
-    At a kink autograd returns something, which need not be any slope near by (x - relu(x) + relu(-x) is 0, and has
-    "gradient" 1 at 0).
+    def __init__(self, jacobian: Jacobian, seed: int) -> None:
+        self.jacobian, self.domain = jacobian, jacobian.domain
+        width = self.domain.flat_high - self.domain.flat_low
+        generator = torch.Generator().manual_seed(seed)
+        draws = torch.rand(width.shape, generator=generator, dtype=torch.float64)
+        self._inside = self.domain.flat_low + width * (0.25 + 0.5 * draws)
+        self.room = INWARD / 4 * min((float(width[0, place]) for place in self.domain.open), default=0.0)
+
+    def __call__(self, inputs: Point) -> Tensor:
+        return self.jacobian.norms(self.domain.unflat(self.moved(inputs)))
+
+    def moved(self, inputs: Point) -> Tensor:
+        return torch.lerp(self.domain.flat(inputs), self._inside, INWARD)
+
+
+def _local(search: _Moved, point: Point, index: int) -> Slope:
+    """The Jacobian's norm where the search has found it, if chords agree with it.
+
+    At a kink autograd returns something, which need not be any slope near by: x - relu(x) + relu(-x) is 0, and its
+    "gradient" at 0 is 1 or -1.
     """
-    best = Slope(0.0, point, point)
-    for x, longest in _moved(jacobian.domain, point, generator):
-        slope = _confirmed(jacobian, x, index, longest)
-        if slope is not None and slope.value > best.value:
-            best = slope
-    return best
+    x = search.moved(point)
+    slopes = (confirmed(search.jacobian, x, index, search.room * length) for length in LENGTHS)
+    return next((slope for slope in slopes if slope is not None), Slope(0.0, point, point))
 
 
-def _moved(domain: Domain, point: Point, generator: torch.Generator) -> Iterator[tuple[Tensor, float]]:
-    """Points of which to take the slope, and the longest steps to take from them: kinks may be as near as that."""
-    x, width = domain.flat(point), domain.flat_high - domain.flat_low
-    narrow = min((float(width[0, place]) for place in domain.open), default=0.0)
-    for share in INWARD:
-        for _ in range(DRAWS):
-            draws = torch.rand(x.shape, generator=generator, dtype=torch.float64)
-            inside = domain.flat_low + width * (0.25 + 0.5 * draws)
-            yield torch.lerp(x, inside, share), share * narrow / 8
+def confirmed(jacobian: Jacobian, x: Tensor, index: int, longest: float) -> Slope | None:
+    """Return the Jacobian's norm at a point, if chords of up to some length to both sides agree with it.
 
-
-def _confirmed(jacobian: Jacobian, x: Tensor, index: int, longest: float) -> Slope | None:
+    Parameters
+    ----------
+    jacobian
+        Of a network.
+    x
+        The point, flat, ``(1, elements)``.
+    index
+        Which norm, as `Jacobian.measured` counts them.
+    longest
+        How far a chord may reach.
+    """
     domain = jacobian.domain
     matrix = jacobian(domain.unflat(x))
     direction = directions(matrix)[0, index] * jacobian.open[0]  # along an element that matters not, any sign is best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from pathlift.passes.attacks.domain import Domain
 from pathlift.passes.attacks.network import Network
 from pathlift.testing import zoo
 
-SMALL = {"restarts": 4, "steps": 20, "rounds": 1}
+SMALL: dict[str, Any] = {"restarts": 4, "steps": 20, "rounds": 1}
 LONG = 60.0
 UNIT = Domain.from_interval({"x": (1, 2)}, 0.0, 1.0)
 Perceptron = Callable[..., Graph]
@@ -64,6 +65,7 @@ def test_networks_that_do_not_go_together(perceptron: Perceptron) -> None:
         largest_difference(one, perceptron([np.ones((3, 1))]), UNIT, budget=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "vgg11"])
 def test_convolutions_and_pools(name: str) -> None:
     a, b = (pathlift.load(zoo.export(name, seed=seed, image=32, width=0.125)) for seed in (0, 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from pathlift.ir.graph import Graph
 from pathlift.passes.attacks.domain import Domain
 from pathlift.passes.attacks.misclassification import misclassifications
 
-SMALL = {"restarts": 2, "steps": 10, "rounds": 1}
+SMALL: dict[str, Any] = {"restarts": 2, "steps": 10, "rounds": 1}
 LONG = 60.0
 SAMPLES = {"x": torch.tensor([[0.5, 0.25], [0.5, 0.375]])}
 

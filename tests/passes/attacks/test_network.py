@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 
-from pathlift.ir.builder import Builder, Value
+from pathlift.ir.builder import Builder
 from pathlift.ir.errors import UsageError
-from pathlift.ir.graph import Graph
+from pathlift.ir.graph import Graph, Value
 from pathlift.passes.attacks.domain import Domain
 from pathlift.passes.attacks.network import Network
 
@@ -37,8 +36,8 @@ def test_a_reshape_to_constants_takes_one_at_a_time(start: Start) -> None:
     assert not network.is_free
     assert torch.equal(network(points(3)), points(3)["x"])
     inputs = {"x": points(3)["x"].requires_grad_()}
-    network(inputs).square().sum().backward()
-    assert torch.equal(inputs["x"].grad, 2 * points(3)["x"])
+    (gradient,) = torch.autograd.grad(network(inputs).square().sum(), inputs["x"])
+    assert torch.equal(gradient, 2 * points(3)["x"])
 
 
 def test_samples_that_mix_take_one_at_a_time(start: Start) -> None:
@@ -62,7 +61,7 @@ def test_other_inputs_are_refused(start: Start) -> None:
         with pytest.raises(UsageError, match="PL1486"):
             Network(graph, domain)
     b = Builder()
-    graph = b.finish(b.op("Gather", b.param(np.zeros((3, 2))), b.input("x", ("N", 4), "i64"), axis=0))
+    graph = b.finish(b.op("Relu", b.input("x", ("N", 4), "i64")))
     with pytest.raises(UsageError, match="not of real numbers"):
         Network(graph, SQUARE)
 
@@ -75,5 +74,5 @@ def graph(start: Start) -> Graph:
 
 def test_gradients_reach_the_inputs(graph: Graph) -> None:
     x = points(2)["x"].requires_grad_()
-    Network(graph, SQUARE)({"x": x}).sum().backward()
-    assert torch.equal(x.grad, (points(2)["x"] > 0).double())
+    (gradient,) = torch.autograd.grad(Network(graph, SQUARE)({"x": x}).sum(), x)
+    assert torch.equal(gradient, (points(2)["x"] > 0).double())
