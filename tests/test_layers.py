@@ -28,7 +28,7 @@ ROOMS = [
     "ir", "frontend",
     "passes", "passes.fields", "passes.witness", "passes.layers", "passes.channels", "passes.sketches",
     "passes.rewrites", "passes.path_norm", "passes.heaviest_path", "passes.regions", "passes.rescaling",
-    "passes.equivalence", "passes.kronecker.fitting", "passes.kronecker",
+    "passes.generalization", "passes.equivalence", "passes.kronecker.fitting", "passes.kronecker",
     "codegen", "runtime", "report", "models", "verbs", "cli", "", "testing",
 ]  # fmt: skip
 """The rooms, each of which imports only from those before it; "" is what lies loose in src/pathlift.

@@ -174,7 +174,9 @@ class NormProduct(TwoSorted[Tensor, Slope]):
     def _repeated(self, x: Slope, shape: Ints) -> Slope:
         """Behind a repetition of all elements."""
         times = prod(shape) / max(1, prod(x.shape))
-        return replace(x, shape=shape) if self.norm == "linf" or times <= 1 else x.times(times**0.5 * (1 + _SLACK), shape)
+        return (
+            replace(x, shape=shape) if self.norm == "linf" or times <= 1 else x.times(times**0.5 * (1 + _SLACK), shape)
+        )
 
 
 @dataclass(frozen=True)
@@ -245,5 +247,5 @@ def _nonzero(c: Tensor) -> Tensor:
 
 def _known(dims: Dims) -> Ints:
     if not all(isinstance(d, int) for d in dims):
-        raise UnsupportedError("1479", "an extent is not known", hint="give it by --shape")
+        raise UnsupportedError("1476", "an extent is not known", hint="give it by --shape")
     return tuple(d for d in dims if isinstance(d, int))

@@ -97,5 +97,3 @@ def deviation(n: int, delta: float) -> float:
 def fineness() -> float:
     """By which factor, at most, the grid raises the norm."""
     return float(2 ** (1 / GRID))
-
-

@@ -240,6 +240,5 @@ def _broadcast(x: Ints, y: Ints, axis: int | None) -> Ints:
 
 def _known(dims: Dims) -> Ints:
     if not all(isinstance(d, int) for d in dims):
-        raise UnsupportedError("1482", "an extent is not known", hint="give it by --shape")
+        raise UnsupportedError("1476", "an extent is not known", hint="give it by --shape")
     return tuple(d for d in dims if isinstance(d, int))
-

@@ -13,6 +13,7 @@ VERBS = {
     "export": "pathlift.verbs.export:export",
     "canonicalize": "pathlift.verbs.canonicalize:canonicalize",
     "compare": "pathlift.verbs.compare:compare",
+    "bound": "pathlift.verbs.bound:bound",
     "opt": "pathlift.verbs.opt:opt",
     "passes": "pathlift.verbs.passes:list_passes",
     "run": "pathlift.verbs.run:run",
