@@ -9,7 +9,7 @@ from math import inf, log, nextafter, prod, sqrt
 from pathlift.ir.algebras.interpret import run
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
-from pathlift.passes.generalization.words import PathWords, Paths, joined
+from pathlift.passes.generalization.words import Paths, PathWords, joined
 from pathlift.passes.sizes import Extents
 
 

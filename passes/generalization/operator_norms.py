@@ -69,7 +69,8 @@ def spectral_norms(w: Tensor) -> Tensor:
 
 def _frobenius(w: Tensor) -> Tensor:
     """Frobenius norms, rounded up: a sum of m squares may lose m roundings."""
-    return torch.linalg.matrix_norm(w) * (1 + (w.shape[-1] * w.shape[-2] + 8) * _UNIT)
+    norms: Tensor = torch.linalg.matrix_norm(w)
+    return norms * (1 + (w.shape[-1] * w.shape[-2] + 8) * _UNIT)
 
 
 def operator_norm(f: LinearMap, w: Tensor, norm: NormName) -> float:

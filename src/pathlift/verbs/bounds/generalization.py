@@ -77,17 +77,16 @@ def _of_gap(found: Constants, norm: Norm, data: Labelled | None, options: Option
         assumptions.append("‖x‖_∞ ≤ 1")
     scale = nextafter(max(size, 1.0) / sqrt(n) * (1 + 1e-15), inf)
     total = gap(scale, _lipschitz(options), found.proved, norm.upper_log10)
-    trivial, what = (
-        (1.0, "1, which no loss exceeds") if options.margin else (log(found.d_out), "ln d_out, that of guessing")
-    )
+    trivial = 1.0 if options.margin else log(found.d_out)
+    what = "no such loss exceeds 1" if options.margin else f"the loss of guessing is ln {found.d_out} = {trivial:.4g}"
     terms = {
         "B": Term(size, "bound on ‖x‖_∞"),
         "n": Term(n, "samples"),
         **_terms(found, norm, options, scale),
-        "trivial": Term(trivial, f"loss of no interest: {what}"),
+        "trivial": Term(trivial, what),
     }  # fmt: skip
     vacuous = _exceeds(total, trivial)
-    verdict = _verdict(vacuous, total.log10, f"the expected gap of the {_loss(options)} is at most", trivial, what)
+    verdict = _verdict(vacuous, total.log10, f"the expected gap of the {_loss(options)} is at most", what)
     return Bound(
         log10=total.log10, value=total.value, terms=terms, vacuous=vacuous, verdict=verdict,
         assumptions=tuple(assumptions),
@@ -132,9 +131,8 @@ def _of_error(found: Constants, norm: Norm, data: Labelled, options: Options, sa
         "deviation": Term(off, "3·√(ln(2/δ_k)/(2n))"),
     }
     assumptions = (*said, "the samples are independent, and γ was fixed before they were seen")
-    verdict = _verdict(
-        vacuous, bound, f"with probability {1 - delta:g}, the error is at most", 1.0, "1, which none exceeds"
-    )
+    claim = f"with probability {1 - delta:g}, the error is at most"
+    verdict = _verdict(vacuous, bound, claim, "no error exceeds 1")
     return Bound(log10=bound, value=value, terms=terms, vacuous=vacuous, verdict=verdict, assumptions=assumptions)
 
 
@@ -167,8 +165,6 @@ def _exceeds(total: Gap, trivial: float) -> bool:
     return total.log10 is not None and (total.value is None or total.value >= trivial) and total.log10 > -300
 
 
-def _verdict(vacuous: bool, log10: float | None, claim: str, trivial: float, what: str) -> str:
-    size = power(log10)
-    if vacuous:
-        return f"vacuous: {claim} {size}, and {trivial:g} is {what}"
-    return f"not vacuous: {claim} {size}, less than {what} ({trivial:.4g})"
+def _verdict(vacuous: bool, log10: float | None, claim: str, trivial: str) -> str:
+    """Say whether a bound says anything, against what is true of any network."""
+    return f"{'vacuous' if vacuous else 'not vacuous'}: {claim} {power(log10)}; {trivial}"

@@ -84,7 +84,7 @@ def compute(graph: Graph, options: Options) -> Bound:
     said = (
         stripped.witness.describe(),
         "the samples are independent; nothing of the weights' scale was fixed by them but what the grid pays for",
-        "the bound is of the network with noise on its balanced weights, drawn anew for each input, and not of the file",
+        "the bound is of the network with noise on its balanced weights, drawn anew for each input",
     )
     return Bound(
         log10=nextafter(log10(total.bound), 1.0) if total.bound else None, value=total.bound, terms=terms,
@@ -110,7 +110,7 @@ def _check_parameters(network: Graph, found: Symmetry) -> None:
 def _search(
     network: Graph, found: Symmetry, data: Labelled, delta: float, draws: int, seed: int
 ) -> Posterior:  # fmt: skip
-    """Find the σ_q for which the bound promises to be least. A posterior may depend on the samples: this costs nothing."""
+    """Find the σ_q for which the bound promises to be least: a posterior may depend on the samples at no cost."""
     from pathlift.passes.generalization.pac_bayes import RescaledEntropy, choose_prior, error_bound
 
     squares = [

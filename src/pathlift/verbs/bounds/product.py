@@ -9,6 +9,7 @@ from pathlift.verbs.bounds.kind import Bound, Options, Term, power
 
 if TYPE_CHECKING:
     from pathlift.ir.graph import Graph
+    from pathlift.passes.generalization.operator_norms import NormName
 
 OPTIONS = frozenset({"norm"})
 
@@ -23,7 +24,7 @@ def compute(graph: Graph, options: Options) -> Bound:
     stripped = StripHead().run(graph)
     inputs = resolve_inputs(stripped.graph, dict(options.shape))
     check_sizes(stripped.graph, inputs, options.memory_limit)
-    norm = "linf" if options.norm == "linf" else "l2"
+    norm: NormName = "linf" if options.norm == "linf" else "l2"
     found = norm_product(stripped.graph, inputs, norm)
     path, why = _by_paths(stripped.graph, options) if norm == "linf" else (None, "it bounds ‖·‖_∞; ask for --norm linf")
     terms = {
@@ -36,7 +37,8 @@ def compute(graph: Graph, options: Options) -> Bound:
     compared = ""
     if path is not None and found.log10 is not None:
         compared = f"; the bound by paths is {'smaller' if path < found.log10 else 'larger'}: {power(path)}"
-    verdict = f"outputs move by at most {power(found.log10)} times as much as inputs{compared}; whether that is much, no range tells"
+    claim = f"outputs move by at most {power(found.log10)} times as much as inputs"
+    verdict = f"{claim}{compared}; without a range of inputs nothing says whether that is much"
     said = (stripped.witness.describe(), *missing_batches(stripped.graph, inputs))
     return Bound(
         log10=found.log10,
