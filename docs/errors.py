@@ -85,6 +85,12 @@ CAUSES = {
     "0815": "assigning kernels changed more of a graph than metadata",
     "0901": "an opaque node cannot be executed; the message says why",
     "0932": "no generated kernel computes a layer here",
+    "1475": "the theorem on generalization does not cover a network",
+    "1477": "there is no bound on a linear map's operator norm",
+    "1480": "an option of a bound is out of range",
+    "1481": "options do not fit the kind of a bound, or one that it needs is missing",
+    "1482": "labelled data is not what a bound needs",
+    "1484": "a parameter is not one that noise can be added to",
     "1432": "a tile or another number of a schedule is not possible",
     "1433": "a text is no schedule",
 }

@@ -101,7 +101,7 @@ def operator_norm(f: LinearMap, w: Tensor, norm: NormName) -> float:
         bound = _contraction(f, w, norm)
     else:
         raise UnsupportedError("1477", f"there is no operator norm of a {type(f).__name__}")
-    return nextafter(bound, inf)
+    return nextafter(bound, inf) if bound else 0.0
 
 
 def _sums(w: Tensor) -> float:

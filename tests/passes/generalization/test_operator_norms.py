@@ -63,7 +63,7 @@ def test_bounds_of_maps(f: LinearMap, shape: tuple[int, ...], inputs: tuple[int,
     exact = float(torch.linalg.matrix_norm(matrix, 2) if norm == "l2" else matrix.abs().sum(1).amax())
     bound = operator_norm(f, w, "l2" if norm == "l2" else "linf")
     assert exact * (1 - 1e-13) <= bound
-    loose = 1.25 if isinstance(f, Conv) else 4.0 if isinstance(f, ConvTranspose) else 1.001
+    loose = 1.5 if isinstance(f, Conv) else 4.0 if isinstance(f, ConvTranspose) else 1.001
     assert bound <= exact * loose
 
 

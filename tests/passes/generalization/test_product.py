@@ -32,10 +32,12 @@ def jacobian(graph: Graph, arrays: dict[str, np.ndarray]) -> torch.Tensor:
     return result
 
 
-@settings(max_examples=80)
+@settings(max_examples=60)
 @given(st.data(), graphs(batch=1, max_nodes=6, capacity=24), st.sampled_from(["l2", "linf"]))
 def test_no_jacobian_is_steeper(data: st.DataObject, graph: Graph, norm: NormName) -> None:
-    arrays = data.draw(feeds(graph, max_extent=1))
+    rng = np.random.default_rng(0)  # off the kinks, where what autograd calls a derivative is none
+    drawn = data.draw(feeds(graph, max_extent=1))
+    arrays = {name: a + rng.uniform(0.01, 0.02, a.shape) for name, a in drawn.items()}
     try:
         bound = norm_product(graph, resolve_inputs(graph, {}), norm).log10
     except UnsupportedError:
@@ -88,9 +90,7 @@ def test_overlapping_pools() -> None:
 
 
 def test_a_constant_does_not_move() -> None:
-    graph = parse_graph(
-        "%x = Input : f32[N, 2]\n%w = Param {value=[[0.0], [0.0]]} : f32[2, 1]\n%y = Gemm(%x, %w)\nreturn %y"
-    )
+    graph = parse_graph(HEAD.replace("3.0", "0.0").replace("4.0", "0.0") + "return %h")
     assert norm_product(graph, {"x": (1, 2)}, "linf").log10 is None
 
 
