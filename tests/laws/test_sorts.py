@@ -24,6 +24,8 @@ from pathlift.passes.channels.ties import Ties
 from pathlift.passes.equivalence.neurons import NeuronAlgebra, ParamRef
 from pathlift.passes.fields.algebra import FieldAlgebra
 from pathlift.passes.fields.field import Field
+from pathlift.passes.generalization.product import NormProduct, Slope
+from pathlift.passes.generalization.words import Paths, PathWords
 from pathlift.passes.heaviest_path.algebra import HeaviestPathAlgebra
 from pathlift.passes.path_metric.algebra import PairField, PathMetricAlgebra
 from pathlift.passes.path_norm.algebra import PathNormAlgebra
@@ -45,11 +47,14 @@ SIGNALS: dict[type[TwoSorted[Any, Any]], Callable[[Any, tuple[int, ...]], object
     HeaviestPathAlgebra: lambda algebra, shape: algebra.input("x", shape),
     Ties: lambda algebra, shape: CellMap(algebra.cells.fresh(*shape), shape),
     NeuronAlgebra: lambda algebra, shape: CellMap(algebra.fresh(*shape), shape),
+    PathWords: lambda algebra, shape: Paths(shape),
+    NormProduct: lambda algebra, shape: Slope(0.0, shape),
 }
 NEW: dict[type[TwoSorted[Any, Any]], Callable[[], TwoSorted[Any, Any]]] = {
     **{algebra: algebra for algebra in SIGNALS},
     PathNormAlgebra: lambda: PathNormAlgebra(1.0),
     PathMetricAlgebra: lambda: PathMetricAlgebra({}),
+    NormProduct: lambda: NormProduct("l2"),
 }
 
 
