@@ -51,7 +51,7 @@ class Box:
     @classmethod
     def around(cls, centre: Tensor, radius: Tensor) -> Box:
         """All that is no further than a radius from a centre; anything, where one of them has overflowed."""
-        return cls(_down(centre - radius), _up(centre + radius))._finite()
+        return _outward(centre - radius, centre + radius)
 
     @property
     def magnitude(self) -> Tensor:
@@ -81,17 +81,13 @@ class Box:
         """The same, with nothing known where a bound is NaN."""
         return Box(self.low.nan_to_num(-inf, inf, -inf), self.high.nan_to_num(inf, inf, -inf))
 
-    def _finite(self) -> Box:
-        """The same of numbers just computed, all of which mean finite ones: a lower bound of ∞ is an overflow."""
-        return Box(self.low.nan_to_num_(-inf, -inf, -inf), self.high.nan_to_num_(inf, inf, inf))
-
     def plus(self, other: Box) -> Box:
         """All sums."""
-        return Box(_down(self.low + other.low), _up(self.high + other.high))._finite()
+        return _outward(self.low + other.low, self.high + other.high)
 
     def minus(self, other: Box) -> Box:
         """All differences."""
-        return Box(_down(self.low - other.high), _up(self.high - other.low))._finite()
+        return _outward(self.low - other.high, self.high - other.low)
 
     def times(self, other: Box) -> Box:
         """All products."""
@@ -100,13 +96,13 @@ class Box:
             lower, higher = _ends(self, other.high)
             torch.minimum(low, lower, out=low)
             torch.maximum(high, higher, out=high)
-        return Box(_down(low), _up(high))._finite()
+        return _outward(low, high)
 
     def scaled(self, c: Tensor, relative: float) -> Box:
         """All products with numbers, each of which may be off by a share of itself."""
         low, high = _ends(self, c)
         share = relative * (1 + 4 * U) + 4 * U
-        return Box(_down(low.sub_(low.abs(), alpha=share)), _up(high.add_(high.abs(), alpha=share)))._finite()
+        return _outward(low.sub_(low.abs(), alpha=share), high.add_(high.abs(), alpha=share))
 
     def hull(self, other: Box) -> Box:
         """The smallest box around both."""
@@ -122,7 +118,7 @@ class Box:
 
     def widened(self, by: Tensor | float) -> Box:
         """By this much to either side."""
-        return Box(_down(self.low - by), _up(self.high + by))._finite()
+        return _outward(self.low - by, self.high + by)
 
 
 def up(x: Tensor) -> Tensor:
@@ -142,12 +138,10 @@ def _ends(box: Box, c: Tensor) -> tuple[Tensor, Tensor]:
     return torch.minimum(x, y), torch.maximum(x, y, out=y)
 
 
-def _up(x: Tensor) -> Tensor:
-    return x.nextafter_(torch.full((), inf, dtype=x.dtype, device=x.device))
-
-
-def _down(x: Tensor) -> Tensor:
-    return x.nextafter_(torch.full((), -inf, dtype=x.dtype, device=x.device))
+def _outward(low: Tensor, high: Tensor) -> Box:
+    """The box of bounds just computed, which are changed in place; a lower bound of ∞ is an overflow."""
+    below, above = (torch.full((), end, dtype=low.dtype, device=low.device) for end in (-inf, inf))
+    return Box(low.nan_to_num_(-inf, -inf, -inf).nextafter_(below), high.nan_to_num_(inf, inf, inf).nextafter_(above))
 
 
 def gamma(n: int) -> float:

@@ -224,7 +224,7 @@ def coefficients(w: Weight) -> Coefficients:
     values = w.wide()
     error = None
     if w.roundings:  # which may be so small that it underflows
-        error = values.abs() * (1.01 * U * w.roundings) + (values != 0) * 2.0**-1074
+        error = values.abs() * (1.01 * U * w.roundings) + (values != 0).double() * 2.0**-1074
     if w.error is not None:
         error = w.error if error is None else (error + w.error) * (1 + 2 * U)
     return Coefficients(values, error)
