@@ -85,6 +85,9 @@ CAUSES = {
     "0815": "assigning kernels changed more of a graph than metadata",
     "0901": "an opaque node cannot be executed; the message says why",
     "0932": "no generated kernel computes a layer here",
+    "1367": "the shape of a value is not known, and a tape needs all",
+    "1368": "a value is no real number",
+    "1369": "two tapes do not agree step by step",
     "1432": "a tile or another number of a schedule is not possible",
     "1433": "a text is no schedule",
 }

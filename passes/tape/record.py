@@ -62,7 +62,7 @@ def record(graph: Graph, inputs: Mapping[str, tuple[int, ...]], device: torch.de
     for name, key in zip(names, graph.inputs, strict=True):
         type_ = graph[key].types[0]
         if isinstance(type_, TensorType) and type_.dtype is not None and not is_float(type_.dtype):
-            raise UnsupportedError("1468", f"input {name!r} is a tensor of {type_.dtype}, not of real numbers")
+            raise UnsupportedError("1368", f"input {name!r} is a tensor of {type_.dtype}, not of real numbers")
     recorder = Recorder({name: inputs[name] for name in names}, device)
     results = run(graph, recorder, {name: Signal(i) for i, name in enumerate(names)})
     outputs = {name: recorder.signal(y).number for name, y in results.items()}
@@ -175,7 +175,7 @@ class Recorder(TwoSorted[Weight, Signal]):
 
     def activate(self, x: Signal, f: Activation, *slopes: Weight) -> Signal:
         if f.bends is None:
-            raise UnsupportedError("1466", f"{f.name} does not say where it bends")
+            raise UnsupportedError("1366", f"{f.name} does not say where it bends")
         shape = check_broadcast([self.extents(x), *map(self.extents, slopes)])
         return self.append(Gate, (self._expanded(x, shape),), shape, f, tuple(map(coefficients, slopes)))
 
@@ -184,7 +184,7 @@ class Recorder(TwoSorted[Weight, Signal]):
 
     def move_signals(self, xs: Sequence[Signal], v: View) -> Signal:
         if isinstance(v, Pad) and not v.value < inf:
-            raise UnsupportedError("1468", f"it pads with {v.value}, which is no real number")
+            raise UnsupportedError("1368", f"it pads with {v.value}, which is no real number")
         return self.append(Moved, xs, _known(v.shape(*map(self.extents, xs))), v, self.device)
 
     def apply(self, f: Nonlinear, xs: Sequence[Any], types: Sequence[ValueType]) -> tuple[Any, ...]:
@@ -215,7 +215,7 @@ class Recorder(TwoSorted[Weight, Signal]):
 
 def _known(dims: Sequence[Any]) -> tuple[int, ...]:
     if not all(isinstance(d, int) for d in dims):
-        raise UnsupportedError("1467", f"the shape {list(dims)} of its result is not known")
+        raise UnsupportedError("1367", f"the shape {list(dims)} of its result is not known")
     return tuple(dims)
 
 
@@ -250,6 +250,6 @@ def input_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
         name = graph[key].names[0]
         if type_.shape is None or not all(isinstance(d, int) for d in type_.shape[1:]):
             shape = "" if type_.shape is None else list(type_.shape)
-            raise UnsupportedError("1467", f"the shape {shape} of input {name!r} is not known", hint="give its extents")
+            raise UnsupportedError("1367", f"the shape {shape} of input {name!r} is not known", hint="give its extents")
         shapes[name] = tuple(d if isinstance(d, int) else 1 for d in type_.shape)
     return shapes

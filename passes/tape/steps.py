@@ -412,4 +412,4 @@ def check_broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     try:
         return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
     except RuntimeError:
-        raise UnsupportedError("1465", f"shapes {' and '.join(map(str, shapes))} do not fit each other") from None
+        raise UnsupportedError("1365", f"shapes {' and '.join(map(str, shapes))} do not fit each other") from None

@@ -59,12 +59,12 @@ def check_agreement(first: Tape, second: Tape) -> None:
         If they do not; names the first node where they part.
     """
     if dict(first.inputs) != dict(second.inputs) or list(first.outputs.values()) != list(second.outputs.values()):
-        raise UnsupportedError("1469", "the two networks have other inputs or outputs")
+        raise UnsupportedError("1369", "the two networks have other inputs or outputs")
     for ours, theirs in zip(first.steps, second.steps, strict=False):
         if _form(ours) != _form(theirs):
-            raise UnsupportedError("1469", f"node {theirs.node!r} is not what node {ours.node!r} is")
+            raise UnsupportedError("1369", f"node {theirs.node!r} is not what node {ours.node!r} is")
     if len(first.steps) != len(second.steps):
-        raise UnsupportedError("1469", "one network has more steps than the other")
+        raise UnsupportedError("1369", "one network has more steps than the other")
 
 
 def _form(step: Step) -> tuple[object, ...]:

@@ -123,7 +123,7 @@ def test_a_variance_below_zero_and_a_scale_that_underflows_are_refused() -> None
 def test_paddings_that_are_no_numbers_are_refused() -> None:
     recorder = Recorder({"x": (2,)})
     for value in (nan, inf):
-        with pytest.raises(UnsupportedError, match="PL1468"):
+        with pytest.raises(UnsupportedError, match="PL1368"):
             recorder.move_signals([Signal(0)], Pad((1, 1), value))
     recorder.move_signals([Signal(0)], Pad((1, 1), -inf))
 
@@ -131,11 +131,11 @@ def test_paddings_that_are_no_numbers_are_refused() -> None:
 def test_inputs_that_are_no_real_numbers_or_of_unknown_shape_are_refused() -> None:
     b = Builder()
     graph = b.finish(b.op("Identity", b.input("x", (2,), "i64")))
-    with pytest.raises(UnsupportedError, match="PL1468"):
+    with pytest.raises(UnsupportedError, match="PL1368"):
         record(graph, {"x": (2,)})
     b = Builder()
     graph = b.finish(b.op("Relu", b.input("x", ("N", "M"))))
-    with pytest.raises(UnsupportedError, match="PL1467"):
+    with pytest.raises(UnsupportedError, match="PL1367"):
         input_shapes(graph)
     b = Builder()
     assert input_shapes(b.finish(b.op("Relu", b.input("x", ("N", 3))))) == {"x": (1, 3)}
@@ -175,7 +175,7 @@ def test_numbers_without_an_effect_on_parameters_leave_no_roundings() -> None:
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
     recorder = Recorder({"x": (2,), "y": (3,)})
-    with pytest.raises(UnsupportedError, match="PL1465"):
+    with pytest.raises(UnsupportedError, match="PL1365"):
         recorder.add(Signal(0), Signal(1))
 
 

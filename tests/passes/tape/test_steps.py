@@ -171,5 +171,5 @@ def test_terms_and_coefficients_of_averages_and_interpolations(name: str) -> Non
 def test_shapes_that_broadcast() -> None:
     assert check_broadcast([(2, 1), (3,)]) == (2, 3)
     assert check_broadcast([(), ()]) == ()
-    with pytest.raises(UnsupportedError, match="PL1465"):
+    with pytest.raises(UnsupportedError, match="PL1365"):
         check_broadcast([(2,), (3,)])
