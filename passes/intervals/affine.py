@@ -90,4 +90,6 @@ def _uncertainty(step: Affine, x: Tensor) -> Tensor:
 
 
 def _each(f: Callable[[Tensor], Tensor], stacked: Tensor) -> Tensor:
-    return f(stacked[0])[None] if stacked.shape[0] == 1 else torch.func.vmap(f)(stacked)
+    # cuDNN may convolve by Fourier transforms, whose rounding is not that of sums of products.
+    with torch.backends.cudnn.flags(enabled=False):
+        return f(stacked[0])[None] if stacked.shape[0] == 1 else torch.func.vmap(f)(stacked)

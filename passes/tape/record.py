@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from pathlift.ir import dims as D
 from pathlift.ir.algebras.interpret import run
 from pathlift.ir.algebras.numeric import along, as_tensor
 from pathlift.ir.algebras.two_sorted import TwoSorted
@@ -193,18 +194,15 @@ class Recorder(TwoSorted[Weight, Signal]):
             assert f.shape is not None
             x, y = (self.signal(operand) for operand in xs)
             shape = _known(f.shape(self.extents(x), self.extents(y)))
-            return (self.append(Bilinear, (x, y), shape, f.execute, self._terms(x, y, shape)),)
+            # Each of the smaller operand's elements is in one product of an element of the result, at most.
+            terms = 1 if f.shape is D.broadcast else max(1, min(prod(self.extents(x)), prod(self.extents(y))))
+            return (self.append(Bilinear, (x, y), shape, f.execute, terms),)
         if f.program is None:
             return super().apply(f, xs, types)
         y = self.signal(f.program(self, *xs))
         if f.within is not None:
             y = self.append(Within, (y,), self.extents(y), *f.within)
         return (y,)
-
-    def _terms(self, x: Signal, y: Signal, shape: tuple[int, ...]) -> int:
-        """The most products that one element of a bilinear op's result adds up."""
-        sizes = (prod(self.extents(x)), prod(self.extents(y)))
-        return max(1, min(sizes))
 
     def _expanded(self, x: Signal, shape: tuple[int, ...]) -> Signal:
         return x if self.extents(x) == shape else self.append(Moved, (x,), shape, Expand(shape), self.device)

@@ -232,3 +232,18 @@ def test_terms_of_a_contraction(equation: str, x: tuple[int, ...], w: tuple[int,
     step = Weighted("w", (0,), (x,), shape, f, Coefficients(torch.ones(w, dtype=torch.float64)))
     assert step.terms == terms
     assert float(step.linear(torch.ones(x, dtype=torch.float64)).max()) == terms
+
+
+def test_convolutions_are_sums_of_products(dense: MakeStep, box: MakeBox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no Fourier transforms, which cuDNN may choose and whose errors are not those that are counted."""
+    seen = []
+
+    def linear(self: Weighted, *xs: torch.Tensor) -> torch.Tensor:
+        seen.append(torch.backends.cudnn.enabled)
+        return self.map(xs[0], self.weights.values)
+
+    monkeypatch.setattr(Weighted, "linear", linear)
+    products(dense([[1.0]]), [box([1.0])])
+    products(dense([[1.0]]), [box([1.0]), box([2.0])])
+    assert seen == [False, False]
+    assert torch.backends.cudnn.enabled

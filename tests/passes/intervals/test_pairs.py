@@ -184,9 +184,9 @@ def test_boxes_hold_in_exact_arithmetic(reach: float, change: str) -> None:
 
         def other(*s: int) -> Array:
             w: Array = scale * rngs[1].standard_normal(s)  # noqa: B023
-            if change == "signs":
-                return w * noise.choice([-1, 1], s)  # noqa: B023
-            return w * (1 + (2e-7 if change == "tiny" else 1e-3) * noise.standard_normal(s))  # noqa: B023
+            share = 2e-7 if change == "tiny" else 1e-3
+            signs: Array = noise.choice([-1.0, 1.0], s)  # noqa: B023
+            return w * (signs if change == "signs" else 1 + share * noise.standard_normal(s))  # noqa: B023
 
         second = network((3, 4, 4, 2), other, gates=True)
         centre = torch.from_numpy(np.random.default_rng(seed).standard_normal((1, 3)))

@@ -12,15 +12,17 @@ import torch
 from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
 
+from pathlift.ir import dims as D
 from pathlift.ir.algebras.interpret import run
 from pathlift.ir.algebras.numeric import Numeric
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import InvalidModelError, UnsupportedError
 from pathlift.ir.graph import Graph
+from pathlift.ir.primitives.base import Nonlinear
 from pathlift.ir.primitives.views import Pad
 from pathlift.passes.fields.weight import Weight
 from pathlift.passes.tape.record import Recorder, Signal, coefficients, input_shapes, record
-from pathlift.passes.tape.steps import Constant, Moved, Scaled, Shifted, Weighted
+from pathlift.passes.tape.steps import Bilinear, Constant, Moved, Scaled, Shifted, Weighted
 from pathlift.testing.samples import sample, samples
 from pathlift.testing.strategies import graphs
 
@@ -188,3 +190,19 @@ def test_weights_keep_the_numbers_of_the_file() -> None:
     assert step.weights.error is None
     assert step.weights.values.dtype == torch.float64
     assert np.array_equal(step.weights.values.numpy(), w.astype(np.float64))
+
+
+def test_products_of_values_have_one_term_or_several() -> None:
+    recorder = Recorder({"x": (2, 3), "y": (3, 4), "z": (3,)})
+    b = Builder()
+    node = b.finish(b.op("Relu", b.input("x", (1,))))["relu"]
+    elementwise = Nonlinear(node, "", shape=D.broadcast, execute=lambda x, y: x * y, bilinear=True)
+    matrices = Nonlinear(node, "", shape=lambda x, y: (x[0], y[1]), execute=lambda x, y: x @ y, bilinear=True)
+    recorder.apply(elementwise, (Signal(0), Signal(2)), ())
+    recorder.apply(matrices, (Signal(0), Signal(1)), ())
+    one, several = recorder.steps
+    assert isinstance(one, Bilinear)
+    assert isinstance(several, Bilinear)
+    assert one.terms == 1
+    assert one.shape == (2, 3)
+    assert several.terms >= 3
