@@ -51,8 +51,7 @@ def perturbed(graph: Graph) -> Graph:
 
 
 @torch.no_grad()
-def measure(network: str, threads: int, repeats: int) -> Measurement:
-    torch.set_num_threads(threads)
+def measure(network: str, repeats: int) -> list[Measurement]:
     graph = load(zoo.export(network))
     first, second = (record(g, input_shapes(graph)) for g in (graph, perturbed(graph)))
     x = zoo.example(network).double()
@@ -69,7 +68,12 @@ def measure(network: str, threads: int, repeats: int) -> Measurement:
         if not ((triple.a.low <= value) & (value <= triple.a.high)).all():
             raise SystemExit(f"a value of {network} is outside its box")
     del triples, values
-    return Measurement(network, threads, **common.interleaved({"forward": forward, "pair": pair}, repeats=repeats))
+    measurements = []
+    for threads in THREADS:
+        torch.set_num_threads(threads)
+        times = common.interleaved({"forward": forward, "pair": pair}, repeats=repeats)
+        measurements.append(Measurement(network, threads, **times))
+    return measurements
 
 
 def report(measurements: Sequence[Measurement], machine: Mapping[str, object], repeats: int) -> str:
@@ -92,12 +96,15 @@ around one image, against one plain execution in float64: boxes of all values of
 
 
 def main() -> None:
-    options = common.parse(argparse.ArgumentParser(description=__doc__), RESULTS)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--network", action="append", help="of the zoo; may be repeated")
+    options = common.parse(parser, RESULTS)
+    networks = options.network or (QUICK if options.quick else NETWORKS)
     machine = common.machine()
     measurements = [
-        common.in_fresh_process(measure, network, threads, options.repeats)
-        for network in (QUICK if options.quick else NETWORKS)
-        for threads in THREADS
+        measurement
+        for network in networks
+        for measurement in common.in_fresh_process(measure, network, options.repeats)
     ]
     text = report(measurements, machine, options.repeats)
     if options.output:

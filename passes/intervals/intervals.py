@@ -54,8 +54,6 @@ def bilinear_box(step: Bilinear, x: Box, y: Box, *, square: bool = False) -> Box
     if step.terms == 1:  # elementwise
         product = x.expanded(step.shape).times(y.expanded(step.shape))
         return Box(product.low.clamp(min=0.0), product.high) if square else product
-    if not (x.bounded and y.bounded):
-        return Box.anything(step.shape, x.low.device)
     (cx, rx), (cy, ry) = x.centre_radius(), y.centre_radius()
     rounding = gamma(step.terms)
     mx, my = cx.abs() + rx, cy.abs() + ry

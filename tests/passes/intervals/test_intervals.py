@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import inf
 
+import pytest
 import torch
 
 from pathlift.passes.intervals.box import Box
@@ -29,6 +30,12 @@ def test_sums_of_products_in_which_float64_loses_something() -> None:
             bilinear_box(inner(len(x)), box(y, y), box(x, x)),
         ):
             assert found.low.item() <= exact <= found.high.item()
+
+
+def test_sums_of_products_reach_their_corners() -> None:
+    step, x = inner(2), box([0.0, 0.0], [2.0, 2.0])
+    assert bilinear_box(step, x, x).high.item() == pytest.approx(8.0)
+    assert bilinear_box(step, box([-2.0, -2.0], [2.0, 2.0]), x).low.item() == pytest.approx(-8.0)
 
 
 def test_unbounded_operands_leave_products_unknown() -> None:
