@@ -206,3 +206,16 @@ def test_products_of_values_have_one_term_or_several() -> None:
     assert one.terms == 1
     assert one.shape == (2, 3)
     assert several.terms >= 3
+
+
+def test_reciprocals_of_numbers_are_rounded() -> None:
+    recorder = Recorder({"x": (2,)})
+    for number in (3.0, 3):
+        recorder.scale(Signal(0), number, reciprocal=True)
+        step = recorder.steps[-1]
+        assert isinstance(step, Scaled)
+        assert step.factor.error is not None
+        off = abs(Fraction(step.factor.values.item()) - Fraction(1, 3))
+        assert 0 < off <= Fraction(step.factor.error.item())
+    with pytest.raises(UnsupportedError, match="PL0314"):
+        recorder.scale(Signal(0), 0.0, reciprocal=True)
