@@ -93,7 +93,7 @@ def constants(graph: Graph, inputs: Mapping[str, Extents], batch: int = 1) -> Co
     d_in = sum(map(prod, inputs.values())) // batch
     d_out = sum(prod(y.shape) for y in outputs) // batch
     if not d_in or not d_out:
-        raise UnsupportedError("1475", "a network without inputs or outputs does not learn")
+        raise UnsupportedError("1375", "a network without inputs or outputs does not learn")
     return Constants(
         total.layers, len(total.kinds), total.fan_in, total.pools, d_in, d_out, total.log_count
     )  # fmt: skip

@@ -100,7 +100,7 @@ def operator_norm(f: LinearMap, w: Tensor, norm: NormName) -> float:
     elif isinstance(f, Contract):
         bound = _contraction(f, w, norm)
     else:
-        raise UnsupportedError("1477", f"there is no operator norm of a {type(f).__name__}")
+        raise UnsupportedError("1377", f"there is no operator norm of a {type(f).__name__}")
     return nextafter(bound, inf) if bound else 0.0
 
 
@@ -113,12 +113,12 @@ def _sums(w: Tensor) -> float:
 def _contraction(f: Contract, w: Tensor, norm: NormName) -> float:
     xs, ws, out = f.terms
     if any(a not in ws and a not in out for a in xs) or len(set(ws)) < len(ws) or len(set(xs)) < len(xs):
-        raise UnsupportedError("1477", f"there is no operator norm of the contraction {f.equation!r}")
+        raise UnsupportedError("1377", f"there is no operator norm of the contraction {f.equation!r}")
     groups = [a for a in ws if a in xs and a in out]
     rows, columns = [a for a in ws if a not in xs and a in out], [a for a in ws if a in xs and a not in out]
     lone = [ws.index(a) for a in ws if a not in xs and a not in out]
     if lone:  # weights are added up first
-        raise UnsupportedError("1477", f"there is no operator norm of the contraction {f.equation!r}")
+        raise UnsupportedError("1377", f"there is no operator norm of the contraction {f.equation!r}")
     order = [ws.index(a) for a in (*groups, *rows, *columns)]
     extents = dict(zip(ws, w.shape, strict=True))
     sizes = [prod(extents[a] for a in part) for part in (groups, rows, columns)]

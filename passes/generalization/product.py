@@ -141,7 +141,7 @@ class NormProduct(TwoSorted[Tensor, Slope]):
         if slopes:
             return x.times(max(1.0, *(_largest(s.abs().numpy()) for s in slopes)))
         if isinf(f.lipschitz):
-            raise UnsupportedError("1478", f"{f.name} has no Lipschitz constant")
+            raise UnsupportedError("1378", f"{f.name} has no Lipschitz constant")
         return x.times(f.lipschitz)
 
     def pool(self, x: Slope, s: OrderStatistic) -> Slope:
@@ -247,5 +247,5 @@ def _nonzero(c: Tensor) -> Tensor:
 
 def _known(dims: Dims) -> Ints:
     if not all(isinstance(d, int) for d in dims):
-        raise UnsupportedError("1476", "an extent is not known", hint="give it by --shape")
+        raise UnsupportedError("1376", "an extent is not known", hint="give it by --shape")
     return tuple(d for d in dims if isinstance(d, int))

@@ -174,7 +174,7 @@ class PathWords(TwoSorted[Shaped, Paths]):
     def activate(self, x: Paths, f: Activation, *slopes: Shaped) -> Paths:
         if slopes or not f.homogeneous:
             reason = f"the theorem holds for ReLU, LeakyReLU, pools and linear maps, not for {f.name}"
-            raise UnsupportedError("1475", reason, hint="--kind pac-bayes and --kind product take other activations")
+            raise UnsupportedError("1375", reason, hint="--kind pac-bayes and --kind product take other activations")
         # Activations that share a letter must be one function; of a Clip, the slopes do not tell which it is.
         assert self.node is not None
         own = (f.name if f.name in _TOLD_BY_SLOPES else f"{f.name} {self.node.names[0]}", *f.slopes)
@@ -240,5 +240,5 @@ def _broadcast(x: Ints, y: Ints, axis: int | None) -> Ints:
 
 def _known(dims: Dims) -> Ints:
     if not all(isinstance(d, int) for d in dims):
-        raise UnsupportedError("1476", "an extent is not known", hint="give it by --shape")
+        raise UnsupportedError("1376", "an extent is not known", hint="give it by --shape")
     return tuple(d for d in dims if isinstance(d, int))

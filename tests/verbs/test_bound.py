@@ -137,7 +137,7 @@ def test_usage(pathlift: Cli, network: str, options: list[str], code: str, exit_
     assert (outcome.code, outcome.err.split()[0]) == (exit_code, code)
 
 
-@pytest.mark.parametrize(("op", "code"), [("Tanh(%h)", "PL1475"), ("Sigmoid(%h)", "PL1475")])
+@pytest.mark.parametrize(("op", "code"), [("Tanh(%h)", "PL1375"), ("Sigmoid(%h)", "PL1375")])
 def test_other_activations_are_refused(pathlift: Cli, tmp_path: Path, op: str, code: str) -> None:
     save(parse_graph(NETWORK.replace("Relu(%h)", op)), tmp_path / "t.onnx")
     outcome = pathlift("bound", str(tmp_path / "t.onnx"), "--kind", "generalization", "--samples", "9")

@@ -92,5 +92,5 @@ def test_large_convolutions_are_bounded_by_their_taps(monkeypatch: pytest.Monkey
 
 
 def test_contractions_without_a_rule() -> None:
-    with pytest.raises(UnsupportedError, match="PL1477"):
+    with pytest.raises(UnsupportedError, match="PL1377"):
         operator_norm(Contract("...ij,io->...o"), weights(2, 3), "l2")

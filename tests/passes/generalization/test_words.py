@@ -142,7 +142,7 @@ def test_too_many_words_are_counted_by_length() -> None:
 
 @pytest.mark.parametrize("op", ["Tanh(%q)", "Clip(%q) {low=0.0, high=6.0}"])
 def test_what_the_theorem_does_not_cover_is_refused(op: str) -> None:
-    with pytest.raises(UnsupportedError, match=r"PL1475.*holds for ReLU"):
+    with pytest.raises(UnsupportedError, match=r"PL1375.*holds for ReLU"):
         paths_of(parse_graph(CHAIN.replace("Relu(%q)", op)))
 
 

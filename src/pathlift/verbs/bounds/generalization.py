@@ -34,7 +34,7 @@ def compute(graph: Graph, options: Options) -> Bound:
     constants(stripped.graph, inputs)  # refuses what the theorem does not cover
     batch = batch_extent(stripped.graph, inputs)
     if batch == 1 and (note := batch_note(1, inputs)):
-        raise UnsupportedError("1483", f"samples depend on each other: {note}")
+        raise UnsupportedError("1383", f"samples depend on each other: {note}")
     found = constants(stripped.graph, inputs, batch)
     (norm,) = PathNorm(shape=options.shape, memory_limit=options.memory_limit).run(stripped.graph).norms
     data = None if options.data is None else Labelled.read(stripped.graph, options.data)

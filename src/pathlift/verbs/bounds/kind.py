@@ -1,4 +1,4 @@
-"""What kinds of bounds are given, and what they return."""
+"""Options of the kinds of bounds, and what a kind returns."""
 
 from __future__ import annotations
 

@@ -81,13 +81,13 @@ class Labelled:
         from pathlift.ir.algebras.interpret import run
 
         if len(self.graph.outputs) != 1:
-            raise UnsupportedError("1479", f"a classifier has one output, this network {len(self.graph.outputs)}")
+            raise UnsupportedError("1379", f"a classifier has one output, this network {len(self.graph.outputs)}")
         start = 0
         for feeds in batches(self.graph, self.inputs):
             size = len(next(iter(feeds.values())))
             (y,) = run(self.graph, algebra, {name: algebra.tensor(x) for name, x in feeds.items()}).values()
             if y.ndim != 2 or y.shape[0] != size or y.shape[1] < 2:
-                raise UnsupportedError("1479", f"a classifier's scores are (samples, classes), not {list(y.shape)}")
+                raise UnsupportedError("1379", f"a classifier's scores are (samples, classes), not {list(y.shape)}")
             labels = self.labels[start : start + size]
             if labels.min() < 0 or labels.max() >= y.shape[1]:
                 raise UsageError("1482", f"a label is {labels.max()}, of {y.shape[1]} classes from 0")

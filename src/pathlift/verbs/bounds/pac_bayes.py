@@ -99,12 +99,12 @@ def _check_parameters(network: Graph, found: Symmetry) -> None:
         node = network[key]
         if node.op == "BatchNormalization" and key in network.live:
             reason = "a batch norm that cannot be folded has a variance, which noise may make negative"
-            raise UnsupportedError("1484", reason).at(node.label, node.op)
+            raise UnsupportedError("1384", reason).at(node.label, node.op)
     for key in network.params:
         value = network[key].value
         if key in network.live and value is not None and is_float(value.dtype) and id(value) not in counted:
             reason = f"parameter {network[key].names[0]!r} is not used as a weight or a bias"
-            raise UnsupportedError("1484", reason, hint="pac-bayes knows what rescalings know")
+            raise UnsupportedError("1384", reason, hint="pac-bayes knows what rescalings know")
 
 
 def _search(
