@@ -6,10 +6,10 @@ Later forms are tried where earlier ones do not match, since what they compute i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from pathlift.ir.graph import Graph
+from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array
 from pathlift.passes.base import Transform
 from pathlift.passes.layers.comparison_form import in_float64
@@ -92,7 +92,7 @@ class Forms:
     EXACT: ClassVar[Mapping[str, Array]] = {}
 
     def __init__(self, graph: Graph) -> None:
-        self.plain = in_float64(DeadCode().run(graph).graph)
+        self.plain = _labelled(in_float64(DeadCode().run(graph).graph))
         self.found: dict[Level, Form | str] = {}
 
     def at(self, level: Level) -> Form | str:
@@ -111,6 +111,15 @@ class Forms:
             return Form(graph, self.EXACT)
         result = derived(graph, level.rewrites)
         return result if isinstance(result, str) else Form(result.graph, result.errors)
+
+
+def _labelled(graph: Graph) -> Graph:
+    """The graph whose nodes say what they are called, so that what is merged of them does."""
+    builder = graph.edit()
+    for key in graph.order:
+        if graph[key].op not in ("Input", "Param") and not graph[key].origin.nodes:
+            builder.replace_node(Value(key), origin=replace(graph[key].origin, nodes=(graph[key].label,)))
+    return builder.finish()
 
 
 def _tidy(graph: Graph) -> Graph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,8 @@ def rewritten(graph: Graph, rng: np.random.Generator, *, noise: float = 0.0) -> 
         if operands and operands[0] is not None and b[operands[0]].op != "Param" and rng.random() < 0.3:
             operands[0] = b.op("Identity", operands[0])
         names = [f"n{number}_{i}" if name else "" for i, name in enumerate(node.names)]
-        values = b.node(node.op, *operands, names=names, types=node.types, **node.attrs)
+        attrs: dict[str, Any] = dict(node.attrs)
+        values = b.node(node.op, *operands, names=names, types=node.types, **attrs)
         new.update({Value(key, i): v for i, v in enumerate(values)})
     b.info = type(b.info)(name="copy", functions=graph.info.functions, opsets=graph.info.opsets)
     return b.finish(*(new[v] for v in graph.outputs))

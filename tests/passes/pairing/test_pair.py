@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -26,6 +28,8 @@ MLP = """
     %y = Gemm(%r, %v)
     return %y
 """
+ROW = "[-4.0, 1.0, 2.0]} : f32[3]", "[[-4.0, 1.0, 2.0]]} : f32[1, 3]"
+TURNED = "    %t = Param {value=[[1.0, 3.0], [2.0, -2.0], [0.5, 4.0]]} : f32[3, 2]"
 APART = MLP.replace("%h = Gemm(%x, %w, %b)", "%g = Gemm(%x, %w)\n    %h = Add(%b, %g)")
 
 
@@ -82,9 +86,9 @@ def test_another_width_is_refused() -> None:
     "other",
     [
         APART,
-        APART.replace("Add(%b, %g)", "Add(%g, %b)").replace("value=[-4.0, 1.0, 2.0]} : f32[3]", "value=[[-4.0, 1.0, 2.0]]} : f32[1, 3]"),
+        APART.replace("Add(%b, %g)", "Add(%g, %b)").replace(*ROW),
         MLP.replace("%h = Gemm(%x, %w, %b)", "%g = Gemm(%x, %w)\n    %h = Sub(%g, %b)"),
-        MLP.replace("Gemm(%x, %w, %b)", "Gemm(%x, %t, %b) {trans_w=true}").replace("    %h =", "    %t = Param {value=[[1.0, 3.0], [2.0, -2.0], [0.5, 4.0]]} : f32[3, 2]\n    %h ="),
+        MLP.replace("Gemm(%x, %w, %b)", "Gemm(%x, %t, %b) {trans_w=true}").replace("    %h =", TURNED + "\n    %h ="),
         MLP.replace("Gemm(%x, %w, %b)", "Gemm(%x, %w)"),
         MLP.replace("Gemm(%x, %w, %b)", 'Einsum(%x, %w) {equation="ni,io->no"}'),
     ],
@@ -99,7 +103,7 @@ def test_spellings_of_a_layer(other: str) -> None:
 
 def norms(seed: int, *, fold: bool = False, epsilon: float = 1e-5) -> Graph:
     b, rng = Builder(), np.random.default_rng(seed)
-    geometry = {"strides": (1,), "pads": (0, 0), "dilations": (1,)}
+    geometry: dict[str, Any] = {"strides": (1,), "pads": (0, 0), "dilations": (1,)}
     h = b.op(
         "Conv", b.input("x", ("N", 2, 4)), b.param(rng.standard_normal((3, 2, 1)).astype(np.float32), "w"), **geometry
     )

@@ -55,7 +55,7 @@ def test_quantizers_in_both_at_other_places_and_in_chains() -> None:
     """Of two readers of a value, one reads it quantized in the first, the other in the second, in a chain."""
     a = TEXT.replace("Gemm(%r", "Gemm(%q").replace("    %v =", quantizer("q", "r") + "    %v =")
     b = TEXT.replace("Add(%g, %r", "Add(%g, %p").replace(
-        "    %v =", quantizer("o", "r", 0.25) + quantizer("p", "o", 0.75) + "    %v ="
+        "    %v =", quantizer("o", "r", 0.5) + quantizer("p", "o", 0.7) + "    %v ="
     )
     found = assert_pairs(parse_graph(a), parse_graph(b))
     assert sorted(ops(found.first)) == ["Clip", "Clip", "FakeQuantize"]
@@ -102,7 +102,7 @@ def qdq(model: Any, name: str, values: np.ndarray, axis: int | None, dtype: Any)
     stored = np.clip(np.round(values / scale.reshape(shape)) + zero.reshape(shape).astype(np.int64), low, high)
     for suffix, array in (("q", stored.astype(kind)), ("s", scale), ("z", zero)):
         model.initializer.append(numpy_helper.from_array(array, f"{name}_{suffix}"))
-    attrs = {} if axis is None else {"axis": axis}
+    attrs: dict[str, Any] = {} if axis is None else {"axis": axis}
     operands = [f"{name}_{suffix}" for suffix in "qsz"]
     model.node.append(helper.make_node("DequantizeLinear", operands, [f"{name}_d"], f"{name}_dq", **attrs))
     return f"{name}_d"
@@ -119,8 +119,8 @@ def convolution(*, quantize: Any = None, axis: int | None = None, bias: bool = F
     def activation(name: str, scale: float, zero: int) -> str:
         if quantize is None:
             return name
-        graph.initializer.append(numpy_helper.from_array(np.float32(scale), f"{name}_s"))
-        graph.initializer.append(numpy_helper.from_array(np.uint8(zero), f"{name}_z"))
+        graph.initializer.append(numpy_helper.from_array(np.array(scale, np.float32), f"{name}_s"))
+        graph.initializer.append(numpy_helper.from_array(np.array(zero, np.uint8), f"{name}_z"))
         graph.node.append(helper.make_node("QuantizeLinear", [name, f"{name}_s", f"{name}_z"], [f"{name}_q"]))
         graph.node.append(helper.make_node("DequantizeLinear", [f"{name}_q", f"{name}_s", f"{name}_z"], [f"{name}_d"]))
         return f"{name}_d"
@@ -139,7 +139,7 @@ def convolution(*, quantize: Any = None, axis: int | None = None, bias: bool = F
             graph.initializer.append(
                 numpy_helper.from_array(np.round(b / np.float32(1e-3)).astype(np.int32), f"{offset}_q")
             )
-            graph.initializer.append(numpy_helper.from_array(np.float32(1e-3), f"{offset}_s"))
+            graph.initializer.append(numpy_helper.from_array(np.array(1e-3, np.float32), f"{offset}_s"))
             graph.node.append(helper.make_node("DequantizeLinear", [f"{offset}_q", f"{offset}_s"], [offset]))
         else:
             graph.initializer.append(numpy_helper.from_array(b, offset))
