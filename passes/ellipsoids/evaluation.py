@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 
@@ -83,62 +84,117 @@ def _count(move: Gated | Widened) -> int:
     return len(move.index) + isinstance(move, Widened)
 
 
-def support(m: Tensor, constant: bool, w: Tensor) -> Tensor:
-    """The most that |wᵀv| is, in exact arithmetic, for v in an ellipsoid.
-
-    For every number c, (wᵀv − c·1)² ≤ (w, −c)ᵀM(w, −c), which is √Q(c) from c; the best c is where the ellipsoid is cut
-    by the plane on which its first coordinate is 1.
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """What an ellipsoid says of a few linear functions wᵀv.
 
     Parameters
     ----------
-    m
-        ``(R, n, n)``.
-    constant
-        Whether coordinate 0 is 1.
-    w
-        ``(R or 1, S, n)``, zero in that coordinate.
-
-    Returns
-    -------
-    Tensor
-        ``(R, S)``.
+    square
+        wᵀMw.
+    size
+        Σ|w_i|√M_ii, at least.
+    count
+        How many products wᵀMw is a sum of.
+    mean, top
+        (Mw)_0 and M_00 where coordinate 0 is the number 1.
     """
+
+    square: Tensor
+    size: Tensor
+    count: int
+    mean: Tensor | None = None
+    top: Tensor | None = None
+
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """The least and the most that wᵀv is, rounded outward.
+
+        For every number c, (wᵀv − c·1)² ≤ Q(c) = wᵀMw − 2c(Mw)_0 + c²M_00. The best c for either end is where the
+        ellipsoid touches it in the plane on which coordinate 0 is 1; any other is sound as well.
+        """
+        if self.mean is None or self.top is None:
+            root = self._root(self.square, torch.zeros_like(self.square))
+            return -root, root
+        rest = (self.square - self.mean.square() / self.top).clamp(min=0) + 1e-300
+        step = (rest / (self.top * (self.top - 1).clamp(min=1e-12))).sqrt()
+        ends = []
+        for sign in (-1.0, 1.0):
+            c = self.mean / self.top - sign * step
+            root = self._root(self.square - 2 * c * self.mean + c.square() * self.top, c)
+            end = c + sign * root
+            ends.append(end + sign * 4 * U * end.detach().abs())
+        return ends[0], ends[1]
+
+    def largest(self) -> Tensor:
+        """The most that |wᵀv| is."""
+        low, high = self.ends()
+        return torch.maximum(-low, high).clamp(min=0)
+
+    def _root(self, square: Tensor, c: Tensor) -> Tensor:
+        """√Q(c), at least, and a little more for the sum with c."""
+        with torch.no_grad():
+            top = 0 if self.top is None else self.top.clamp(min=0).sqrt() * (1 + 4 * U)
+            reach = self.size + c.abs() * top
+            error = 4 * gamma(self.count + 8) * reach.square() + 1e-300
+        root: Tensor = (square.clamp(min=0) + error).sqrt() * (1 + 8 * U)
+        return root + 4 * U * c.detach().abs()
+
+
+def projected(m: Tensor, constant: bool, w: Tensor) -> Projection:
+    """Apply an ellipsoid ``(R, n, n)`` to the functions ``(R or 1, S, n)``, which leave out a constant coordinate."""
     through = w @ m
+    size = m.detach().diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt() * (1 + 4 * U)
+    reach = (w.abs() * size[:, None]).sum(-1) * (1 + gamma(m.shape[-1]))
     square = (through * w).sum(-1)
     if not constant:
-        return _root(m, w, square, torch.zeros_like(square))
-    top, mean = m[:, 0, :1], through[..., 0]
-    rest = (square - mean.square() / top).clamp(min=0) + 1e-300
-    step = (rest / (top * (top - 1).clamp(min=1e-12))).sqrt()
-    ends = []
-    for sign in (1.0, -1.0):
-        c = mean / top - sign * step
-        ends.append(sign * c + _root(m, w, square - 2 * c * mean + c.square() * top, c))
-    return torch.maximum(*ends).clamp(min=0) * (1 + 4 * U)
+        return Projection(square, reach, m.shape[-1])
+    return Projection(square, reach, m.shape[-1], through[..., 0], m[:, 0, :1])
 
 
-def _root(m: Tensor, w: Tensor, square: Tensor, c: Tensor) -> Tensor:
-    """√Q(c), at least: Q is a sum of products of entries, no larger than its rounding errors are relative to."""
-    with torch.no_grad():
-        size = m.diagonal(dim1=-2, dim2=-1).clamp(min=0).sqrt() * (1 + 4 * U)
-        reach = (w.abs() * size[:, None]).sum(-1) + c.abs() * size[:, :1]
-        error = 4 * gamma(m.shape[-1] + 4) * reach.square() + 1e-300
-    root: Tensor = (square.clamp(min=0) + error).sqrt() * (1 + 8 * U)
-    return root + 4 * U * c.abs()
+def support(m: Tensor, constant: bool, w: Tensor) -> Tensor:
+    """The most that |wᵀv| is, in exact arithmetic: ``(R, S)``, as in `projected`."""
+    return projected(m, constant, w).largest()
 
 
 def output_rows(plan: Plan) -> tuple[Tensor, Tensor]:
     """Return a row per element of the outputs that has a difference, ``(k, n)``, and which elements these are."""
-    rows, places = [], []
+    places: list[int] = []
     at = 0
-    size = sum(s.stop - s.start for s in plan.outputs if s is not None) + plan.constant
     for place, count in zip(plan.outputs, plan.sizes, strict=True):
-        if place is not None:
-            rows += list(range(place.start, place.stop))
-            places += list(range(at, at + count))
+        places += range(at, at + count) if place is not None else ()
         at += count
-    size = max([size, *(s.stop for s in plan.outputs if s is not None)])
+    held = [s for s in plan.outputs if s is not None]
+    rows = torch.cat([torch.arange(s.start, s.stop) for s in held]) if held else torch.zeros(0, dtype=torch.long)
+    size = max([int(plan.constant), *(s.stop for s in held)])
     return torch.eye(size, dtype=torch.float64)[rows], torch.tensor(places, dtype=torch.long)
+
+
+def sum_bound(m: Tensor, constant: bool, w: Tensor) -> float:
+    """The most that Σ|w_iᵀv| is, over rows w_i of ``(k, n)``; m is ``(1, n, n)``.
+
+    The largest of all signs' sums; of more than `SIGNS` rows, the square root of λ·Σ q_i, where q is the diagonal of
+    Q = wMwᵀ, and λ the largest eigenvalue of Q scaled to a diagonal of ones, bounded by its largest row sum.
+    """
+    if len(w) <= SIGNS:
+        parts = (signs(len(w)) @ w).split(4096)
+        return max(float(support(m, constant, p[None]).max()) for p in parts)
+    q = w @ m[0] @ w.T
+    size = (w.abs() @ m[0].diagonal().clamp(min=0).sqrt()) * (1 + gamma(m.shape[-1]))
+    error = 4 * gamma(m.shape[-1] + 4)
+    scale = size.clamp(min=1e-150)
+    scaled = (q / scale[:, None] / scale).abs() + error
+    largest = min(float(scaled.sum(1).max()), _largest_eigenvalue(q / scale[:, None] / scale, error))
+    entries = float(((q.abs() + error * size[:, None] * size).sum()))
+    return (min(largest * float(scale.square().sum()), entries) * (1 + gamma(len(w) ** 2 + 8))) ** 0.5 * (1 + 4 * U)
+
+
+def _largest_eigenvalue(c: Tensor, error: float) -> float:
+    """An upper bound, of a matrix of entries up to 1, each within an error: one above is proved by factorizing."""
+    n = len(c)
+    guess = float(torch.linalg.eigvalsh(c)[-1]) * (1 + 1e-9) + 1e-9
+    shift = n * (error + 4 * gamma(n + 2) * (guess + 2))
+    _, bad = torch.linalg.cholesky_ex((guess - shift) * torch.eye(n, dtype=c.dtype) - c)
+    return guess if not bool(bad) else float("inf")
 
 
 def signs(count: int) -> Tensor:
