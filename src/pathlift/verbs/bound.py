@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
-from pathlift.models.options import AssumeEval, Flag, MemoryLimit, Model, Shape
+from pathlift.models.options import AssumeEval, At, Domain, Flag, Force, MemoryLimit, Model, Radius, Shape
 from pathlift.report.result import Result
 from pathlift.report.tables import Payload, fixed, table
 from pathlift.verbs.bounds import KINDS
@@ -40,6 +40,7 @@ class BoundResult(Result):
         b = self.bound
         return {
             "kind": self.kind,
+            **b.figures,
             "log10": b.log10,
             "value": b.value,
             "terms": {symbol: term.value for symbol, term in b.terms.items()},
@@ -54,7 +55,9 @@ class BoundResult(Result):
 def bound(
     model: Model,
     *,
-    kind: Annotated[Literal["generalization", "pac-bayes", "product"], Flag(required=True)] = "generalization",
+    kind: Annotated[
+        Literal["generalization", "pac-bayes", "product", "lipschitz", "robustness"], Flag(required=True)
+    ] = "generalization",
     data: Annotated[str | os.PathLike[str] | Mapping[str, Any] | None, Flag(metavar="FILE.npz", type=Path)] = None,
     samples: Annotated[int | None, Flag(metavar="N")] = None,
     input_bound: Annotated[float | None, Flag(metavar="B")] = None,
@@ -63,13 +66,19 @@ def bound(
     delta: Annotated[float | None, Flag(metavar="P", default="0.05")] = None,
     draws: Annotated[int | None, Flag(metavar="N", default="300")] = None,
     seed: Annotated[int | None, Flag(metavar="N", default="0")] = None,
-    norm: Annotated[Literal["l2", "linf"] | None, Flag(default="l2")] = None,
+    norm: Annotated[Literal["linf", "l1", "l2"] | None, Flag(default="linf; l2 of a product")] = None,
+    domain: Domain = None,
+    at: At = None,
+    radius: Radius = None,
+    budget: Annotated[float | None, Flag(metavar="SECONDS", default="30")] = None,
+    witness: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE.npz", type=Path)] = None,
+    force: Force = False,
     shape: Shape = None,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
     assume_eval: AssumeEval = False,
     example: Any = None,
 ) -> BoundResult:
-    """Bound a network's generalization error, or its Lipschitz constant.
+    """Bound a network's generalization error, its Lipschitz constant, or what small changes of inputs may do.
 
     Every constant is in the result, and whether the bound says anything at all.
 
@@ -79,8 +88,9 @@ def bound(
         A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed).
     kind
         What is bounded. ``generalization``: the gap between the loss on new data and that on samples, by the path-norm.
-        ``pac-bayes``: the error of the network with noise on its weights. ``product``: the Lipschitz constant, by the
-        product of the layers' operator norms.
+        ``pac-bayes``: the error of the network with noise on its weights. ``lipschitz``: the Lipschitz constant, by all
+        methods there are. ``product``: by the product of the layers' operator norms. ``robustness``: whether the class
+        of samples can change within a radius.
     data
         Labelled samples: an .npz file of inputs x and classes y. Or arrays by name.
     samples
@@ -96,9 +106,22 @@ def bound(
     draws
         Draws of noise. More of them make a PAC-Bayes bound tighter.
     seed
-        Seed of the noise.
+        Seed of all that is random.
     norm
-        Norm of inputs and outputs of a Lipschitz constant: l2 or linf.
+        Norm of a Lipschitz constant: linf or l2 of inputs and outputs, or l1 of outputs and linf of inputs.
+    domain
+        What an input lies in: x=LO:HI, or x=FILE.npz with arrays low and high. A Lipschitz constant is that of the
+        whole space by default.
+    at
+        Samples to look around, by input. An ``.npz`` file, or arrays. For ``robustness``, y may hold their classes.
+    radius
+        How far any element of a sample may move. The domain is then what inputs stay within.
+    budget
+        Seconds to search, in all. Cheap bounds are computed whatever it is.
+    witness
+        Where inputs that change a sample's class are written.
+    force
+        Replace output files that exist.
     shape
         Fill in symbolic dimensions. Extents by name; the batch needs none.
     memory_limit
@@ -124,7 +147,8 @@ def bound(
         raise UsageError("1481", f"there is no kind of bound {kind!r}", hint=", ".join(KINDS))
     options = Options(
         data=data, samples=samples, input_bound=input_bound, loss=loss, margin=margin, delta=delta, draws=draws,
-        seed=seed, norm=norm, shape=extents(shape), memory_limit=memory_limit,
+        seed=seed, norm=norm, domain=domain, at=at, radius=radius, budget=budget, witness=witness,
+        force=force or None, shape=extents(shape), memory_limit=memory_limit,
     )  # fmt: skip
     module = import_module(KINDS[kind])
     for option in fields(options):
@@ -135,12 +159,18 @@ def bound(
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example, shape=options.shape)
     found: Bound = module.compute(opened.graph, replace(options, shape=opened.shape))
     return BoundResult(
-        input=opened.source, assumptions=found.assumptions, warnings=opened.warnings, kind=kind, bound=found
-    )
+        input=opened.source, assumptions=found.assumptions, warnings=opened.warnings, kind=kind, bound=found,
+        exit_code=found.exit_code,
+    )  # fmt: skip
 
 
 def text(payload: Payload) -> Iterator[RenderableType]:
     """Yield the bound, its constants with their meanings, and whether it says anything."""
+    shown = getattr(import_module(KINDS[payload["kind"]]), "text", _text)
+    yield from shown(payload)
+
+
+def _text(payload: Payload) -> Iterator[RenderableType]:
     yield table(
         ["bound", "log10", "value"],
         [[payload["kind"], _upwards(payload["log10"]), "-" if payload["value"] is None else f"{payload['value']:.6g}"]],

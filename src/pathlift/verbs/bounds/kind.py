@@ -29,6 +29,12 @@ class Options:
     draws: int | None = None
     seed: int | None = None
     norm: str | None = None
+    domain: Mapping[str, Any] | None = None
+    at: Any = None
+    radius: float | None = None
+    budget: float | None = None
+    witness: Any = None
+    force: bool | None = None
     shape: tuple[tuple[str, int], ...] = ()
     memory_limit: int = 0
 
@@ -45,6 +51,18 @@ class Options:
         if not 1e-300 < delta < 1:
             raise UsageError("1480", f"delta is {delta}, no probability between 0 and 1")
         return delta
+
+    @property
+    def seconds(self) -> float:
+        """The budget, by default 30 seconds.
+
+        Raises
+        ------
+        UsageError
+            If it is not positive and finite.
+        """
+        positive(self.budget, "budget")
+        return 30.0 if self.budget is None else self.budget
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +83,10 @@ class Bound:
         One sentence about that, and why.
     assumptions
         What it rests on.
+    figures
+        Keys of this kind's own, in plain JSON types.
+    exit_code
+        As of every result.
     """
 
     log10: float | None
@@ -73,6 +95,8 @@ class Bound:
     vacuous: bool | None
     verdict: str
     assumptions: tuple[str, ...] = field(default=())
+    figures: Mapping[str, Any] = field(default_factory=dict)
+    exit_code: int = 0
 
 
 def positive(value: float | None, option: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pathlift.ir.errors import UnsupportedError
+from pathlift.ir.errors import UnsupportedError, UsageError
 from pathlift.verbs.bounds.kind import Bound, Options, Term, power
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ def compute(graph: Graph, options: Options) -> Bound:
     stripped = StripHead().run(graph)
     inputs = resolve_inputs(stripped.graph, dict(options.shape))
     check_sizes(stripped.graph, inputs, options.memory_limit)
+    if options.norm == "l1":
+        raise UsageError("1517", "a product of operator norms is of one norm", hint="--norm l2 or linf")
     norm: NormName = "linf" if options.norm == "linf" else "l2"
     found = norm_product(stripped.graph, inputs, norm)
     path, why = _by_paths(stripped.graph, options) if norm == "linf" else (None, "it bounds ‖·‖_∞; ask for --norm linf")
@@ -52,15 +54,9 @@ def compute(graph: Graph, options: Options) -> Bound:
 
 def _by_paths(graph: Graph, options: Options) -> tuple[float | None, str]:
     """log10 of the path-norm's bound from ℓ_∞ to ℓ_∞, or why there is none."""
-    from math import inf
+    from pathlift.models.lipschitz import path_constant
 
-    from pathlift.passes.path_norm.path_norm import PathNorm
-
-    wanted = PathNorm(
-        mixed=inf, inputs_only=True, pooling="max", shape=options.shape, memory_limit=options.memory_limit
-    )
     try:
-        (norm,) = wanted.run(graph).norms
+        return path_constant(graph, "linf", options.shape, options.memory_limit), ""
     except UnsupportedError as refusal:
         return None, f"none: {refusal.message}"
-    return norm.upper_log10, ""
