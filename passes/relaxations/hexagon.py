@@ -179,7 +179,7 @@ def pair_corners(ours: Curve, theirs: Curve, t: Triple, at: Tensor) -> Corners:
     # Only so many columns as the neuron with the most corners has.
     order = (~held).to(torch.int8).sort(dim=0, stable=True).indices[: int(held.sum(0).amax()) if held.numel() else 0]
     a, delta, fa, fb, held = (v.gather(0, order).T for v in (a, delta, fa, fb, held))
-    outside = torch.where(held, 0.0, inf)
+    outside = torch.zeros_like(a).masked_fill(~held, inf)
     return Corners(
         at, torch.stack([-a, -delta], 1), torch.stack([fa, fb], 1), outside[:, None],
         torch.stack([flat(off_a), flat(off_b)]),
