@@ -188,6 +188,14 @@ def sum_bound(m: Tensor, constant: bool, w: Tensor) -> float:
     return (min(largest * float(scale.square().sum()), entries) * (1 + gamma(len(w) ** 2 + 8))) ** 0.5 * (1 + 4 * U)
 
 
+def largest_eigenvalue(m: Tensor, w: Tensor) -> float:
+    """The most that the Euclidean norm of all w_iᵀv is: the square root of the largest eigenvalue of wMwᵀ."""
+    size = (w.abs() @ m[0].diagonal().clamp(min=0).sqrt()) * (1 + gamma(m.shape[-1]))
+    scale = float(size.max().clamp(min=1e-150))
+    c = w @ m[0] @ w.T / scale / scale
+    return (_largest_eigenvalue(c, 4 * gamma(m.shape[-1] + 8)) * (1 + 8 * U)) ** 0.5 * scale * (1 + 8 * U)
+
+
 def _largest_eigenvalue(c: Tensor, error: float) -> float:
     """An upper bound, of a matrix of entries up to 1, each within an error: one above is proved by factorizing."""
     n = len(c)
