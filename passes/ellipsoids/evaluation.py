@@ -184,7 +184,7 @@ def sum_bound(m: Tensor, constant: bool, w: Tensor) -> float:
     scale = size.clamp(min=1e-150)
     scaled = (q / scale[:, None] / scale).abs() + error
     largest = min(float(scaled.sum(1).max()), _largest_eigenvalue(q / scale[:, None] / scale, error))
-    entries = float(((q.abs() + error * size[:, None] * size).sum()))
+    entries = float((q.abs() + error * size[:, None] * size).sum())
     return (min(largest * float(scale.square().sum()), entries) * (1 + gamma(len(w) ** 2 + 8))) ** 0.5 * (1 + 4 * U)
 
 

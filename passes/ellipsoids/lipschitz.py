@@ -8,7 +8,7 @@ over the domain, or everywhere. That is a bound in the manner of LipSDP (Fazlyab
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch

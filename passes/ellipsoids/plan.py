@@ -188,9 +188,7 @@ class Sheet:
 
     def read(self, value: int, number: int, places: dict[Key, slice]) -> None:
         """Note where a value is."""
-        self.readings.append(
-            Reading(len(self.moves), value, places.get((number, False)), places.get((number, True)))
-        )
+        self.readings.append(Reading(len(self.moves), value, places.get((number, False)), places.get((number, True))))
 
     def widen(self, name: str, place: slice, radius: Tensor, node: str) -> None:
         """Add a box to coordinates.

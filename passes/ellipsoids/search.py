@@ -64,7 +64,9 @@ def descend(
         else:
             better = (found < least).detach()
             least = torch.where(better, found, least).detach()
-            best = {n: torch.where(better[:, None], x, best[n]) if len(x) == len(better) else x for n, x in good.items()}
+            best = {
+                n: torch.where(better[:, None], x, best[n]) if len(x) == len(better) else x for n, x in good.items()
+            }
         done = max((step + 1) / steps, 1 - left() / begin if begin > 0 else 1.0)
         if done >= 1:
             break

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 
 from pathlift.ir.errors import UnsupportedError
-from pathlift.passes.ellipsoids.plan import LARGEST, Plan, Sheet, rest_of
 from pathlift.passes.ellipsoids.moves import Widened
+from pathlift.passes.ellipsoids.plan import LARGEST, Plan, Sheet, rest_of
 from pathlift.passes.ellipsoids.sectors import chords
 from pathlift.passes.ellipsoids.tournament import selected
 from pathlift.passes.intervals.affine import affine_box
 from pathlift.passes.intervals.box import Box, gamma
 from pathlift.passes.intervals.elementwise import Curve, gap, slopes
-from pathlift.passes.intervals.intervals import bilinear_box, enclose
+from pathlift.passes.intervals.intervals import bilinear_box
 from pathlift.passes.intervals.pairs import Triple
 from pathlift.passes.tape.steps import Affine, Bilinear, Gate, Select, Step, Within
 from pathlift.passes.tape.tape import Tape

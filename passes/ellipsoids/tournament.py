@@ -16,9 +16,7 @@ from pathlift.passes.intervals.pairs import Triple
 from pathlift.passes.tape.steps import Select
 
 Tensor = torch.Tensor
-RELU = Curve(
-    Activation("Relu", (0.0, 1.0), lambda x: x.clamp(min=0), homogeneous=True, bends=(0.0,), affine=True)
-)
+RELU = Curve(Activation("Relu", (0.0, 1.0), lambda x: x.clamp(min=0), homogeneous=True, bends=(0.0,), affine=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +74,7 @@ def selected(
     return True
 
 
-def _round(
-    sheet: Sheet, entrants: list[Player], behind: set[int], label: str, name: int, node: str
-) -> list[Player]:
+def _round(sheet: Sheet, entrants: list[Player], behind: set[int], label: str, name: int, node: str) -> list[Player]:
     """Half of the entrants play the other half."""
     half = len(entrants) // 2
     left, right = _stacked(entrants[:half]), _stacked(entrants[half : 2 * half])

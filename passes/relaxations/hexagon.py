@@ -148,8 +148,12 @@ def pair_corners(ours: Curve, theirs: Curve, t: Triple, at: Tensor) -> Corners:
     za, zb = ours.points(t.a), theirs.points(t.b)
     d = torch.stack([t.d.low, t.d.high])
     na, nb = len(za), len(zb)
-    a = torch.cat([za.repeat_interleave(nb, 0), za.repeat_interleave(2, 0), (zb[:, None] - d[None]).reshape(-1, *shape)])
-    b = torch.cat([zb.repeat(na, *[1] * len(shape)), (za[:, None] + d[None]).reshape(-1, *shape), zb.repeat_interleave(2, 0)])
+    a = torch.cat(
+        [za.repeat_interleave(nb, 0), za.repeat_interleave(2, 0), (zb[:, None] - d[None]).reshape(-1, *shape)]
+    )
+    b = torch.cat(
+        [zb.repeat(na, *[1] * len(shape)), (za[:, None] + d[None]).reshape(-1, *shape), zb.repeat_interleave(2, 0)]
+    )
     delta = torch.cat([
         (zb[None] - za[:, None]).reshape(-1, *shape),
         d.repeat(na, *[1] * len(shape)),

@@ -166,4 +166,3 @@ def make_pair() -> Callable[..., Pair]:
 def family(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
-

@@ -143,7 +143,9 @@ def test_products_are_bounded(make_pair: Make) -> None:
 
     def squared(tape: Tape) -> Tape:
         steps = tuple(
-            Bilinear(s.node, (s.inputs[0], s.inputs[0]), s.shapes * 2, s.shape, torch.mul, 1) if isinstance(s, Gate) else s
+            Bilinear(s.node, (s.inputs[0], s.inputs[0]), s.shapes * 2, s.shape, torch.mul, 1)
+            if isinstance(s, Gate)
+            else s
             for s in tape.steps
         )
         return replace(tape, steps=steps)
