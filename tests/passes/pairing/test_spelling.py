@@ -33,9 +33,11 @@ def test_pointwise_convolutions_that_are_products_with_a_matrix(change: dict[str
     assert ("Gemm" in op_names(found.graph)) == (not change)
 
 
-@pytest.mark.parametrize(
-    "shape,taken", [((), True), ((1,), True), ((3,), True), ((2, 1), False), ((1, 1, 3), False), ((1, 1, 1), False)]
-)
+BIASES = [(), (1,), (3,)]
+OTHERS = [(2, 1), (1, 1, 3), (1, 1, 1)]
+
+
+@pytest.mark.parametrize("shape,taken", [*((s, True) for s in BIASES), *((s, False) for s in OTHERS)])
 def test_sums_that_are_biases(shape: tuple[int, ...], taken: bool) -> None:
     b, rng = Builder(), np.random.default_rng(0)
     h = b.op("Gemm", b.input("x", (2, 4), "f64"), b.param(rng.standard_normal((4, 3))))
