@@ -61,7 +61,7 @@ class Ellipsoid:
         found: dict[str, Tensor] = {}
         at: Multipliers = {}
         for turn in range(self.rounds + 1):
-            plan, centre = _plan(scratch)
+            plan, _ = _plan(scratch)
             if (seconds := least_seconds(plan)) > clock.left:
                 raise UnsupportedError(
                     "1501", f"one pass over its ellipsoids takes {seconds:.0f} s at the least, and there is less time",

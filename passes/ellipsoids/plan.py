@@ -19,7 +19,7 @@ Tensor = torch.Tensor
 LARGEST = 6000
 """Coordinates."""
 Key = tuple[int, bool]
-"""A value's number (below 0: one that no tape has), and whether its difference is meant or the value less its centre."""
+"""A value's number (below 0: one that no tape has), and whether its difference is meant, or it less its centre."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -181,10 +181,9 @@ def _gate(
         raise UnsupportedError("1498", "it jumps, and has no Lipschitz constant", node=first.node, op=ours.f.name)
     if offset:
         assert networks.centre
-        sectors[0] = chords(ours, networks.centre[operand], t.a)
-        radii[0] = torch.full_like(t.a.low, 2 * ours.f.jump)
+        chord, jumps = chords(ours, networks.centre[operand], t.a), torch.full_like(t.a.low, 2 * ours.f.jump)
         fresh = out.a.minus(networks.centre[value])
-        sectors[0], centres[0], radii[0] = _bounded(sectors[0], Box.zero(first.shape), radii[0], fresh)
+        sectors[0], centres[0], radii[0] = _bounded(chord, Box.zero(first.shape), jumps, fresh)
     if difference or apart is not None:
         sector = slopes(theirs, t.both)
         if not sheet.constant:

@@ -94,13 +94,20 @@ def _round(sheet: Sheet, entrants: list[Player], behind: set[int], label: str, n
     places = sheet.settle(name, None, node)
     offsets = None if centre is None else chords(RELU, centre, apart.a)
     sheet.gate(label, node, places, name, offsets, slopes(RELU, apart.both))
-    rows = [tuple(sheet.rows.pop((name - i, kind), None) for kind in (False, True)) for i in range(len(groups))]
-    won = tuple(None if u is None and w is None else (w if u is None else (u if w is None else u.plus(w)))
-                for u, w in zip(rows[0], rows[1], strict=True))  # fmt: skip
+    settled = [
+        (sheet.rows.pop((name - i, False), None), sheet.rows.pop((name - i, True), None)) for i in range(len(groups))
+    ]
+    won = [_plus(u, w) for u, w in zip(settled[0], settled[1], strict=True)]
     best = Triple(_best(p.a, q.a), _best(p.b, q.b), p.d.hull(q.d)).closed()
     middle = None if centre is None or left.centre is None or right.centre is None else _best(left.centre, right.centre)
     winners = _unstacked(Player((won[0], won[1]), best, middle), half)
-    return [*winners, *(Player((r[0], r[1]), b.triple, b.centre) for r, b in zip(rows[2:], bye, strict=True))]
+    return [*winners, *(Player((r[0], r[1]), b.triple, b.centre) for r, b in zip(settled[2:], bye, strict=True))]
+
+
+def _plus(u: Box | None, w: Box | None) -> Box | None:
+    if u is None or w is None:
+        return w if u is None else u
+    return u.plus(w)
 
 
 def _minus(p: Player, q: Player) -> tuple[Box | None, Box | None]:

@@ -51,7 +51,7 @@ def jacobian(tape: Tape, known: Sequence[Box], rows: Tensor | None = None) -> li
     sizes = [torch.Size(shapes[value]).numel() for value in tape.outputs.values()]
     rows = torch.eye(sum(sizes), dtype=torch.float64) if rows is None else rows
     widest = max((torch.Size(s).numel() for s in shapes), default=1)
-    parts = [_folded(tape, known, part, sizes) for part in rows.split(max(1, int(MEMORY / 8 / max(1, widest))))]
+    parts = [_folded(tape, known, part, sizes) for part in torch.split(rows, max(1, int(MEMORY / 8 / max(1, widest))))]
     return [
         Box(torch.cat([p[i].low for p in parts]), torch.cat([p[i].high for p in parts]))
         for i in range(len(tape.inputs))
@@ -64,7 +64,7 @@ def _folded(tape: Tape, known: Sequence[Box], rows: Tensor, sizes: Sequence[int]
     def add(value: int, box: Box) -> None:
         waiting[value] = waiting[value].plus(box) if value in waiting else box
 
-    for value, part in zip(tape.outputs.values(), rows.split(list(sizes), 1), strict=True):
+    for value, part in zip(tape.outputs.values(), torch.split(rows, list(sizes), 1), strict=True):
         add(value, Box.point(part.reshape(len(rows), *tape.shapes[value])))
     for value, step in reversed(tape.numbered()):
         if value in waiting:

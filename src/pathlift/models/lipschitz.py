@@ -221,8 +221,9 @@ class Lipschitz:
             name = self.graph[key].names[0]
             types[name] = TensorType(type_.dtype, self.inputs[name]) if isinstance(type_, TensorType) else type_
         results = run(self.graph, Shape(), types)
-        shapes = [results[self.graph.name_of(v)].shape for v in self.graph.outputs]
-        return sum(prod(s) for s in self.inputs.values()), sum(prod(s or ()) for s in shapes)
+        types_out = [results[self.graph.name_of(v)] for v in self.graph.outputs]
+        shapes = [t.shape for t in types_out if isinstance(t, TensorType)]
+        return sum(prod(s) for s in self.inputs.values()), sum(prod(d for d in s or () if isinstance(d, int)) for s in shapes)
 
     def _by_ellipsoids(self, tape: Tape, problem: Problem | None, clock: Clock) -> Constant:
         from pathlift.passes.ellipsoids.lipschitz import lipschitz

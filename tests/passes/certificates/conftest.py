@@ -121,7 +121,7 @@ class Pair:
         low, high = self.low[0], self.high[0]
         corners = torch.tensor(list(itertools.product([0.0, 1.0], repeat=n)), dtype=torch.float64)
         xs = low + (high - low) * torch.cat([corners, torch.rand(count, n, generator=g, dtype=torch.float64)])
-        out = list(self.first.outputs.values())[0]
+        out = next(iter(self.first.outputs.values()))
         climbed = []
         for x in xs[:12]:
             for sign in (1.0, -1.0):

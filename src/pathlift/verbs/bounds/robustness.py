@@ -130,8 +130,8 @@ def text(payload: Payload) -> Iterator[RenderableType]:
     yield table([f"within {payload['terms']['radius']:g}", "samples", "share"], totals, right=["samples", "share"])
     yield ""
     rows = [
-        [str(row["sample"]), str(row["label"]), row["verdict"], "-" if row["margin"] is None else f"{row['margin']:.4g}",
-         row["method"] or "", row["reason"] or ""]
+        [str(row["sample"]), str(row["label"]), row["verdict"],
+         "-" if row["margin"] is None else f"{row['margin']:.4g}", row["method"] or "", row["reason"] or ""]
         for row in payload["terms"]["per_sample"]
     ]  # fmt: skip
     headings = ["sample", "class", "verdict", "margin at least", "method", ""]
