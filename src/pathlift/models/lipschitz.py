@@ -223,7 +223,9 @@ class Lipschitz:
         results = run(self.graph, Shape(), types)
         types_out = [results[self.graph.name_of(v)] for v in self.graph.outputs]
         shapes = [t.shape for t in types_out if isinstance(t, TensorType)]
-        return sum(prod(s) for s in self.inputs.values()), sum(prod(d for d in s or () if isinstance(d, int)) for s in shapes)
+        return sum(prod(s) for s in self.inputs.values()), sum(
+            prod(d for d in s or () if isinstance(d, int)) for s in shapes
+        )
 
     def _by_ellipsoids(self, tape: Tape, problem: Problem | None, clock: Clock) -> Constant:
         from pathlift.passes.ellipsoids.lipschitz import lipschitz
