@@ -64,7 +64,7 @@ class Ellipsoid:
             plan, _ = _plan(scratch)
             if (seconds := least_seconds(plan)) > clock.left:
                 raise UnsupportedError(
-                    "1501", f"one pass over its ellipsoids takes {seconds:.0f} s at the least, and there is less time",
+                    "1394", f"one pass over its ellipsoids takes {seconds:.0f} s at the least, and there is less time",
                     hint="give more time, or use other methods",
                 )  # fmt: skip
             rows, _ = output_rows(plan)
@@ -160,7 +160,7 @@ class Ellipsoid:
 def _plan(problem: Problem) -> tuple[Plan, Sequence[Box]]:
     middle = [Box.point(box.centre_radius()[0]) for box in problem.domain]
     if not all(box.bounded for box in problem.domain):
-        raise UnsupportedError("1496", "ellipsoids need a bounded domain", hint="give the inputs bounds")
+        raise UnsupportedError("1391", "ellipsoids need a bounded domain", hint="give the inputs bounds")
     centre = [t.a for t in pair_intervals(problem.first, problem.second, middle)]
     return differences(Networks(problem.first, problem.second, problem.triples, centre), problem.domain), centre
 

@@ -9,7 +9,7 @@ from time import monotonic
 
 import torch
 
-from pathlift.ir.errors import PathliftError, UnsupportedError
+from pathlift.ir.errors import InvalidModelError, UnsupportedError
 from pathlift.passes.certificates.problem import Bound, Clock, Method, Problem
 
 Tensor = torch.Tensor
@@ -156,13 +156,13 @@ def replay(problem: Problem, methods: Mapping[str, Method], steps: Sequence[Step
 
     Raises
     ------
-    PathliftError
+    InvalidModelError
         If a step names no method.
     """
     outcome = Outcome()
     for step in steps:
         if step.method not in methods:
-            raise PathliftError("1506", f"there is no method {step.method!r}", hint=", ".join(methods))
+            raise InvalidModelError("0191", f"there is no method {step.method!r}", hint=", ".join(methods))
         outcome.keep(methods[step.method].check(problem, step.parameters))
         outcome.steps.append(step)
     return outcome

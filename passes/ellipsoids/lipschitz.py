@@ -83,7 +83,7 @@ def lipschitz(tape: Tape, triples: Sequence[Triple] | None, norm: Norm, left: Ca
     plan, first = _plan(tape, triples, norm)
     if (seconds := least_seconds(plan)) > left():
         raise UnsupportedError(
-            "1501", f"one pass over its ellipsoids takes {seconds:.0f} s at the least, and there is less time",
+            "1394", f"one pass over its ellipsoids takes {seconds:.0f} s at the least, and there is less time",
             hint="give more time",
         )  # fmt: skip
     rows, _ = output_rows(plan)

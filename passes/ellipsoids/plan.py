@@ -168,7 +168,7 @@ class Sheet:
             at += n
         if at > LARGEST:
             raise UnsupportedError(
-                "1497", f"{at} values are live at once, and ellipsoids are made of at most {LARGEST}",
+                "1392", f"{at} values are live at once, and ellipsoids are made of at most {LARGEST}",
                 hint="other methods bound such networks", node=node, op="step",
             )  # fmt: skip
         if not (at == self.size and self._settled(keys, places)):
@@ -199,7 +199,7 @@ class Sheet:
             If it is not bounded.
         """
         if not bool(radius.isfinite().all()):
-            raise UnsupportedError("1496", "nothing is known that bounds its result", node=node, op="step")
+            raise UnsupportedError("1391", "nothing is known that bounds its result", node=node, op="step")
         if bool((radius > 0).any()):
             index = torch.arange(place.start, place.stop)
             self.moves.append(Widened(name, index, radius.reshape(-1)))

@@ -1,4 +1,4 @@
-"""What an ellipsoid says of the values that it holds."""
+"""Readings of an ellipsoid: bounds of the values that it holds."""
 
 from __future__ import annotations
 

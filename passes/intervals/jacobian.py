@@ -110,7 +110,7 @@ def _bounded(step: Gate, operand: Box) -> Box:
     found = slopes(Curve.of(step), operand)
     if step.f.jump or not found.bounded:
         raise UnsupportedError(
-            "1514", "its slopes are not bounded there, which leaves no Lipschitz constant",
+            "1395", "its slopes are not bounded there, which leaves no Lipschitz constant",
             hint="a smaller domain may bound them", node=step.node, op=step.f.name,
         )  # fmt: skip
     return found
@@ -153,7 +153,7 @@ def _product(
     """Rows of one operand: rows of the result times the other operand, centres and radii."""
     if not other.bounded:
         raise UnsupportedError(
-            "1514", "its slopes are not bounded there, which leaves no Lipschitz constant",
+            "1395", "its slopes are not bounded there, which leaves no Lipschitz constant",
             hint="a smaller domain may bound them", node=step.node, op="product",
         )  # fmt: skip
     (centre, radius), (point, around) = rows.centre_radius(), other.centre_radius()

@@ -1,4 +1,4 @@
-"""What a gate makes of rows: for each neuron the relaxation that is highest at the centre of what is known.
+"""Rows through a gate: for each neuron the relaxation that is highest at the centre of what is known.
 
 Neurons that do not bend within their boxes are exact. Of the others, piecewise-linear ones go by the corners of their
 hexagon; curved ones by a line for each network's gate, or by a line for the first one's and a chord of the slopes for

@@ -62,18 +62,18 @@ def test_a_lone_array_need_not_be_named_as_the_input(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("domain", "options", "code"),
     [
-        ({"q": (0, 1)}, {}, "PL1508"),
-        ({"x": (1, 0)}, {}, "PL1509"),
-        ({"x": (0, float("inf"))}, {}, "PL1509"),
-        ({"x": (0, float("nan"))}, {}, "PL1509"),
-        ({"x": (np.zeros((2, 4)), 1)}, {}, "PL1509"),
-        ({"x": 3}, {}, "PL1509"),
-        (None, {"radius": 0.1}, "PL1507"),
-        (None, {"at": {"x": np.zeros((1, 3))}}, "PL1507"),
-        (None, {"at": {"x": np.zeros((1, 3))}, "radius": -1.0}, "PL1507"),
-        (None, {"at": {"x": np.zeros((1, 4))}, "radius": 1.0}, "PL1507"),
-        (None, {"at": {"x": np.full((1, 3), np.nan)}, "radius": 1.0}, "PL1507"),
-        (None, {"at": {"x": np.zeros((0, 3))}, "radius": 1.0}, "PL1507"),
+        ({"q": (0, 1)}, {}, "PL1463"),
+        ({"x": (1, 0)}, {}, "PL1464"),
+        ({"x": (0, float("inf"))}, {}, "PL1464"),
+        ({"x": (0, float("nan"))}, {}, "PL1464"),
+        ({"x": (np.zeros((2, 4)), 1)}, {}, "PL1464"),
+        ({"x": 3}, {}, "PL1464"),
+        (None, {"radius": 0.1}, "PL1462"),
+        (None, {"at": {"x": np.zeros((1, 3))}}, "PL1462"),
+        (None, {"at": {"x": np.zeros((1, 3))}, "radius": -1.0}, "PL1462"),
+        (None, {"at": {"x": np.zeros((1, 4))}, "radius": 1.0}, "PL1462"),
+        (None, {"at": {"x": np.full((1, 3), np.nan)}, "radius": 1.0}, "PL1462"),
+        (None, {"at": {"x": np.zeros((0, 3))}, "radius": 1.0}, "PL1462"),
         ({"x": (0, 1)}, {"at": {"x": np.full((1, 3), 5.0)}, "radius": 1.0}, "PL1485"),
     ],
 )
@@ -90,7 +90,7 @@ def test_domains_on_the_command_line() -> None:
 
 @pytest.mark.parametrize("text", ["x", "x=", "=0:1", "x=0", "x=0:1,x=0:2", "x=a:b", "x=box.txt", "x=1:2:3", "x=-:1"])
 def test_what_no_domain_is_spelled_like(text: str) -> None:
-    with pytest.raises(UsageError, match="PL1510"):
+    with pytest.raises(UsageError, match="PL1465"):
         parse.domains([text])
 
 

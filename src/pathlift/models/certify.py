@@ -64,11 +64,11 @@ class Request:
             If an option is out of range.
         """
         if self.tol is not None and not 0 <= self.tol < inf:
-            raise UsageError("1512", f"the tolerance is {self.tol}", hint="a number that is not negative")
+            raise UsageError("1467", f"the tolerance is {self.tol}", hint="a number that is not negative")
         if self.norm not in ("l1", "linf"):
-            raise UsageError("1512", f"there is no norm {self.norm!r}", hint="l1 or linf")
+            raise UsageError("1467", f"there is no norm {self.norm!r}", hint="l1 or linf")
         if not 0 < self.budget < inf:
-            raise UsageError("1512", f"the budget is {self.budget} seconds", hint="a positive number")
+            raise UsageError("1467", f"the budget is {self.budget} seconds", hint="a positive number")
 
 
 def distance(
@@ -208,7 +208,7 @@ def _told(
 def _blame(comparison: Comparison, measured: Sequence[Measured], request: Request) -> list[LayerBlame]:
     """What each layer does, on the box where most was found."""
     if comparison.pair is None:
-        raise UsageError("1513", f"there are no common layers: {comparison.apart}")
+        raise UsageError("1468", f"there are no common layers: {comparison.apart}")
     worst = max(measured, key=lambda m: m.attacked.l1)
     problem = comparison.problem(worst.domain)
     points = [[worst.attacked.witness[norm][name] for name in worst.domain.low] for norm in ("l1", "linf")]
@@ -249,7 +249,7 @@ def _write_certificate(
     from importlib.metadata import version
 
     if ours.source.sha256 is None or theirs.source.sha256 is None:
-        raise UsageError("1513", "a certificate is about two files", hint="give their paths")
+        raise UsageError("1468", "a certificate is about two files", hint="give their paths")
     if told["l1"] == inf and told["linf"] == inf:
         raise UnsupportedError("0346", "there is no finite bound to certify")
     steps = [m.outcome.steps for m in measured]

@@ -1,4 +1,4 @@
-"""How far two models can be apart on a domain: all methods, and the adversary, on every box."""
+"""The distance of two models on a domain: all methods, and the adversary, on every box."""
 
 from __future__ import annotations
 

@@ -85,10 +85,10 @@ def read_domains(
 
     shapes = resolve_inputs(graph, dict(shape or {}))
     if (at is None) != (radius is None):
-        raise UsageError("1507", "balls have samples at their centres and a radius", hint="--at FILE.npz --radius R")
+        raise UsageError("1462", "balls have samples at their centres and a radius", hint="--at FILE.npz --radius R")
     unknown = [name for name in domain or {} if name not in shapes]
     if unknown:
-        raise UsageError("1508", f"there is no input {unknown[0]!r}", hint=f"inputs: {', '.join(shapes)}")
+        raise UsageError("1463", f"there is no input {unknown[0]!r}", hint=f"inputs: {', '.join(shapes)}")
     sides = {name: _sides(name, (domain or {}).get(name), shapes[name]) for name in shapes}
     if radius is None:
         silent = [name for name in shapes if name not in (domain or {})]
@@ -97,7 +97,7 @@ def read_domains(
         )
         return Domains(tuple(_boxes(sides)), told)
     if not 0 <= radius < float("inf"):
-        raise UsageError("1507", f"the radius is {radius}", hint="a number that is not negative")
+        raise UsageError("1462", f"the radius is {radius}", hint="a number that is not negative")
     samples = _samples(read_arrays(at if isinstance(at, Mapping) else {"": at}), shapes)
     free = {n: (np.full_like(low, -np.inf), np.full_like(high, np.inf)) for n, (low, high) in sides.items()}
     limits = {**free, **{n: sides[n] for n in domain or {}}}
@@ -117,22 +117,22 @@ def _sides(name: str, given: Any, shape: tuple[int, ...]) -> tuple[Array, Array]
     if isinstance(given, str | os.PathLike):
         arrays = read_arrays({"": given})
         if not {"low", "high"} <= set(arrays):
-            raise UsageError("1509", f"{os.fspath(given)!r} holds {sorted(arrays)}, not low and high")
+            raise UsageError("1464", f"{os.fspath(given)!r} holds {sorted(arrays)}, not low and high")
         given = (arrays["low"], arrays["high"])
     if not isinstance(given, Sequence) or len(given) != 2:
-        raise UsageError("1509", f"the domain of {name!r} is {given!r}, not two bounds", hint=f"--domain {name}=0:1")
+        raise UsageError("1464", f"the domain of {name!r} is {given!r}, not two bounds", hint=f"--domain {name}=0:1")
     try:
         low, high = (np.asarray(side, np.float64) for side in given)
     except (TypeError, ValueError) as error:
-        raise UsageError("1509", f"the bounds of {name!r} are no numbers", hint=f"--domain {name}=0:1") from error
+        raise UsageError("1464", f"the bounds of {name!r} are no numbers", hint=f"--domain {name}=0:1") from error
     batch = max([len(side) for side in (low, high) if side.ndim == len(shape)] or [1])
     try:
         low, high = (np.broadcast_to(side, (batch, *shape[1:])) for side in (low, high))
     except ValueError as error:
         shapes = f"{list(low.shape)} and {list(high.shape)}"
-        raise UsageError("1509", f"the bounds of {name!r} have shapes {shapes}, the input {list(shape)}") from error
+        raise UsageError("1464", f"the bounds of {name!r} have shapes {shapes}, the input {list(shape)}") from error
     if not (low <= high).all() or not np.isfinite(low).all() or not np.isfinite(high).all():
-        raise UsageError("1509", f"the domain of {name!r} is not finite, or a lower bound above its upper one")
+        raise UsageError("1464", f"the domain of {name!r} is not finite, or a lower bound above its upper one")
     return low, high
 
 
@@ -141,7 +141,7 @@ def _boxes(sides: Mapping[str, tuple[Array, Array]]) -> Iterator[Domain]:
 
     count = max(len(low) for low, _ in sides.values())
     if {len(low) for low, _ in sides.values()} - {1, count}:
-        raise UsageError("1509", "the inputs have different numbers of boxes")
+        raise UsageError("1464", "the inputs have different numbers of boxes")
     for i in range(count):
         picked = {n: (low[min(i, len(low) - 1)], high[min(i, len(high) - 1)]) for n, (low, high) in sides.items()}
         yield Domain(
@@ -155,16 +155,16 @@ def _samples(arrays: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -
         arrays = dict(zip(shapes, arrays.values(), strict=True))
     missing = [name for name in shapes if name not in arrays]
     if missing:
-        raise UsageError("1507", f"the samples hold {sorted(arrays)}, but no {missing[0]!r}")
+        raise UsageError("1462", f"the samples hold {sorted(arrays)}, but no {missing[0]!r}")
     picked = {name: np.asarray(arrays[name]) for name in shapes}
     for name, array in picked.items():
         if array.ndim != len(shapes[name]) or array.shape[1:] != shapes[name][1:] or array.dtype.kind not in "fiub":
-            raise UsageError("1507", f"samples of {name!r} are {list(array.shape)}, the input is {list(shapes[name])}")
+            raise UsageError("1462", f"samples of {name!r} are {list(array.shape)}, the input is {list(shapes[name])}")
         if not np.isfinite(array.astype(np.float64)).all():
-            raise UsageError("1507", f"a sample of {name!r} is not finite")
+            raise UsageError("1462", f"a sample of {name!r} is not finite")
     counts = {len(array) for array in picked.values()}
     if len(counts) != 1 or not min(counts):
-        raise UsageError("1507", f"there are {sorted(counts)} samples: as many of each input, and at least one")
+        raise UsageError("1462", f"there are {sorted(counts)} samples: as many of each input, and at least one")
     for i in range(counts.pop()):
         yield {name: _tensor(array[i : i + 1].astype(np.float64)) for name, array in picked.items()}
 

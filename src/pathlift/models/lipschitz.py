@@ -121,7 +121,7 @@ class Figures:
         for name, bound in self.bounds.items():
             if self.found is not None and bound.value is not None and self.found > bound.value * (1 + TOLERATED):
                 message = f"the bound {bound.value!r} of method {name!r} is beaten by a slope of {self.found!r}"
-                raise RuntimeFailureError("1518", message, hint="a bug: please report it with the model")
+                raise RuntimeFailureError("0941", message, hint="a bug: please report it with the model")
 
 
 @dataclass(frozen=True, eq=False)

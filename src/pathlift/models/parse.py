@@ -104,6 +104,6 @@ def domains(items: Iterable[str]) -> dict[str, object]:
             bounds = ""
         if not equals or not name or not bounds or name in found or (not match and not value.endswith(".npz")):
             hint = "--domain x=0:1, or --domain x=FILE.npz with the arrays low and high"
-            raise UsageError("1510", f"--domain {item!r} is no domain of an input", hint=hint)
+            raise UsageError("1465", f"--domain {item!r} is no domain of an input", hint=hint)
         found[name] = bounds
     return found

@@ -1,4 +1,4 @@
-"""Whether the class of samples can change within a radius: certificates, and adversarial examples."""
+"""Robustness of samples within a radius: certificates, and adversarial examples."""
 
 from __future__ import annotations
 
@@ -92,12 +92,12 @@ class Classifier:
             outputs = list(run(self.graph, Numeric(), feeds).values())
             if len(outputs) != 1 or outputs[0].shape[:1] != (1,) or outputs[0].numel() < 2:
                 shapes = [list(y.shape) for y in outputs]
-                raise UsageError("1516", f"a classifier has one output, of scores, for one sample: {shapes}")
+                raise UsageError("1472", f"a classifier has one output, of scores, for one sample: {shapes}")
             scores = outputs[0].reshape(-1)
             own = int(scores.argmax())
             label = own if given is None else int(given[i])
             if not 0 <= label < len(scores):
-                raise UsageError("1516", f"label {label} of sample {i} is none of the {len(scores)} classes")
+                raise UsageError("1472", f"label {label} of sample {i} is none of the {len(scores)} classes")
             found.append(Sample(label, own))
         return found
 
@@ -153,7 +153,7 @@ class Classifier:
             if sample.margin > 0:
                 message = f"sample {i}, certified by method {sample.method!r}, has an adversarial example"
                 raise RuntimeFailureError(
-                    "1518", message, hint="a bug: please report it with the model and the samples"
+                    "0941", message, hint="a bug: please report it with the model and the samples"
                 )
             sample.adversary = adversary
 

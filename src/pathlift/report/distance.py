@@ -1,4 +1,4 @@
-"""How far two models can be apart on a domain: the result, and its text."""
+"""The distance of two models on a domain: the result, and its text."""
 
 from __future__ import annotations
 

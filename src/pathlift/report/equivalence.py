@@ -1,4 +1,4 @@
-"""Whether two models are the same function up to symmetries of their weights: the result, and its text."""
+"""Equivalence of two models up to symmetries of their weights: the result, and its text."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def compare(
     if modulo is not None:
         _check_modulo(modulo, tolerance, {"domain": domain, "at": at, "radius": radius, "tol": tol})
     elif tolerance is not None:
-        raise UsageError("1511", "a tolerance of weights belongs to --modulo", hint="--tol T is one of outputs")
+        raise UsageError("1466", "a tolerance of weights belongs to --modulo", hint="--tol T is one of outputs")
     ours, theirs = (
         open_model(m, memory_limit=memory_limit, assume_eval=assume_eval, example=example, shape=given) for m in (a, b)
     )
@@ -168,7 +168,7 @@ def _check_modulo(modulo: Sequence[str], tolerance: float | None, others: Mappin
         raise UsageError("0453", f"the tolerance is {tolerance}, not in [0, 1)")
     asked = [name for name, value in others.items() if value is not None]
     if asked:
-        raise UsageError("1511", f"--{asked[0]} is about outputs, --modulo about weights", hint="one or the other")
+        raise UsageError("1466", f"--{asked[0]} is about outputs, --modulo about weights", hint="one or the other")
 
 
 def _equivalence(ours: Opened, theirs: Opened, modulo: tuple[str, ...], tolerance: float | None) -> EquivalenceResult:

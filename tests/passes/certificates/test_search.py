@@ -56,7 +56,7 @@ class Refusing(Fixed):
     name = "refusing"
 
     def search(self, problem: Problem, clock: Clock) -> Iterator[Bound]:
-        raise UnsupportedError("1496", "too wide", node="fc", op="Gemm")
+        raise UnsupportedError("1391", "too wide", node="fc", op="Gemm")
         yield
 
 
@@ -116,7 +116,7 @@ def test_replaying_finds_the_same() -> None:
     again = replay(problem(), {"differential": Differential(), "fixed": Fixed()}, decode(encode(outcome.steps)))
     assert (again.l1, again.linf) == (outcome.l1, outcome.linf)
     assert digest(again.steps) == digest(outcome.steps)
-    with pytest.raises(PathliftError, match="PL1506"):
+    with pytest.raises(PathliftError, match="PL0191"):
         replay(problem(), {}, outcome.steps)
 
 

@@ -49,7 +49,7 @@ def compute(graph: Graph, options: Options) -> Bound:
         one.check()
     if not all(one.bounds for one in figures):
         reasons = "; ".join(f"{name}: {reason}" for name, reason in figures[0].refused.items())
-        raise UnsupportedError("1515", f"no method has a finite Lipschitz constant: {reasons}")
+        raise UnsupportedError("1396", f"no method has a finite Lipschitz constant: {reasons}")
     worst = max(figures, key=lambda one: one.bounds[one.best].log10)
     bound, method = worst.bounds[worst.best], worst.best
     slopes = [one.found for one in figures if one.found is not None]

@@ -1,4 +1,4 @@
-"""Whether the class of samples can change within a radius."""
+"""Robustness: whether the class of samples can change within a radius."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def compute(graph: Graph, options: Options) -> Bound:
 
     budget = options.seconds
     if options.at is None or options.radius is None:
-        raise UsageError("1517", "robustness is that of samples", hint="--at FILE.npz --radius R")
+        raise UsageError("1473", "robustness is that of samples", hint="--at FILE.npz --radius R")
     stripped = StripHead().run(graph)
     inputs = resolve_inputs(stripped.graph, dict(options.shape))
     check_sizes(stripped.graph, inputs, options.memory_limit)
@@ -45,7 +45,7 @@ def compute(graph: Graph, options: Options) -> Bound:
     domains = read_domains(stripped.graph, options.domain, at=arrays, radius=options.radius, shape=shape)
     centres = read_domains(stripped.graph, None, at=arrays, radius=0.0, shape=shape)
     if labels is not None and labels.shape != (len(domains.boxes),):
-        raise UsageError("1516", f"there are labels {list(labels.shape)} of {len(domains.boxes)} samples")
+        raise UsageError("1472", f"there are labels {list(labels.shape)} of {len(domains.boxes)} samples")
     samples = {name: torch.cat([box.low[name] for box in centres]) for name in inputs}
     limits = None
     if options.domain is not None:
@@ -83,7 +83,7 @@ def _split(at: Any, inputs: Any) -> tuple[dict[str, Any], Array | None]:
         return arrays, None
     labels = np.asarray(arrays.pop("y"))
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
-        raise UsageError("1516", f"labels are {labels.dtype} of shape {list(labels.shape)}, not whole numbers in a row")
+        raise UsageError("1472", f"labels are {labels.dtype} of shape {list(labels.shape)}, not whole numbers in a row")
     return arrays, labels
 
 
