@@ -100,6 +100,7 @@ CAUSES = {
     "1472": "labels do not fit the samples or the classifier",
     "1473": "options do not fit the kind of a bound",
     "0932": "no generated kernel computes a layer here",
+    "0941": "an adversary beats a bound, which is a bug",
     "1375": "the theorem on generalization does not cover a network",
     "1377": "there is no bound on a linear map's operator norm",
     "1379": "a network is not a classifier with one output of scores",
