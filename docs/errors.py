@@ -107,7 +107,6 @@ CAUSES = {
     "1480": "an option of a bound is out of range",
     "1481": "options do not fit the kind of a bound, or one that it needs is missing",
     "1482": "labelled data is not what a bound needs",
-    "1484": "a parameter is not one that noise can be added to",
     "1367": "the shape of a value is not known, and a tape needs all",
     "1368": "a value is no real number",
     "1369": "two tapes do not agree step by step",
