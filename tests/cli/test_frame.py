@@ -171,7 +171,6 @@ def test_interrupt(pathlift: Cli, fake: Fake) -> None:
         (("norm", "m.onnx", "--pooling", "mean"), "Invalid value for '--pooling'"),
         (("norm", "a.onnx", "b.onnx"), "unexpected extra argument"),
         (("export", "m:f", "-o", "x"), "Missing option '--shape'"),
-        (("compare", "a.onnx", "b.onnx"), "Missing option '--modulo'"),
         (("compare", "a.onnx"), "Missing argument 'SECOND'"),
         (("analyze", "m.onnx"), "Missing option '--pipeline'"),
         (("frob\x1b[31m",), "No such command"),
