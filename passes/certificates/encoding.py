@@ -72,4 +72,7 @@ def _unpacked(x: Mapping[str, Any]) -> torch.Tensor:
     data = unpacker.decompress(base64.b64decode(x["data"], validate=True), max(1, size + 1))
     if len(data) != size:
         raise ValueError(f"an array of {len(data)} bytes that says {size}")
-    return torch.from_numpy(np.frombuffer(data, dtype).reshape(shape).copy())
+    array = np.frombuffer(data, dtype).reshape(shape).copy()
+    if not np.isfinite(array).all():  # no search ends with one, and a NaN compares as whatever suits a forger
+        raise ValueError("a parameter is not finite")
+    return torch.from_numpy(array)

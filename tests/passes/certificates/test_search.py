@@ -120,6 +120,12 @@ def test_replaying_finds_the_same() -> None:
         replay(problem(), {}, outcome.steps)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_parameters_that_are_no_numbers_are_refused(value: float) -> None:
+    with pytest.raises(InvalidModelError, match="PL0190"):
+        decode(encode([Step("m", {"t": torch.tensor([1.0, value]).double()})]))
+
+
 @pytest.mark.parametrize("change", ["value", "name", "method", "shape"])
 def test_a_digest_is_of_everything(change: str) -> None:
     x = torch.arange(4.0).double()
