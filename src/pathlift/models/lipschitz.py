@@ -261,12 +261,17 @@ def path_constant(graph: Graph, norm: Norm, shape: tuple[tuple[str, int], ...], 
     Raises
     ------
     UnsupportedError
-        If a node has no exact rule.
+        If a node has no exact rule, or jumps: path-norms read quantizers as the identity.
 
     References
     ----------
     Gonon, Brisebarre, Riccietti, Gribonval, "A path-norm toolkit for modern networks", arXiv 2310.01225.
     """
+    for key in graph.order:
+        node = graph[key]
+        if key in graph.live and node.op == "FakeQuantize":
+            reason = "it jumps, and path-norms read it as the identity"
+            raise UnsupportedError("1397", reason, node=node.label, op=node.op)
     mixed = inf if norm == "linf" else None
     wanted = PathNorm(mixed=mixed, inputs_only=True, pooling="max", shape=shape, memory_limit=memory_limit)
     (found,) = wanted.run(graph).norms
