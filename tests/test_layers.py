@@ -29,7 +29,7 @@ ROOMS = [
     "passes", "passes.fields", "passes.witness", "passes.layers", "passes.channels", "passes.sketches",
     "passes.rewrites", "passes.path_norm", "passes.heaviest_path", "passes.regions", "passes.rescaling",
     "passes.equivalence", "passes.kronecker.fitting", "passes.kronecker",
-    "passes.tape", "passes.intervals", "passes.certificates",
+    "passes.tape", "passes.intervals", "passes.relaxations", "passes.certificates",
     "codegen", "runtime", "report", "models", "verbs", "cli", "", "testing",
 ]  # fmt: skip
 """The rooms, each of which imports only from those before it; "" is what lies loose in src/pathlift.

@@ -81,7 +81,9 @@ class GateRelaxation:
         self.sizes = [torch.where(self.unknown, 0.0, box.magnitude) for box in boxes]
         self.centres = [torch.where(self.unknown, 0.0, 0.5 * b.low + 0.5 * b.high) for b in boxes]
 
-    def rows(self, p: Tensor, q: Tensor | None, chosen: Chosen | None) -> tuple[Tensor, Tensor | None, Tensor, Chosen | None]:
+    def rows(
+        self, p: Tensor, q: Tensor | None, chosen: Chosen | None
+    ) -> tuple[Tensor, Tensor | None, Tensor, Chosen | None]:
         """Return slopes of z and of δ, the offset, rounded down, and the slopes where they were free.
 
         Parameters
@@ -102,7 +104,8 @@ class GateRelaxation:
         if self.corners is not None:
             used, offsets = self._by_corners(p, q, chosen)
             slopes = [
-                s.flatten(1).index_copy(1, used.at, used.slopes[..., i].T).reshape(s.shape) for i, s in enumerate(slopes)
+                s.flatten(1).index_copy(1, used.at, used.slopes[..., i].T).reshape(s.shape)
+                for i, s in enumerate(slopes)
             ]
             offset = offset.flatten(1).index_copy(1, used.at, offsets.T).reshape(offset.shape)
         return slopes[0], slopes[1] if q is not None else None, total(offset), used
@@ -127,7 +130,9 @@ class GateRelaxation:
         """A line for each network's gate."""
         if q is None:
             line = _of_sign(p, self.lines[0])
-            return self._rounded([p * line.slope], p * line.offset, [p.abs() * line.slope.abs()], p.abs() * line.offset.abs())
+            return self._rounded(
+                [p * line.slope], p * line.offset, [p.abs() * line.slope.abs()], p.abs() * line.offset.abs()
+            )
         a = p - q
         x, y = _of_sign(a, self.lines[0]), _of_sign(q, self.lines[1])
         offset = a * x.offset + q * y.offset
@@ -156,9 +161,7 @@ class GateRelaxation:
             error = error + s * m
         return slopes, offset - (8 * U * MORE) * error - SMALLEST
 
-    def _better(
-        self, s: list[Tensor], x: Tensor, t: list[Tensor], y: Tensor
-    ) -> tuple[list[Tensor], Tensor]:
+    def _better(self, s: list[Tensor], x: Tensor, t: list[Tensor], y: Tensor) -> tuple[list[Tensor], Tensor]:
         """Of two relaxations, elementwise the one that is higher at the centre."""
         centres = [self.centres[0], self.centres[2]]
         mine, other = (v + sum(k * c for k, c in zip(ks, centres, strict=True)) for ks, v in ((s, x), (t, y)))
@@ -189,5 +192,3 @@ def _difference(ours: Curve, theirs: Curve, t: Triple) -> tuple[Line, Line]:
         offset = offset - 4 * U * offset.abs() - SMALLEST
         found.append(Line(slope, sign * offset))
     return found[0], found[1]
-
-

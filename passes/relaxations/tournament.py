@@ -135,9 +135,7 @@ class _Writer:
                 pools = torch.arange(pools.shape[0] * ((pools.shape[1] + 1) // 2)).reshape(pools.shape[0], -1)
         return x
 
-    def _round(
-        self, step: Select, x: int, axis: int, pools: Tensor, sign: float, shape: tuple[int, ...] | None
-    ) -> int:
+    def _round(self, step: Select, x: int, axis: int, pools: Tensor, sign: float, shape: tuple[int, ...] | None) -> int:
         theirs = pools[:, 1::2]
         ours = pools[:, ::2]
         if theirs.shape[1] < ours.shape[1]:

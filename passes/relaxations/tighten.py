@@ -115,7 +115,10 @@ def elements(walk: Backward, value: int, at: Tensor, known: Box) -> Box:
     where = at.flatten().nonzero()[:, 0]
     if not len(where):
         return known
-    low, high = torch.full((at.numel(),), -inf, dtype=torch.float64), torch.full((at.numel(),), inf, dtype=torch.float64)
+    low, high = (
+        torch.full((at.numel(),), -inf, dtype=torch.float64),
+        torch.full((at.numel(),), inf, dtype=torch.float64),
+    )
     for chunk in chunks(walk, where):
         rows = torch.zeros(2 * len(chunk), low.numel(), dtype=torch.float64)
         n = torch.arange(len(chunk))
