@@ -36,7 +36,7 @@ test: $(STAMP)
 
 # Exit code 5 is pytest's "no tests were found".
 slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow || test $$? -eq 5
+	$(BIN)/python -m pytest -n 2 -m slow || test $$? -eq 5
 
 mutants: $(STAMP)
 	$(BIN)/python tests/mutants/run.py "$(ONLY)"

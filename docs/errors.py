@@ -85,8 +85,23 @@ CAUSES = {
     "0815": "assigning kernels changed more of a graph than metadata",
     "0901": "an opaque node cannot be executed; the message says why",
     "0932": "no generated kernel computes a layer here",
+    "1375": "the theorem on generalization does not cover a network",
+    "1377": "there is no bound on a linear map's operator norm",
+    "1379": "a network is not a classifier with one output of scores",
+    "1480": "an option of a bound is out of range",
+    "1481": "options do not fit the kind of a bound, or one that it needs is missing",
+    "1482": "labelled data is not what a bound needs",
+    "1484": "a parameter is not one that noise can be added to",
+    "1367": "the shape of a value is not known, and a tape needs all",
+    "1368": "a value is no real number",
+    "1369": "two tapes do not agree step by step",
+    "1384": "a parameter is not one that noise can be added to",
     "1432": "a tile or another number of a schedule is not possible",
     "1433": "a text is no schedule",
+    "1485": "what inputs are looked for in is no box",
+    "1486": "a box, or another network, does not have the inputs that a network takes",
+    "1487": "a network does not have the outputs that a search needs",
+    "1488": "two graphs differ in more than the values of parameters",
 }
 """What is wrong, for codes that are raised with several messages, or with one that the source does not spell out."""
 

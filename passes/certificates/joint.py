@@ -204,7 +204,7 @@ class _State:
 
 
 def _sums(chosen: Chosen, signs: Tensor) -> Chosen:
-    """Slopes of a row for some signs: the sum of those of ±δ_j, so that its bound is no worse than the sum of theirs."""
+    """Slopes of a row for some signs: the sum of those of ±δ_j. Its bound is then no worse than the sum of theirs."""
     m = signs.shape[1]
     take = torch.cat([(signs > 0).double(), (signs < 0).double()], 1)  # (R, 2m)
     assert chosen.slopes.shape[1] == 2 * m

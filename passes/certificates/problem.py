@@ -1,4 +1,4 @@
-"""What is to be bounded, what is known about it, and what a method answers."""
+"""The problem that certificates solve: what is to be bounded, what is known about it, and what a method answers."""
 
 from __future__ import annotations
 

@@ -22,9 +22,9 @@ from pathlift.passes.equivalence.correspondence import (
 )
 from pathlift.passes.equivalence.factors import fitted
 from pathlift.passes.equivalence.matched_graph import MatchedGraph, untied
-from pathlift.passes.equivalence.matching import MatchedPair
 from pathlift.passes.equivalence.outcome import Difference, Element, Equivalence, Permutation
 from pathlift.passes.equivalence.relevance import keeping, without_dead, without_irrelevant
+from pathlift.passes.equivalence.skeleton import MatchedPair
 from pathlift.passes.equivalence.walk import neurons_of
 
 _OF_BATCH_NORM = {1: "scale γ/√(var+ε), γ being", 2: "shift β − mean·γ/√(var+ε), β being"}

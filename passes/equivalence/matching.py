@@ -1,47 +1,23 @@
-"""Matching two graphs: which node of one is which of the other, from the outputs backwards, slot by slot.
-
-The result is one skeleton with the parameters of either graph. It has a node per pair of nodes that compute the same
-expression, and a parameter per use: parameters that several nodes share in one file only are no obstacle.
-"""
+"""Matching two graphs: which node of one is which of the other, from the outputs backwards, slot by slot."""
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from pathlift.ir import dims as D
 from pathlift.ir.algebras.traits import traits
-from pathlift.ir.builder import Builder
-from pathlift.ir.graph import Graph, ModelInfo, Origin, Value
+from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import TensorType, ValueType
 from pathlift.passes.equivalence.outcome import Difference
-from pathlift.passes.equivalence.value_numbering import ValueNumbering, attributes, content_of, kind_of
-from pathlift.passes.witness.correspondence import overridable
+from pathlift.passes.equivalence.value_numbering import ValueNumbering, attributes, kind_of
 
 Pair = tuple[Value, Value]
 ARRANGEMENTS = 24
 """The most ways of matching operands that are alike, per node."""
 Orders = Mapping[tuple[str, str], tuple[int, ...]]
 """By pair of nodes that add or maximize: which operand of the second each of the first meets."""
-
-
-@dataclass(frozen=True, eq=False)
-class MatchedPair:
-    """Two graphs that differ in nothing but parameters.
-
-    Parameters
-    ----------
-    first, second
-        The same nodes under the same keys, with the parameters of either graph; each parameter is used once.
-    sources
-        By key of a parameter: its keys in the graphs that were matched.
-    """
-
-    first: Graph
-    second: Graph
-    sources: Mapping[str, tuple[str, str]]
 
 
 def interface_difference(a: Graph, b: Graph) -> Difference | None:
@@ -55,7 +31,7 @@ def interface_difference(a: Graph, b: Graph) -> Difference | None:
             return Difference("interface", f"one graph has {_count(ours, what)}, the other {_count(theirs, what)}")
         for i, (x, y) in enumerate(zip(ours, theirs, strict=True)):
             s, t = a.type_of(x), b.type_of(y)
-            if _unified(s, t) is None:
+            if unified(s, t) is None:
                 message = f"{what} {i} is {a.name_of(x)!r} ({s}) in one graph, {b.name_of(y)!r} ({t}) in the other"
                 return Difference("interface", message, node=a.name_of(x))
     return None
@@ -65,8 +41,8 @@ def _count(values: Sequence[Value], what: str) -> str:
     return f"{len(values)} {what}{'s' * (len(values) != 1)}"
 
 
-def _unified(s: ValueType, t: ValueType) -> ValueType | None:
-    """The more precise of two types; ``None`` if they contradict each other."""
+def unified(s: ValueType, t: ValueType) -> ValueType | None:
+    """Return the more precise of two types; ``None`` if they contradict each other."""
     if kind_of(s) != kind_of(t):
         return None
     if not isinstance(s, TensorType) or not isinstance(t, TensorType) or s.shape is None:
@@ -85,7 +61,7 @@ def structural_difference(a: ValueNumbering, b: ValueNumbering) -> Difference | 
     pair = next(((x, y) for x, y in ends if a.number(x) != b.number(y)), None)
     while pair is not None:
         x, y = pair
-        if content_of(a.graph, x.node) != content_of(b.graph, y.node) or x.port != y.port:
+        if a.likeness.content(a.graph, x.node) != b.likeness.content(b.graph, y.node) or x.port != y.port:
             return _told(a.graph, b.graph, x, y)
         ours, theirs = a.operands(x.node), b.operands(y.node)
         pair = _differing(a, b, x.node, ours, theirs)
@@ -141,15 +117,15 @@ def _told(a: Graph, b: Graph, x: Value, y: Value) -> Difference:
 def orders(a: ValueNumbering, b: ValueNumbering) -> Iterator[Orders]:
     """Yield the ways in which the operands of sums and maxima can be matched; first in the order of the files."""
     choices: dict[tuple[str, str], list[tuple[int, ...]]] = {}
-    for x, y in _reached(a, b, {}):
+    for x, y in reached(a, b, {}):
         if traits(a.graph, x).commutative:
-            choices[x, y] = list(itertools.islice(_alignments(a, b, x, y), ARRANGEMENTS))
+            choices[x, y] = list(itertools.islice(alignments(a, b, x, y), ARRANGEMENTS))
     for chosen in itertools.product(*choices.values()):
         yield dict(zip(choices, chosen, strict=True))
 
 
-def _alignments(a: ValueNumbering, b: ValueNumbering, x: str, y: str) -> Iterator[tuple[int, ...]]:
-    """The permutations of one node's operands that make them the other's expressions; alike operands once."""
+def alignments(a: ValueNumbering, b: ValueNumbering, x: str, y: str) -> Iterator[tuple[int, ...]]:
+    """Yield the permutations of one node's operands that make them the other's expressions; alike operands once."""
     ours, theirs = a.operands(x), b.operands(y)
     groups: dict[int, list[int]] = {}
     for i, value in enumerate(ours):
@@ -165,85 +141,23 @@ def _alignments(a: ValueNumbering, b: ValueNumbering, x: str, y: str) -> Iterato
             yield tuple(order[i] for i in range(len(ours)))
 
 
-def _operand_pairs(a: ValueNumbering, b: ValueNumbering, x: str, y: str, orders: Orders) -> list[Pair | None]:
-    ours, theirs = a.operands(x), b.operands(y)
+def operand_pairs(a: ValueNumbering, b: ValueNumbering, x: str, y: str, orders: Orders) -> list[Pair | None]:
+    """Return which operands of two nodes meet, as the nodes read them; ``None`` for one that is left out."""
+    ours, theirs = a.graph.inputs_of(x), b.graph.inputs_of(y)
     if traits(a.graph, x).commutative:
-        order = orders.get((x, y)) or next(_alignments(a, b, x, y))
+        order = orders.get((x, y)) or next(alignments(a, b, x, y))
         theirs = tuple(theirs[j] for j in order)
     return [None if s is None or t is None else (s, t) for s, t in zip(ours, theirs, strict=True)]
 
 
-def _reached(a: ValueNumbering, b: ValueNumbering, orders: Orders) -> list[tuple[str, str]]:
-    """The pairs of nodes that outputs depend on, producers first."""
+def reached(a: ValueNumbering, b: ValueNumbering, orders: Orders) -> list[tuple[str, str]]:
+    """Return the pairs of nodes that outputs depend on, producers first."""
     frontier = [(x.node, y.node) for x, y in zip(a.outputs, b.outputs, strict=True)]
-    reached = set(frontier)
+    found = set(frontier)
     while frontier:
-        for pair in _operand_pairs(a, b, *frontier.pop(), orders):
-            if pair is not None and (nodes := (pair[0].node, pair[1].node)) not in reached:
-                reached.add(nodes)
+        for pair in operand_pairs(a, b, *frontier.pop(), orders):
+            if pair is not None and (nodes := (a.source[pair[0]].node, b.source[pair[1]].node)) not in found:
+                found.add(nodes)
                 frontier.append(nodes)
     first, second = ({key: i for i, key in enumerate(e.graph.order)} for e in (a, b))
-    return sorted(reached, key=lambda pair: (first[pair[0]], second[pair[1]]))
-
-
-def matched(a: ValueNumbering, b: ValueNumbering, orders: Orders) -> MatchedPair:
-    """Build the skeleton of two graphs that compute the same expressions.
-
-    Parameters
-    ----------
-    a, b
-        The graphs.
-    orders
-        How the operands of sums and maxima are matched.
-    """
-    return _Skeleton(a, b).build(orders)
-
-
-class _Skeleton:
-    """A skeleton in the making."""
-
-    def __init__(self, a: ValueNumbering, b: ValueNumbering) -> None:
-        self.a, self.b, self.builder = a, b, Builder()
-        self.values: dict[tuple[str, str], tuple[Value, ...]] = {}
-        self.sources: dict[str, tuple[str, str]] = {}
-        self.replaceable = overridable(a.graph), overridable(b.graph)
-
-    def build(self, orders: Orders) -> MatchedPair:
-        builder, a, b = self.builder, self.a, self.b
-        for x, y in zip(a.graph.inputs, b.graph.inputs, strict=True):
-            type_ = _unified(a.graph[x].types[0], b.graph[y].types[0])
-            assert type_ is not None
-            self.values[x, y] = (builder.input_of(a.graph[x].names[0], type_),)
-        for x, y in _reached(a, b, orders):
-            node = a.graph[x]
-            if node.op not in ("Input", "Param"):
-                operands = [None if p is None else self._value(p) for p in _operand_pairs(a, b, x, y, orders)]
-                names = [builder.fresh(name) if name else "" for name in node.names]
-                self.values[x, y] = builder.node(
-                    node.op, *operands, names=names, types=node.types, origin=node.origin, **node.attrs
-                )
-        ends = [self._value(pair) for pair in zip(a.outputs, b.outputs, strict=True)]
-        held = [builder[Value(key)].names[0] for key, sources in self.sources.items() if self._is_replaceable(sources)]
-        builder.info = ModelInfo(overridable=tuple(held))
-        first = builder.finish(*ends)
-        builder = first.edit()
-        for key, (_, y) in self.sources.items():
-            value = b.graph[y].value
-            assert value is not None
-            builder.replace_node(Value(key), value=value, types=(value.type,))
-        return MatchedPair(first, builder.finish(), self.sources)
-
-    def _value(self, pair: Pair) -> Value:
-        x, y = pair
-        node = self.a.graph[x.node]
-        if node.op != "Param":
-            return self.values[x.node, y.node][x.port]
-        assert node.value is not None
-        name = self.builder.fresh(node.names[0])
-        value = self.builder.param(node.value, name, Origin(nodes=(node.label,)))
-        self.sources[value.node] = x.node, y.node
-        return value
-
-    def _is_replaceable(self, sources: tuple[str, str]) -> bool:
-        sides = zip((self.a.graph, self.b.graph), sources, self.replaceable, strict=True)
-        return any(graph[key].names[0] in names for graph, key, names in sides)
+    return sorted(found, key=lambda pair: (first[pair[0]], second[pair[1]]))

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlift.ir.graph import Graph
 from pathlift.passes.base import Transform
 from pathlift.passes.equivalence.decision import Decision
-from pathlift.passes.equivalence.matching import interface_difference, matched, orders, structural_difference
+from pathlift.passes.equivalence.matching import interface_difference, orders, structural_difference
 from pathlift.passes.equivalence.outcome import Equivalence
+from pathlift.passes.equivalence.skeleton import matched
 from pathlift.passes.equivalence.value_numbering import value_numbering
 from pathlift.passes.layers.comparison_form import ComparisonForm, comparison_form
 from pathlift.passes.rewrites.constant_folding import ConstantFolding

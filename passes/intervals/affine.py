@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 
 from pathlift.passes.intervals.box import SMALLEST, Box, gamma
-from pathlift.passes.tape.steps import Affine, Constant, Moved, Scaled, Shifted, Step, Sum
+from pathlift.passes.tape.steps import Affine, Coefficients, Constant, Moved, Scaled, Shifted, Sum
+
+Tensor = torch.Tensor
 
 
 def affine_box(step: Affine, boxes: Sequence[Box], *, linear_only: bool = False) -> Box:
@@ -26,38 +29,65 @@ def affine_box(step: Affine, boxes: Sequence[Box], *, linear_only: bool = False)
         case Sum():
             return boxes[0].plus(boxes[1])
         case Constant():
-            return Box.zero(step.shape, step.values.values.device) if linear_only else coefficient_box(step, ())
+            return coefficient_box(step.values).expanded(step.shape)
         case Shifted():
-            x = Box(boxes[0].low.expand(step.shape), boxes[0].high.expand(step.shape))
-            return x if linear_only else x.plus(_box(step.shift.values, step.shift.error))
+            x = boxes[0] if linear_only else boxes[0].plus(coefficient_box(step.shift))
+            return x.expanded(step.shape)
         case Scaled():
-            return boxes[0].times(_box(step.factor.values, step.factor.error))
+            relative = step.factor.relative
+            return (
+                boxes[0].scaled(step.factor.values, relative)
+                if relative < 1
+                else boxes[0].times(coefficient_box(step.factor))
+            )
         case Moved():
-            lows, highs = [b.low for b in boxes], [b.high for b in boxes]
-            move = step.linear if linear_only else step.view
-            return Box(move(*lows), move(*highs))
-    return _product(step, boxes)
+            move = step.linear if linear_only else step.run
+            return Box(move(*(b.low for b in boxes)), move(*(b.high for b in boxes)))
+    return around(*products(step, boxes))
 
 
-def coefficient_box(step: Constant, shape: tuple[int, ...]) -> Box:
-    """The box of a constant."""
-    del shape
-    return _box(step.values.values, step.values.error)
+def coefficient_box(c: Coefficients) -> Box:
+    """Where the real numbers lie that coefficients stand for."""
+    return Box.point(c.values) if c.error is None else Box.point(c.values).widened(c.error)
 
 
-def _box(values: torch.Tensor, error: torch.Tensor | None) -> Box:
-    return Box.point(values) if error is None else Box.point(values).widened(error)
+def products(step: Affine, boxes: Sequence[Box]) -> list[tuple[Tensor, Tensor]]:
+    """Enclose what a linear step of one operand makes of several boxes, each of which is one value of that operand.
 
-
-def _product(step: Step, boxes: Sequence[Box]) -> Box:
-    assert isinstance(step, Affine)
-    parts = [box.centre_radius() for box in boxes]
-    centre = step.linear(*(c for c, _ in parts))
+    Returns
+    -------
+    list
+        A centre and a radius for each box; the coefficients are read once for all of them.
+    """
     rounding = gamma(step.terms)
-    magnitudes = [c.abs() + r for c, r in parts]
-    radius = step.absolute(*(r + rounding * m for (_, r), m in zip(parts, magnitudes, strict=True)))
-    uncertain = step.uncertainty(*magnitudes)
+    centre = torch.stack([torch.lerp(box.low, box.high, 0.5) for box in boxes])
+    reach = torch.stack([box.high for box in boxes]).sub_(centre)
+    magnitude = centre.abs()
+    # How far the centre is off the middle is a rounding among those that γ counts.
+    uncertain = _each(partial(_uncertainty, step), magnitude + reach) if step.uncertain else None
+    radius = _each(step.absolute, reach.add_(magnitude, alpha=rounding))
     if uncertain is not None:
-        radius = radius + uncertain
-    radius = radius * (1 + 4 * rounding) + step.terms * SMALLEST
-    return Box(centre, centre).widened(radius)
+        radius += uncertain
+    radius = radius.mul_(1 + 4 * rounding).add_(step.terms * SMALLEST)
+    return list(zip(_each(step.linear, centre), radius, strict=True))
+
+
+def around(*parts: tuple[Tensor, Tensor]) -> Box:
+    """The box of a sum, of whose terms centres and radii are given."""
+    (centre, radius), *others = parts
+    for c, r in others:
+        centre = centre + c
+        radius = (radius + r).add_(centre.abs(), alpha=4 * gamma(0))
+    return Box.around(centre, radius)
+
+
+def _uncertainty(step: Affine, x: Tensor) -> Tensor:
+    found = step.uncertainty(x)
+    assert found is not None
+    return found
+
+
+def _each(f: Callable[[Tensor], Tensor], stacked: Tensor) -> Tensor:
+    # cuDNN may convolve by Fourier transforms, whose rounding is not that of sums of products.
+    with torch.backends.cudnn.flags(enabled=False):
+        return f(stacked[0])[None] if stacked.shape[0] == 1 else torch.func.vmap(f)(stacked)

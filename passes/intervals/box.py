@@ -7,6 +7,7 @@ and are added to the radius before it is multiplied by the absolute coefficients
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from math import inf
 
@@ -39,7 +40,18 @@ class Box:
     @classmethod
     def zero(cls, shape: tuple[int, ...], device: torch.device | None = None) -> Box:
         """The origin."""
-        return cls.point(torch.zeros(shape, dtype=torch.float64, device=device))
+        return cls.point(torch.zeros((), dtype=torch.float64, device=device).expand(shape))
+
+    @classmethod
+    def anything(cls, shape: tuple[int, ...], device: torch.device | None = None) -> Box:
+        """Where nothing is known."""
+        unknown = torch.full((), inf, dtype=torch.float64, device=device).expand(shape)
+        return cls(-unknown, unknown)
+
+    @classmethod
+    def around(cls, centre: Tensor, radius: Tensor) -> Box:
+        """All that is no further than a radius from a centre; anything, where one of them has overflowed."""
+        return _outward(centre - radius, centre + radius)
 
     @property
     def magnitude(self) -> Tensor:
@@ -50,6 +62,15 @@ class Box:
     def bounded(self) -> bool:
         """Whether all bounds are finite."""
         return bool(self.low.isfinite().all() and self.high.isfinite().all())
+
+    @functools.cached_property
+    def is_zero(self) -> bool:
+        """Whether it is the origin."""
+        return not self.low.numel() or bool(self.low.amin() == 0 == self.high.amax())
+
+    def expanded(self, shape: tuple[int, ...]) -> Box:
+        """Broadcast to a shape."""
+        return Box(self.low.expand(shape), self.high.expand(shape))
 
     def centre_radius(self) -> tuple[Tensor, Tensor]:
         """A centre and a radius around it that cover the box."""
@@ -62,35 +83,42 @@ class Box:
 
     def plus(self, other: Box) -> Box:
         """All sums."""
-        return Box(down(self.low + other.low), up(self.high + other.high)).known()
+        return _outward(self.low + other.low, self.high + other.high)
 
     def minus(self, other: Box) -> Box:
         """All differences."""
-        return Box(down(self.low - other.high), up(self.high - other.low)).known()
+        return _outward(self.low - other.high, self.high - other.low)
 
     def times(self, other: Box) -> Box:
         """All products."""
-        products = [x * y for x in (self.low, self.high) for y in (other.low, other.high)]
-        products = [torch.where(p.isnan(), 0.0, p) for p in products]  # 0 · ∞: the bound is not attained, 0 is
-        low = torch.minimum(torch.minimum(products[0], products[1]), torch.minimum(products[2], products[3]))
-        high = torch.maximum(torch.maximum(products[0], products[1]), torch.maximum(products[2], products[3]))
-        return Box(down(low), up(high))
+        low, high = _ends(self, other.low)
+        if other.low is not other.high:
+            lower, higher = _ends(self, other.high)
+            torch.minimum(low, lower, out=low)
+            torch.maximum(high, higher, out=high)
+        return _outward(low, high)
+
+    def scaled(self, c: Tensor, relative: float) -> Box:
+        """All products with numbers, each of which may be off by a share of itself."""
+        low, high = _ends(self, c)
+        share = relative * (1 + 4 * U) + 4 * U
+        return _outward(low.sub_(low.abs(), alpha=share), high.add_(high.abs(), alpha=share))
 
     def hull(self, other: Box) -> Box:
         """The smallest box around both."""
         return Box(torch.minimum(self.low, other.low), torch.maximum(self.high, other.high))
 
     def meet(self, other: Box) -> Box:
-        """What is in both. Of two true statements: where rounding has left nothing in common, the first holds."""
-        low, high = torch.maximum(self.low, other.low), torch.minimum(self.high, other.high)
-        empty = low > high
-        if bool(empty.any()):
-            low, high = torch.where(empty, self.low, low), torch.where(empty, self.high, high)
-        return Box(low, high)
+        """What is in both, two true statements; where they contradict each other, the nearest point of this one."""
+        return Box(other.low.clamp(self.low, self.high), other.high.clamp(self.low, self.high))
+
+    def moved_into(self, other: Box) -> Box:
+        """The other's meet with this one, which is made of tensors that nobody else holds, and is changed in place."""
+        return Box(self.low.clamp_(other.low, other.high), self.high.clamp_(other.low, other.high))
 
     def widened(self, by: Tensor | float) -> Box:
         """By this much to either side."""
-        return Box(down(self.low - by), up(self.high + by)).known()
+        return _outward(self.low - by, self.high + by)
 
 
 def up(x: Tensor) -> Tensor:
@@ -103,6 +131,19 @@ def down(x: Tensor) -> Tensor:
     return torch.nextafter(x, torch.full((), -inf, dtype=x.dtype, device=x.device))
 
 
+def _ends(box: Box, c: Tensor) -> tuple[Tensor, Tensor]:
+    """The smaller and the larger of the products of both bounds, as they are computed."""
+    # 0 · ∞: the bound is not attained, 0 is.
+    x, y = ((bound * c).nan_to_num_(0.0, inf, -inf) for bound in (box.low, box.high))
+    return torch.minimum(x, y), torch.maximum(x, y, out=y)
+
+
+def _outward(low: Tensor, high: Tensor) -> Box:
+    """The box of bounds just computed, which are changed in place; a lower bound of ∞ is an overflow."""
+    below, above = (torch.full((), end, dtype=low.dtype, device=low.device) for end in (-inf, inf))
+    return Box(low.nan_to_num_(-inf, -inf, -inf).nextafter_(below), high.nan_to_num_(inf, inf, inf).nextafter_(above))
+
+
 def gamma(n: int) -> float:
-    """γₙ, and a little more: the relative error of a sum of n products, in any order."""
-    return 1.01 * (n + 2) * U
+    """γₙ, and a little more: the relative error of a sum of n products, in any order, and of six more operations."""
+    return 1.01 * (n + 6) * U

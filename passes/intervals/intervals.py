@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
-
-import torch
 
 from pathlift.passes.intervals.affine import affine_box
-from pathlift.passes.intervals.box import SMALLEST, Box, gamma, up
+from pathlift.passes.intervals.box import SMALLEST, Box, gamma
 from pathlift.passes.intervals.elementwise import Curve, image
+from pathlift.passes.intervals.rectifiers import is_relu, relu
 from pathlift.passes.tape.steps import Affine, Bilinear, Gate, Select, Step, Within
 from pathlift.passes.tape.tape import Tape
 
@@ -39,44 +37,26 @@ def enclose(step: Step, boxes: Sequence[Box]) -> Box:
     """Enclose what a step makes of boxes."""
     match step:
         case Affine():
-            return affine_box(step, boxes).known()
+            return affine_box(step, boxes)
         case Gate():
-            return image(Curve.of(step), boxes[0])
+            return relu(boxes[0]) if is_relu(step) else image(Curve.of(step), boxes[0])
         case Select():  # an order statistic is monotone in each operand
-            return Box(step.statistic(boxes[0].low), step.statistic(boxes[0].high)).known()
+            return Box(step.statistic(boxes[0].low), step.statistic(boxes[0].high))
         case Bilinear():
             return bilinear_box(step, *boxes, square=step.inputs[0] == step.inputs[1])
         case Within():
-            low, high = boxes[0].low, boxes[0].high
-            return Box(
-                low.nan_to_num(-inf).clamp(min=step.low, max=step.high),
-                high.nan_to_num(inf).clamp(min=step.low, max=step.high),
-            )
+            return Box(*(bound.clamp(min=step.low, max=step.high) for bound in (boxes[0].low, boxes[0].high)))
     raise AssertionError(step)
 
 
 def bilinear_box(step: Bilinear, x: Box, y: Box, *, square: bool = False) -> Box:
     """Enclose a bilinear step, by centres and radii: xy = cx·cy + cx·(±ry) + (±rx)·cy ± rx·ry."""
-    if not (x.bounded and y.bounded):
-        shape = step.shape
-        return Box(torch.full(shape, -inf, dtype=torch.float64), torch.full(shape, inf, dtype=torch.float64))
-    if step.terms == 1:
-        product = Box(*_corners(step, x, y))
-        if not square:
-            return product
-        return Box(product.low.clamp(min=0.0), product.high)
+    if step.terms == 1:  # elementwise
+        product = x.expanded(step.shape).times(y.expanded(step.shape))
+        return Box(product.low.clamp(min=0.0), product.high) if square else product
     (cx, rx), (cy, ry) = x.centre_radius(), y.centre_radius()
-    centre = step.product(cx, cy)
     rounding = gamma(step.terms)
     mx, my = cx.abs() + rx, cy.abs() + ry
     # |xy − cx·cy| ≤ rx·my + |cx|·ry, since |y| ≤ my.
     radius = step.product(rx + rounding * mx, my) + step.product(cx.abs(), ry)
-    radius = up(radius * (1 + 8 * rounding)) + step.terms * SMALLEST
-    return Box(centre, centre).widened(radius)
-
-
-def _corners(step: Bilinear, x: Box, y: Box) -> tuple[torch.Tensor, torch.Tensor]:
-    shape = torch.Size(step.shape)
-    x, y = (Box(b.low.expand(shape), b.high.expand(shape)) for b in (x, y))
-    product = x.times(y)
-    return product.low, product.high
+    return Box.around(step.product(cx, cy), radius * (1 + 8 * rounding) + step.terms * SMALLEST)

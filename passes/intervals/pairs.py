@@ -9,15 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 
-from pathlift.passes.intervals.affine import affine_box
+from pathlift.passes.intervals.affine import affine_box, around, products
 from pathlift.passes.intervals.box import Box
 from pathlift.passes.intervals.elementwise import Curve, gap, slopes
 from pathlift.passes.intervals.intervals import bilinear_box, enclose
-from pathlift.passes.tape.steps import Affine, Bilinear, Gate, Select, Step, Within
-from pathlift.passes.tape.tape import Tape
+from pathlift.passes.intervals.rectifiers import is_relu, relu_difference
+from pathlift.passes.tape.steps import Affine, Bilinear, Combined, Gate, Scaled, Select, Step, Weighted, Within
+from pathlift.passes.tape.tape import Tape, check_agreement
+
+_CHEAP = 2**18
+"""Multiplications of a linear map that is cheap enough for both ways to its difference."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,8 +47,8 @@ class Triple:
 
     def closed(self) -> Triple:
         """What each of the three says about the others."""
-        d = self.d.meet(self.b.minus(self.a))
-        return Triple(self.a.meet(self.b.minus(d)), self.b.meet(self.a.plus(d)), d)
+        d = self.b.minus(self.a).moved_into(self.d)
+        return Triple(self.b.minus(d).moved_into(self.a), self.a.plus(d).moved_into(self.b), d)
 
     @property
     def both(self) -> Box:
@@ -64,8 +69,14 @@ def pair_intervals(
         One box per input.
     known
         What is known about every value already.
+
+    Raises
+    ------
+    UnsupportedError
+        If the tapes do not agree; names the node.
     """
     triples = [Triple(x, x, Box.zero(tuple(x.low.shape), x.low.device)) for x in domain]
+    check_agreement(first, second)
     for ours, theirs in zip(first.steps, second.steps, strict=True):
         found = pair_enclose(ours, theirs, [triples[i] for i in ours.inputs])
         triples.append(found.meet(known[len(triples)]) if known else found)
@@ -74,41 +85,93 @@ def pair_intervals(
 
 def pair_enclose(first: Step, second: Step, triples: Sequence[Triple]) -> Triple:
     """Enclose what two steps make of triples."""
+    if isinstance(first, Affine) and isinstance(second, Affine):
+        return _affine_triple(first, second, triples)
     a = enclose(first, [t.a for t in triples])
-    b = enclose(second, [t.b for t in triples])
-    return Triple(a, b, difference(first, second, triples).known()).closed()
+    alike = not isinstance(first, Gate) or not isinstance(second, Gate) or Curve.of(first).same(Curve.of(second))
+    if alike and all(t.d.is_zero for t in triples):
+        return Triple(a, a, Box.zero(first.shape, a.low.device))
+    found = Triple(a, enclose(second, [t.b for t in triples]), difference(first, second, triples))
+    return found if isinstance(first, Gate) and alike and is_relu(first) else found.closed()
+
+
+def _affine_triple(first: Affine, second: Affine, triples: Sequence[Triple]) -> Triple:
+    """Enclose an affine step; where both networks' is the same, what comes in bounding each other comes out so."""
+    rest = None if first is second else second.minus(first)
+    a_s, b_s, ds = [t.a for t in triples], [t.b for t in triples], [t.d for t in triples]
+    if rest is None and all(d.is_zero for d in ds):
+        a = affine_box(first, a_s)
+        return Triple(a, a, Box.zero(first.shape, a.low.device))
+    if isinstance(first, Weighted | Combined):
+        return _product_triple(first, second, rest, triples[0])
+    a, b = affine_box(first, a_s), affine_box(second, b_s)
+    if rest is None or not rest.inputs:
+        d = _carried(second, ds)
+        return Triple(a, b, d if rest is None else d.plus(affine_box(rest, ())))
+    d, *others = (
+        _carried((second, first)[way], ds).plus(affine_box(rest, (a_s, b_s)[way]))
+        for way in _ways(first, second, rest, triples[0])
+    )
+    d = d.meet(others[0]) if others else d
+    return Triple(a, b, d).closed()
+
+
+def _product_triple(first: Affine, second: Affine, rest: Affine | None, t: Triple) -> Triple:
+    """Enclose a linear map, all boxes that meet the same weights at once."""
+    if rest is None:
+        return Triple(*map(around, products(first, [t.a, t.b, t.d])))
+    ways = _ways(first, second, rest, t)
+    sources = [(t.a, t.b)[way] for way in ways]
+    if t.d.is_zero:
+        (a,), (b,) = products(first, [t.a]), products(second, [t.b])
+        d = around(*products(rest, [t.a]))
+        return Triple(around(a), around(b), d).closed()
+    a, *theirs = products(first, [t.a, t.d][: 1 + (1 in ways)])
+    b, *ours = products(second, [t.b, t.d][: 1 + (0 in ways)])
+    parts = zip(ours + theirs, products(rest, sources), strict=True)
+    d, *others = (around(*pair) for pair in parts)
+    return Triple(around(a), around(b), d.meet(others[0]) if others else d).closed()
+
+
+def _ways(first: Affine, second: Affine, rest: Affine, t: Triple) -> list[int]:
+    """Which ways to go for the difference: 0 for W_b·δ + (W_b − W_a)·z_a, 1 for W_a·δ + (W_b − W_a)·z_b.
+
+    Where products are expensive, only the one that promises the smaller radius.
+    """
+    if prod(first.shape) * first.terms <= _CHEAP:
+        return [0, 1]
+    norms = [_norm(step) for step in (first, second, rest)]
+    widths = [float(box.high.sum() - box.low.sum()) for box in (t.a, t.b, t.d)]
+    spreads = [norms[1] * widths[2] + norms[2] * widths[0], norms[0] * widths[2] + norms[2] * widths[1]]
+    return [int(spreads[1] < spreads[0])]
+
+
+def _norm(step: Affine) -> float:
+    assert isinstance(step, Weighted | Scaled)
+    values = step.weights.values if isinstance(step, Weighted) else step.factor.values
+    return float(torch.linalg.vector_norm(values, 1))
 
 
 def difference(first: Step, second: Step, triples: Sequence[Triple]) -> Box:
-    """Enclose the difference of what two steps compute, without looking at what each computes."""
-    ds = [t.d for t in triples]
+    """Enclose the difference of what two steps compute that are not affine, without looking at what each computes."""
+    t = triples[0]
     match first, second:
-        case Affine(), Affine():
-            rest = second.minus(first)
-            ways = [affine_box(second, ds, linear_only=True)]
-            if rest is None:
-                return ways[0]
-            ways = [ways[0].plus(affine_box(rest, [t.a for t in triples][: len(rest.inputs)]))]
-            if rest.inputs:
-                other = affine_box(first, ds, linear_only=True)
-                ways.append(other.plus(affine_box(rest, [t.b for t in triples])))
-            return ways[0] if len(ways) == 1 else ways[0].known().meet(ways[1].known())
         case Gate(), Gate():
-            (t,) = triples
             ours, theirs = Curve.of(first), Curve.of(second)
+            if is_relu(first) and is_relu(second):
+                return relu_difference(t.a, t.b, t.d)
             return slopes(theirs, t.both).times(t.d).plus(gap(ours, theirs, t.a))
         case Select(), Select():
             # Every order statistic is 1-Lipschitz for the largest difference within its pool, to either side.
-            (t,) = triples
-            return Box(*_extremes(first, t.d))
+            return Box(*_extremes(first, t.d)).known()
         case Bilinear(), Bilinear():
             x, y = triples
-            square = first.inputs[0] == first.inputs[1]
-            if square and first.terms == 1:  # (z+δ)² − z² = δ·(z_a + z_b)
+            if first.inputs[0] == first.inputs[1] and first.terms == 1:  # (z+δ)² − z² = δ·(z_a + z_b)
                 return x.d.times(x.a.plus(x.b))
-            return bilinear_box(first, x.d, y.b).plus(bilinear_box(first, x.a, y.d))
+            way = bilinear_box(first, x.d, y.b).plus(bilinear_box(first, x.a, y.d))
+            return way.meet(bilinear_box(first, x.d, y.a).plus(bilinear_box(first, x.b, y.d)))
         case Within(), Within():
-            return triples[0].d
+            return t.d
     raise AssertionError(first)
 
 
@@ -127,3 +190,10 @@ def _largest(x: torch.Tensor, axis: int, pools: torch.Tensor) -> torch.Tensor:
     taken = x.index_select(axis, index.reshape(-1)).reshape(*x.shape[:axis], *pools.shape, *x.shape[axis + 1 :])
     held = (pools >= 0).to(x.device).reshape(*pools.shape, *[1] * (x.ndim - axis - 1))
     return torch.where(held, taken, -torch.inf).amax(axis + 1)
+
+
+def _carried(step: Affine, ds: Sequence[Box]) -> Box:
+    """What a step makes of differences; before the first weights that differ there are none."""
+    if all(d.is_zero for d in ds):
+        return Box.zero(step.shape, ds[0].low.device if ds else None)
+    return affine_box(step, ds, linear_only=True)

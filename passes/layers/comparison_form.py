@@ -57,9 +57,20 @@ def comparison_form(graph: Graph, rewrites: Sequence[Transform]) -> ComparisonFo
     InvalidModelError
         If a parameter that an output depends on, or the root of a batch norm's variance, is NaN somewhere.
     """
-    _check_numbers(graph)
-    ours, sizes = (_normalized(_in_float64(graph, convert), rewrites) for convert in (_exact, _size))
+    ours, sizes = (_normalized(g, rewrites) for g in (in_float64(graph), _in_float64(graph, _size)))
     return ComparisonForm(ours, {key: p for key in sizes.params if (p := sizes[key].value) is not None})
+
+
+def in_float64(graph: Graph) -> Graph:
+    """Return the graph with all real numbers in float64, which holds each of them exactly.
+
+    Raises
+    ------
+    InvalidModelError
+        If a parameter that an output depends on is NaN somewhere.
+    """
+    _check_numbers(graph)
+    return _in_float64(graph, _exact)
 
 
 def _check_numbers(graph: Graph) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import reduce
-from math import exp2, inf, ldexp, log, log1p, log2, log10, nextafter
+from collections.abc import Mapping, Sequence
+from math import exp2, inf, log2, nextafter
 
 import numpy as np
 import torch
 
 from pathlift.ir.algebras.interpret import run
 from pathlift.ir.graph import Graph, Node
+from pathlift.passes.fields import figures
 from pathlift.passes.fields.field import Field
 from pathlift.passes.fields.scaled import Scaled, log2_of
 from pathlift.passes.fields.semiring import Semiring
@@ -20,8 +20,7 @@ from pathlift.passes.path_norm.result import LayerNorm, Norm
 from pathlift.passes.sizes import Extents
 
 Tensor = torch.Tensor
-_UNIT = {torch.float64: 2.0**-53, torch.float32: 2.0**-24}
-_LOG10_2 = log10(2.0)
+_LOG10_2 = figures.LOG10_2
 
 
 class Evaluation:
@@ -73,7 +72,7 @@ class Evaluation:
 
     def total(self) -> Scaled:
         """All paths to all outputs combined, before the root: a scalar."""
-        return _total(self._listed, self.semiring)
+        return figures.total(self._listed, self.semiring)
 
     def norm(self) -> Norm:
         """The norm over all outputs, each as often as the graph lists it."""
@@ -91,13 +90,10 @@ class Evaluation:
         total, root = self.total(), self.semiring.root
         mantissa, exponent = total.m.item(), int(total.e)
         log2_norm = log2_of(mantissa, exponent) * root
-        return log2_norm, self._slack(total.roundings, log2_norm), _value(mantissa, exponent, root)
+        return log2_norm, self._slack(total.roundings, log2_norm), figures.plain_value(mantissa, exponent, root)
 
     def _slack(self, roundings: int, log2_norm: float) -> float:
-        # The computed sum is at least (1 − u)^roundings times the true one. The logarithm adds a few roundings of its
-        # own, relative to its size, or to that of its two parts, which are at least 1 before the root.
-        root = self.semiring.root
-        return -roundings * log1p(-_UNIT[self.algebra.dtype]) * root / log(2) + 2.0**-50 * (1 + root + abs(log2_norm))
+        return figures.slack(roundings, log2_norm, self.semiring.root, self.algebra.dtype)
 
     def _log10(self, y: Field) -> Tensor:
         return y.log2() * (self.semiring.root * _LOG10_2)
@@ -147,27 +143,6 @@ class Evaluation:
         }
 
 
-def _total(fields: Iterable[Field], semiring: Semiring) -> Scaled:
-    """All elements of all fields, combined."""
-    totals = [y.total(semiring) for y in fields]
-    return reduce(lambda a, b: a.plus(b, semiring), totals) if totals else Scaled(torch.zeros((), dtype=torch.float64))
-
-
 def _log2_total(fields: Sequence[Field], semiring: Semiring) -> float:
-    total = _total(fields, semiring)
+    total = figures.total(fields, semiring)
     return log2_of(total.m.item(), int(total.e))
-
-
-def _value(mantissa: float, exponent: int, root: float) -> float | None:
-    """``(mantissa · 2**exponent)**root`` if a float64 can hold it."""
-    log2_norm = log2_of(mantissa, exponent) * root
-    if log2_norm == -inf:
-        return 0.0
-    if not -1022 <= log2_norm < 1023.999:
-        return None
-    if root == 1:
-        return ldexp(mantissa, exponent)
-    q = 1 / root
-    whole = exponent // q
-    rest = (log2(mantissa) + exponent - whole * q) / q
-    return ldexp(exp2(rest), int(whole))

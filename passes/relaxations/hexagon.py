@@ -1,8 +1,8 @@
 """Piecewise-linear gates over what is known of (z, δ): a hexagon, and on it a lower bound for any slopes.
 
 The known boxes of z_a = z, z_b = z + δ and δ cut a hexagon out of the plane. There A·f_a(z) + B·f_b(z+δ) − p·z − q·δ is
-affine on each cell that the bends of f_a and of f_b cut the hexagon into, so its least value is at a corner of a cell: an
-intersection of two of the lines that bound boxes or bend curves. That value is the offset that belongs to the slopes
+affine on each cell that the bends of f_a and of f_b cut the hexagon into, so its least value is at a corner of a cell:
+an intersection of two of the lines that bound boxes or bend curves. That value is the offset that belongs to the slopes
 (p, q), whatever they are; all of them together are the dual of the convex hull. Intersections outside the hexagon only
 lower the offset, so what lies outside by a rounding error is kept.
 """
@@ -182,14 +182,17 @@ def pair_corners(ours: Curve, theirs: Curve, t: Triple, at: Tensor) -> Corners:
     mean = 0.5 * z_slopes[0] + 0.5 * b_slopes[0]
     starts = [("slope", x, y) for x in z_slopes for y in (top, both.high, both.low, bottom, mean)]
     starts += [("twin", x, y) for x in z_slopes for y in b_slopes]
-    flat = lambda v: v.reshape(*v.shape[: v.ndim - len(shape)], -1)[..., at]  # noqa: E731
+
+    def flat(v: Tensor) -> Tensor:
+        return v.reshape(*v.shape[: v.ndim - len(shape)], -1)[..., at]
+
     a, delta, fa, fb, held, size, steep = map(flat, (a, delta, fa, fb, held, size, steep))
     weights = held.double()
     centre = torch.stack([(v * weights).sum(0) / weights.sum(0) for v in (a, delta)], -1)
     # Only so many columns as the neuron with the most corners has.
     order = (~held).to(torch.int8).sort(dim=0, stable=True).indices[: int(held.sum(0).amax()) if held.numel() else 0]
     a, delta, fa, fb, held = (v.gather(0, order).T for v in (a, delta, fa, fb, held))
-    outside = torch.where(held, 0.0, inf)
+    outside = torch.zeros_like(a).masked_fill(~held, inf)
     return Corners(
         at, torch.stack([-a, -delta], 1), torch.stack([fa, fb], 1), outside[:, None],
         torch.stack([flat(off_a), flat(off_b)]),

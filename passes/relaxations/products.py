@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -79,7 +80,7 @@ class ProductRelaxation:
         return list(parts), below(below(offset + more) + rest)
 
 
-def _transposed(f: object, like: Tensor, rows: Tensor) -> Tensor:
+def _transposed(f: Callable[..., Tensor], like: Tensor, rows: Tensor) -> Tensor:
     pull = torch.func.vjp(f, torch.zeros_like(like))[1]
     (result,) = torch.func.vmap(pull)(rows)
     return result  # type: ignore[no-any-return]

@@ -134,4 +134,4 @@ def chunks(walk: Backward, where: Tensor) -> Iterator[Tensor]:
     """So many at a time as fit."""
     widest = max(torch.Size(s).numel() for s in walk.first.shapes)
     each = 8 * widest * 8 * (1 if walk.second is None else 8)
-    return iter(where.split(max(1, int(MEMORY / each / 2))))
+    return iter(torch.split(where, max(1, int(MEMORY / each / 2))))

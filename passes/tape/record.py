@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from math import inf, prod
 from typing import Any, ClassVar
 
 import torch
 
+from pathlift.ir import dims as D
 from pathlift.ir.algebras.interpret import run
 from pathlift.ir.algebras.numeric import along, as_tensor
 from pathlift.ir.algebras.two_sorted import TwoSorted
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.primitives.base import Activation, LinearMap, Nonlinear, OrderStatistic, SeparableMap, View
-from pathlift.ir.types import Param, TensorType, ValueType, is_float, not_finite
-from pathlift.passes.fields.weight import Weight, moved_weights
+from pathlift.ir.primitives.reshapes import Reshape
+from pathlift.ir.primitives.views import Expand, Pad
+from pathlift.ir.types import Array, Param, TensorType, ValueType, is_float, not_finite
+from pathlift.passes.fields.weight import TINY, Weight, moved_weights
 from pathlift.passes.tape.steps import (
     Bilinear,
     Coefficients,
@@ -38,7 +42,12 @@ from pathlift.passes.tape.tape import Tape
 Tensor = torch.Tensor
 
 
-def record(graph: Graph, inputs: Mapping[str, tuple[int, ...]], device: torch.device | None = None) -> Tape:
+def record(
+    graph: Graph,
+    inputs: Mapping[str, tuple[int, ...]],
+    device: torch.device | None = None,
+    errors: Mapping[str, Array] | None = None,
+) -> Tape:
     """Write a network down as a tape.
 
     Parameters
@@ -49,37 +58,61 @@ def record(graph: Graph, inputs: Mapping[str, tuple[int, ...]], device: torch.de
         The shape of every input, by name.
     device
         Where parameters live; the CPU by default.
+    errors
+        By a parameter's name: how far each of its elements may be off what is meant.
 
     Raises
     ------
     UnsupportedError
         If a node is made of something that certificates know nothing about; names node, op and reason.
     """
-    recorder = Recorder({graph[key].names[0]: inputs[graph[key].names[0]] for key in graph.inputs}, device)
-    feeds = {name: i for i, name in enumerate(recorder.inputs)}
-    results = run(graph, recorder, feeds)
-    return Tape(recorder.inputs, tuple(recorder.steps), {name: recorder.signal(y) for name, y in results.items()})
+    names = [graph[key].names[0] for key in graph.inputs]
+    for name, key in zip(names, graph.inputs, strict=True):
+        type_ = graph[key].types[0]
+        if isinstance(type_, TensorType) and type_.dtype is not None and not is_float(type_.dtype):
+            raise UnsupportedError("1368", f"input {name!r} is a tensor of {type_.dtype}, not of real numbers")
+    recorder = Recorder({name: inputs[name] for name in names}, device, errors)
+    results = run(graph, recorder, {name: Signal(i) for i, name in enumerate(names)})
+    outputs = {name: recorder.signal(y).number for name, y in results.items()}
+    return Tape(recorder.inputs, tuple(recorder.steps), outputs)
 
 
-class Recorder(TwoSorted[Weight, int]):
-    """Signals are numbers of values; each primitive appends a step."""
+@dataclass(frozen=True)
+class Signal:
+    """A value of the tape, by its number; no number itself, so that nobody multiplies by it."""
+
+    number: int
+
+
+class Recorder(TwoSorted[Weight, Signal]):
+    """Each primitive appends a step."""
 
     name: ClassVar[str] = "certificates"
     parameter_type: ClassVar[type] = Weight
 
-    def __init__(self, inputs: Mapping[str, tuple[int, ...]], device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        inputs: Mapping[str, tuple[int, ...]],
+        device: torch.device | None = None,
+        errors: Mapping[str, Array] | None = None,
+    ) -> None:
+        self.errors = errors or {}
         self.inputs = dict(inputs)
         self.device = device or torch.device("cpu")
         self.shapes = list(self.inputs.values())
         self.steps: list[Step] = []
 
-    def append(self, kind: Callable[..., Step], inputs: Sequence[int], shape: Sequence[int], *args: Any) -> int:
-        """Append a step, and return the number of its value."""
-        assert self.node is not None
-        shapes = tuple(self.shapes[i] for i in inputs)
-        self.steps.append(kind(self.node.label, tuple(inputs), shapes, tuple(shape), *args))
+    def append(self, kind: Callable[..., Step], inputs: Sequence[Signal], shape: Sequence[int], *args: Any) -> Signal:
+        """Append a step, and return its value."""
+        label = self.node.label if self.node else ""
+        shapes = tuple(map(self.extents, inputs))
+        self.steps.append(kind(label, tuple(x.number for x in inputs), shapes, tuple(shape), *args))
         self.shapes.append(tuple(shape))
-        return len(self.shapes) - 1
+        return Signal(len(self.shapes) - 1)
+
+    def extents(self, x: Weight | Signal) -> tuple[int, ...]:
+        """The shape of an operand."""
+        return tuple(x.values.shape) if isinstance(x, Weight) else self.shapes[x.number]
 
     # ---- parameters
 
@@ -87,13 +120,17 @@ class Recorder(TwoSorted[Weight, int]):
         assert self.node is not None
         name = self.node.names[0]
         if not is_float(p.dtype):
-            return Weight(torch.zeros((), dtype=torch.float64).expand(p.shape), integer=name)
+            return Weight(torch.zeros((), dtype=torch.float64, device=self.device).expand(p.shape), integer=name)
         if p.non_finite:
             raise not_finite(name, p.numpy())
-        return Weight(as_tensor(p.numpy(), torch.float64, self.device), finite=True)
+        error = self.errors.get(name)
+        off = None if error is None else as_tensor(error, torch.float64, self.device)
+        return Weight(as_tensor(p.numpy(), torch.float64, self.device), error=off, finite=True)
 
     def derive_parameter(self, f: Callable[..., Any], params: Sequence[Weight]) -> Weight:
         values = f(*(w.accurate() for w in params))
+        if bool(((values.abs() < TINY) & (params[0].values != 0)).any()):
+            raise UnsupportedError("0312", "a parameter that this node computes from its weights underflows")
         return Weight(values, roundings=8 + sum(w.roundings for w in params))
 
     def add_parameters(self, x: Weight, y: Weight, axis: int | None) -> Weight:
@@ -103,96 +140,104 @@ class Recorder(TwoSorted[Weight, int]):
         return x.times(c, axis, reciprocal=reciprocal)
 
     def multiply_parameter(self, x: Weight, c: float) -> Weight:
-        return replace(x, values=-x.checked()) if c == -1.0 else x.times(self._number(c))
+        if abs(c) == 1.0:
+            return x if c == 1.0 else replace(x, values=-x.checked())
+        return x.times(self._number(c))
 
     def move_parameters(self, xs: Sequence[Weight], v: View) -> Weight:
         return moved_weights(v, xs)
 
-    def lift(self, p: Weight) -> int:
+    def lift(self, p: Weight) -> Signal:
         values = coefficients(p)
         return self.append(Constant, (), values.values.shape, values)
 
     # ---- signals
 
-    def apply_weights(self, f: LinearMap, x: int, w: Weight) -> int:
-        weights = coefficients(w)
-        return self.append(Weighted, (x,), self._extents(f.shape(self.shapes[x], tuple(w.values.shape))), f, weights)
+    def apply_weights(self, f: LinearMap, x: Signal, w: Weight) -> Signal:
+        shape = _known(f.shape(self.extents(x), self.extents(w)))
+        return self.append(Weighted, (x,), shape, f, coefficients(w))
 
-    def combine(self, f: SeparableMap, x: int) -> int:
-        return self.append(Combined, (x,), self._extents(f.shape(self.shapes[x], None)), f)
+    def combine(self, f: SeparableMap, x: Signal) -> Signal:
+        return self.append(Combined, (x,), _known(f.shape(self.extents(x), None)), f)
 
-    def add_signals(self, x: int, y: int, axis: int | None) -> int:
+    def add_signals(self, x: Signal, y: Signal, axis: int | None) -> Signal:
         if axis is not None:  # a vector along an axis
-            rank = len(self.shapes[x])
-            shape = [-1 if i == axis % rank else 1 for i in range(rank)]
-            from pathlift.ir.primitives.reshapes import Reshape
+            rank = len(self.extents(x))
+            shape = tuple(self.extents(y)[0] if i == axis % rank else 1 for i in range(rank))
+            y = self.append(Moved, (y,), shape, Reshape(shape), self.device)
+        return self.append(Sum, (x, y), check_broadcast([self.extents(x), self.extents(y)]))
 
-            y = self.append(
-                Moved, (y,), [abs(n) if n == 1 else self.shapes[y][0] for n in shape], Reshape(tuple(shape))
-            )
-        return self.append(Sum, (x, y), check_broadcast([self.shapes[x], self.shapes[y]]))
+    def shift(self, x: Signal, c: Weight, axis: int | None) -> Signal:
+        shift = _aligned(coefficients(c), axis, len(self.extents(x)))
+        return self.append(Shifted, (x,), check_broadcast([self.extents(x), tuple(shift.values.shape)]), shift)
 
-    def shift(self, x: int, c: Weight, axis: int | None) -> int:
-        shift = _aligned(coefficients(c), axis, len(self.shapes[x]))
-        return self.append(Shifted, (x,), check_broadcast([self.shapes[x], tuple(shift.values.shape)]), shift)
+    def add_to_parameter(self, c: Weight, x: Signal, axis: int | None) -> Signal:
+        return self.shift(x, c, None) if axis is None else super().add_to_parameter(c, x, axis)
 
     def scale(
-        self, x: Weight | int, c: Weight | int | float, axis: int | None = None, *, reciprocal: bool = False
-    ) -> Weight | int:
-        number = self._number(float(c)) if reciprocal and isinstance(c, float) else c  # a reciprocal is rounded
+        self, x: Weight | Signal, c: Weight | Signal | float, axis: int | None = None, *, reciprocal: bool = False
+    ) -> Weight | Signal:
+        # A reciprocal is rounded; a division by zero is refused.
+        number = self._number(float(c)) if reciprocal and isinstance(c, float | int) else c
         return super().scale(x, number, axis, reciprocal=reciprocal)
 
-    def scale_signal(self, x: int, c: Weight, axis: int | None, *, reciprocal: bool) -> int:
+    def scale_signal(self, x: Signal, c: Weight, axis: int | None, *, reciprocal: bool) -> Signal:
         factor = coefficients(self._number(1.0).times(c, reciprocal=True) if reciprocal else c)
-        factor = _aligned(factor, axis, len(self.shapes[x]))
-        return self.append(Scaled, (x,), check_broadcast([self.shapes[x], tuple(factor.values.shape)]), factor)
+        factor = _aligned(factor, axis, len(self.extents(x)))
+        return self.append(Scaled, (x,), check_broadcast([self.extents(x), tuple(factor.values.shape)]), factor)
 
-    def multiply_signal(self, x: int, c: float) -> int:
-        return self.append(Scaled, (x,), self.shapes[x], coefficients(self._number(c)))
+    def multiply_signal(self, x: Signal, c: float) -> Signal:
+        return self.append(Scaled, (x,), self.extents(x), coefficients(self._number(c)))
 
-    def activate(self, x: int, f: Activation, *slopes: Weight) -> int:
+    def activate(self, x: Signal, f: Activation, *slopes: Weight) -> Signal:
         if f.bends is None:
-            raise UnsupportedError("1466", f"{f.name} does not say where it bends")
-        return self.append(Gate, (x,), self.shapes[x], f, tuple(map(coefficients, slopes)))
+            raise UnsupportedError("1366", f"{f.name} does not say where it bends")
+        shape = check_broadcast([self.extents(x), *map(self.extents, slopes)])
+        return self.append(Gate, (self._expanded(x, shape),), shape, f, tuple(map(coefficients, slopes)))
 
-    def pool(self, x: int, s: OrderStatistic) -> int:
-        return self.append(Select, (x,), self._extents(s.shape(self.shapes[x])), s)
+    def pool(self, x: Signal, s: OrderStatistic) -> Signal:
+        return self.append(Select, (x,), _known(s.shape(self.extents(x))), s)
 
-    def move_signals(self, xs: Sequence[int], v: View) -> int:
-        shapes = [self.shapes[x] for x in xs]
-        return self.append(Moved, xs, self._extents(v.shape(*shapes)), v)
+    def move_signals(self, xs: Sequence[Signal], v: View) -> Signal:
+        if isinstance(v, Pad) and not v.value < inf:
+            raise UnsupportedError("1368", f"it pads with {v.value}, which is no real number")
+        return self.append(Moved, xs, _known(v.shape(*map(self.extents, xs))), v, self.device)
 
     def apply(self, f: Nonlinear, xs: Sequence[Any], types: Sequence[ValueType]) -> tuple[Any, ...]:
         if f.bilinear:
             assert f.execute is not None
             assert f.shape is not None
             x, y = (self.signal(operand) for operand in xs)
-            shape = self._extents(f.shape(self.shapes[x], self.shapes[y]))
-            terms = max(1, min(self._size(x), self._size(y)))
+            shape = _known(f.shape(self.extents(x), self.extents(y)))
+            # Each of the smaller operand's elements is in one product of an element of the result, at most.
+            terms = 1 if f.shape is D.broadcast else max(1, min(prod(self.extents(x)), prod(self.extents(y))))
             return (self.append(Bilinear, (x, y), shape, f.execute, terms),)
         if f.program is None:
             return super().apply(f, xs, types)
         y = self.signal(f.program(self, *xs))
         if f.within is not None:
-            y = self.append(Within, (y,), self.shapes[y], *f.within)
+            y = self.append(Within, (y,), self.extents(y), *f.within)
         return (y,)
 
-    def _size(self, x: int) -> int:
-        return int(torch.Size(self.shapes[x]).numel())
+    def _expanded(self, x: Signal, shape: tuple[int, ...]) -> Signal:
+        return x if self.extents(x) == shape else self.append(Moved, (x,), shape, Expand(shape), self.device)
 
     def _number(self, value: float) -> Weight:
         return Weight(torch.tensor(value, dtype=torch.float64, device=self.device))
 
-    def _extents(self, dims: Sequence[Any]) -> tuple[int, ...]:
-        if not all(isinstance(d, int) for d in dims):
-            raise UnsupportedError("1467", f"the shape {list(dims)} of its result is not known")
-        return tuple(dims)
+
+def _known(dims: Sequence[Any]) -> tuple[int, ...]:
+    if not all(isinstance(d, int) for d in dims):
+        raise UnsupportedError("1367", f"the shape {list(dims)} of its result is not known")
+    return tuple(dims)
 
 
 def coefficients(w: Weight) -> Coefficients:
     """Return a parameter as numbers with their errors."""
     values = w.wide()
-    error = None if not w.roundings else values.abs() * (1.01 * U * w.roundings)
+    error = None
+    if w.roundings:  # which may be so small that it underflows
+        error = values.abs() * (1.01 * U * w.roundings) + (values != 0).double() * 2.0**-1074
     if w.error is not None:
         error = w.error if error is None else (error + w.error) * (1 + 2 * U)
     return Coefficients(values, error)
@@ -204,11 +249,20 @@ def _aligned(c: Coefficients, axis: int | None, rank: int) -> Coefficients:
 
 
 def input_shapes(graph: Graph) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of a graph's inputs where all extents are known; a free batch is 1."""
+    """Return the shapes of a graph's inputs; a free batch is 1.
+
+    Raises
+    ------
+    UnsupportedError
+        If another extent is free.
+    """
     shapes = {}
     for key in graph.inputs:
         type_ = graph[key].types[0]
         assert isinstance(type_, TensorType)
-        assert type_.shape is not None
-        shapes[graph[key].names[0]] = tuple(d if isinstance(d, int) else 1 for d in type_.shape)
+        name = graph[key].names[0]
+        if type_.shape is None or not all(isinstance(d, int) for d in type_.shape[1:]):
+            shape = "" if type_.shape is None else list(type_.shape)
+            raise UnsupportedError("1367", f"the shape {shape} of input {name!r} is not known", hint="give its extents")
+        shapes[name] = tuple(d if isinstance(d, int) else 1 for d in type_.shape)
     return shapes

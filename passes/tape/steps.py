@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from math import prod
+from math import inf, prod
 
 import torch
 
@@ -43,17 +43,32 @@ class Coefficients:
         """Upper bounds of the magnitudes."""
         return self.values.abs() if self.error is None else (self.values.abs() + self.error) * (1 + 4 * U)
 
+    @property
+    def relative(self) -> float:
+        """The largest error as a share of its number; infinite where 0 has one."""
+        if self.error is None or not self.error.numel():
+            return 0.0
+        return float((self.error / self.values.abs()).nan_to_num(0.0, inf).amax()) * (1 + 4 * U)
+
     def minus(self, other: Coefficients) -> Coefficients:
         """Return the difference, which is exact wherever float64 can hold it."""
+        if self is other:
+            return Coefficients(torch.zeros_like(self.values))
         x, y = self.values, other.values
         difference = x - y
         taken = x - difference  # what was taken away (two-sum)
-        lost = (x - (difference + taken)) + (taken - y)
+        lost = (x - (difference + taken)).add_(taken.sub_(y)).abs_()
         errors = [e for e in (self.error, other.error) if e is not None]
-        if bool((lost != 0).any()):
-            errors.append(lost.abs())
+        if lost.numel() and not bool(lost.amax() == 0):  # not a number where the difference has overflowed
+            errors.append(lost)
         error = sum(errors[1:], errors[0]) * (1 + 8 * U) if errors else None
         return Coefficients(difference, error)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether all are zero, without an error."""
+        parts = [self.values] if self.error is None else [self.values, self.error]
+        return all(not x.numel() or bool(x.amin() == 0 == x.amax()) for x in parts)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +110,11 @@ class Affine(Step):
     def constant(self) -> Coefficients | None:
         """What is added, of a shape that broadcasts to the result."""
         return None
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether coefficients of the linear part have errors."""
+        return False
 
     def linear(self, *xs: Tensor) -> Tensor:
         """The linear part."""
@@ -138,7 +158,7 @@ class Affine(Step):
 
 @dataclass(frozen=True, eq=False)
 class Constant(Affine):
-    """A parameter as a value."""
+    """A parameter as a value, to which its numbers broadcast."""
 
     values: Coefficients
 
@@ -147,11 +167,12 @@ class Constant(Affine):
         return self.values
 
     def linear(self, *xs: Tensor) -> Tensor:
-        return torch.zeros_like(self.values.values)
+        return torch.zeros_like(self.values.values).expand(self.shape)
 
     def minus(self, other: Step) -> Affine | None:
         assert isinstance(other, Constant)
-        return replace(self, values=self.values.minus(other.values))
+        difference = self.values.minus(other.values)
+        return None if difference.nothing else replace(self, values=difference)
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,9 +191,14 @@ class Weighted(Affine):
             case ConvTranspose():
                 return prod(extents) // max(1, extents[1])
             case Contract():
-                _, letters, result = self.map.terms
-                return prod(n for letter, n in zip(letters, extents, strict=True) if letter not in result)
-        return prod(extents)
+                xs, ws, result = self.map.letters(len(self.shapes[0]))
+                sizes = dict(zip(xs + ws, self.shapes[0] + extents, strict=True))
+                return prod(n for letter, n in sizes.items() if letter not in result)
+        return prod(extents) * prod(self.shapes[0])
+
+    @property
+    def uncertain(self) -> bool:
+        return self.weights.error is not None
 
     def linear(self, *xs: Tensor) -> Tensor:
         return self.map(xs[0], self.weights.values)
@@ -186,7 +212,7 @@ class Weighted(Affine):
     def minus(self, other: Step) -> Affine | None:
         assert isinstance(other, Weighted)
         difference = self.weights.minus(other.weights)
-        return replace(self, weights=difference) if _any(difference) else None
+        return None if difference.nothing else replace(self, weights=difference)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +223,12 @@ class Combined(Affine):
 
     @property
     def terms(self) -> int:
-        return prod(self.shapes[0][axis] for axis in self.map.mixed_axes(self.shapes[0]))
+        axes = self.map.mixed_axes(self.shapes[0])
+        return prod(self.shapes[0][axis] for axis in axes) + len(axes)  # and a product, or a quotient, for each axis
+
+    @property
+    def uncertain(self) -> bool:
+        return True
 
     def linear(self, *xs: Tensor) -> Tensor:
         return self.map(xs[0])
@@ -219,6 +250,10 @@ class Scaled(Affine):
 
     factor: Coefficients
 
+    @property
+    def uncertain(self) -> bool:
+        return self.factor.error is not None
+
     def linear(self, *xs: Tensor) -> Tensor:
         return xs[0] * self.factor.values
 
@@ -231,7 +266,7 @@ class Scaled(Affine):
     def minus(self, other: Step) -> Affine | None:
         assert isinstance(other, Scaled)
         difference = self.factor.minus(other.factor)
-        return replace(self, factor=difference) if _any(difference) else None
+        return None if difference.nothing else replace(self, factor=difference)
 
 
 @dataclass(frozen=True, eq=False)
@@ -266,19 +301,23 @@ class Shifted(Affine):
     def minus(self, other: Step) -> Affine | None:
         assert isinstance(other, Shifted)
         difference = self.shift.minus(other.shift)
-        if not _any(difference):
-            return None
-        return Constant(self.node, (), (), self.shape, Coefficients(
-            difference.values.expand(self.shape),
-            None if difference.error is None else difference.error.expand(self.shape),
-        ))  # fmt: skip
+        return None if difference.nothing else Constant(self.node, (), (), self.shape, difference)
 
 
 @dataclass(frozen=True, eq=False)
 class Moved(Affine):
-    """A rearrangement, without padding by anything but zeros."""
+    """A rearrangement; what it pads with is its constant.
+
+    Parameters
+    ----------
+    view
+        What is rearranged, and how.
+    device
+        Where the constant lives.
+    """
 
     view: View
+    device: torch.device
 
     def linear(self, *xs: Tensor) -> Tensor:
         view = replace(self.view, value=0.0) if isinstance(self.view, Pad) else self.view
@@ -288,7 +327,10 @@ class Moved(Affine):
     def constant(self) -> Coefficients | None:
         if not isinstance(self.view, Pad) or self.view.value == 0:
             return None
-        return Coefficients(self.view(torch.zeros(self.shapes[0], dtype=torch.float64)))
+        return Coefficients(self.view(torch.zeros(self.shapes[0], dtype=torch.float64, device=self.device)))
+
+    def run(self, *xs: Tensor) -> Tensor:
+        return self.view(*xs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -343,12 +385,6 @@ class Within(Step):
         return xs[0]
 
 
-def _any(difference: Coefficients) -> bool:
-    return bool((difference.values != 0).any()) or (
-        difference.error is not None and bool((difference.error != 0).any())
-    )
-
-
 def _along_taps(f: SeparableMap, x: Tensor, axis: int) -> Tensor:
     taps = f.taps(axis, x.shape[axis])
     out = taps.sources.shape[0]
@@ -376,4 +412,4 @@ def check_broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
     try:
         return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
     except RuntimeError:
-        raise UnsupportedError("1465", f"shapes {' and '.join(map(str, shapes))} do not fit each other") from None
+        raise UnsupportedError("1365", f"shapes {' and '.join(map(str, shapes))} do not fit each other") from None

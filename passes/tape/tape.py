@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from pathlift.passes.tape.steps import Step
+from pathlift.ir.errors import UnsupportedError
+from pathlift.passes.tape.steps import Bilinear, Combined, Moved, Select, Step, Weighted, Within
 
 Tensor = torch.Tensor
 
@@ -47,3 +48,38 @@ class Tape:
         for step in self.steps:
             values.append(step.run(*(values[i] for i in step.inputs)))
         return values
+
+
+def check_agreement(first: Tape, second: Tape) -> None:
+    """Check that two tapes agree step by step, and differ in numbers alone.
+
+    Raises
+    ------
+    UnsupportedError
+        If they do not; names the first node where they part.
+    """
+    if dict(first.inputs) != dict(second.inputs) or list(first.outputs.values()) != list(second.outputs.values()):
+        raise UnsupportedError("1369", "the two networks have other inputs or outputs")
+    for ours, theirs in zip(first.steps, second.steps, strict=False):
+        if _form(ours) != _form(theirs):
+            raise UnsupportedError("1369", f"node {theirs.node!r} is not what node {ours.node!r} is")
+    if len(first.steps) != len(second.steps):
+        raise UnsupportedError("1369", "one network has more steps than the other")
+
+
+def _form(step: Step) -> tuple[object, ...]:
+    """What two steps have in common that differ in numbers alone."""
+    match step:
+        case Weighted() | Combined():
+            what: object = step.map
+        case Moved():
+            what = step.view
+        case Select():
+            what = step.statistic
+        case Bilinear():
+            what = step.terms
+        case Within():
+            what = step.low, step.high
+        case _:
+            what = None
+    return type(step), step.inputs, step.shapes, step.shape, what

@@ -26,13 +26,21 @@ from pathlift.passes.channels.ties import Ties
 from pathlift.passes.equivalence.neurons import NeuronAlgebra
 from pathlift.passes.equivalence.walk import neurons_of
 from pathlift.passes.fields.algebra import FieldAlgebra
+from pathlift.passes.generalization.constants import outgoing
+from pathlift.passes.generalization.noise import Noisy
+from pathlift.passes.generalization.product import NormProduct, norm_product
+from pathlift.passes.generalization.words import PathWords
 from pathlift.passes.heaviest_path.algebra import HeaviestPathAlgebra
 from pathlift.passes.heaviest_path.heaviest_path import HeaviestPath
+from pathlift.passes.path_metric.algebra import PathMetricAlgebra
+from pathlift.passes.path_metric.path_metric import path_metric
 from pathlift.passes.path_norm.algebra import PathNormAlgebra
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.path_norm.support import KindAlgebra, support
+from pathlift.passes.sizes import resolve_inputs
 from pathlift.passes.witness.magnitudes import Magnitudes
 from pathlift.testing import execute, random_feeds, samples
+from pathlift.testing.perturbations import perturbed
 from pathlift.testing.steps import all_steps
 from pathlift.testing.strategies import graphs
 
@@ -48,10 +56,14 @@ ALGEBRAS: dict[type[Algebra], Callable[[Graph], object]] = {
     Numeric: lambda graph: execute(graph, random_feeds(graph, np.random.default_rng(0))),
     KindAlgebra: support,
     PathNormAlgebra: lambda graph: PathNorm(q=(0.0, 0.5, 1.0, 2.0, inf)).run(graph),
+    PathMetricAlgebra: lambda graph: path_metric(graph, perturbed(graph, "flip", np.random.default_rng(0), share=1)),
     Ties: symmetry,
     NeuronAlgebra: neurons_of,
     Magnitudes: lambda graph: run(graph, Magnitudes(), tensors(graph)),
     HeaviestPathAlgebra: lambda graph: HeaviestPath().run(graph),
+    PathWords: lambda graph: outgoing(graph, resolve_inputs(graph, {})),
+    NormProduct: lambda graph: norm_product(graph, resolve_inputs(graph, {}), "l2"),
+    Noisy: lambda graph: run(graph, Noisy(0.1, (0,)), tensors(graph)),
 }
 BASES = {TwoSorted, FieldAlgebra}
 """Parts of analyses, which lack what their subclasses say."""

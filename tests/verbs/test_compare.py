@@ -18,10 +18,17 @@ from pathlift.ir.types import Array, Param
 from pathlift.passes.rescaling.random_rescale import RandomRescale
 from pathlift.passes.rescaling.rescaled import RescalingWitness
 from pathlift.passes.rewrites.fold_batchnorm import FoldBatchnorm
+from pathlift.report.equivalence import EquivalenceResult
 from pathlift.verbs.compare import compare
 
 Cli = Callable[..., Any]
 DIGITS = Path(__file__).parents[2] / "examples" / "digits.onnx"
+
+
+def equivalence(a: Graph, b: Graph, **options: Any) -> EquivalenceResult:
+    result = compare(a, b, **{"modulo": ("rescaling",), **options})
+    assert isinstance(result, EquivalenceResult)
+    return result
 
 
 def changed(graph: Graph, **weights: Array) -> Graph:
@@ -59,7 +66,7 @@ def test_a_rescaled_copy_is_equivalent(pathlift: Cli, rescaled: str) -> None:
 
 def test_the_witness_is_the_rescaling_that_was_applied() -> None:
     step = RandomRescale(seed=2, octaves=6).run(load(DIGITS))
-    found = compare(load(DIGITS), step.graph).equivalence.rescaling
+    found = equivalence(load(DIGITS), step.graph).equivalence.rescaling
     assert found is not None
     assert isinstance(step.witness, RescalingWitness)
     applied = step.witness.factors.log2()
@@ -77,7 +84,7 @@ def test_one_other_sign_is_a_difference_by_name() -> None:
     graph = RandomRescale(seed=1).run(load(DIGITS)).graph
     w = values(graph, "hidden.weight").copy()
     w[1, 2] *= -1
-    result = compare(load(DIGITS), changed(graph, hidden__weight=w))
+    result = equivalence(load(DIGITS), changed(graph, hidden__weight=w))
     difference = result.equivalence.difference
     assert result.exit_code == 1
     assert difference is not None
@@ -86,8 +93,8 @@ def test_one_other_sign_is_a_difference_by_name() -> None:
 
 def test_channels_in_another_order() -> None:
     other = RandomRescale(seed=4).run(hidden_in_another_order()).graph
-    assert compare(load(DIGITS), other).exit_code == 1
-    result = compare(load(DIGITS), other, modulo=("rescaling", "permutation"))
+    assert equivalence(load(DIGITS), other).exit_code == 1
+    result = equivalence(load(DIGITS), other, modulo=("rescaling", "permutation"))
     assert result.exit_code == 0
     (moved,) = result.to_json()["permutation"]
     assert moved["node"] == "hidden"
@@ -97,14 +104,14 @@ def test_channels_in_another_order() -> None:
 
 def test_a_folded_batch_norm_is_the_same_function() -> None:
     folded = FoldBatchnorm().run(load(DIGITS)).graph
-    assert compare(load(DIGITS), RandomRescale(seed=5).run(folded).graph).exit_code == 0
+    assert equivalence(load(DIGITS), RandomRescale(seed=5).run(folded).graph).exit_code == 0
 
 
 def test_the_sign_of_a_neuron_is_no_rescaling() -> None:
     text = "%x = Input : f32[N, 1]\n%w = Param {{value=[[{0}]]}} : f32[1, 1]\n%h = Gemm(%x, %w)\n%r = Relu(%h)\n"
     text += "%v = Param {{value=[[{0}]]}} : f32[1, 1]\n%y = Gemm(%r, %v)\nreturn %y"
     a, b = (parse_graph(text.format(s)) for s in ("1.0", "-1.0"))
-    assert compare(a, b, modulo=("rescaling", "permutation")).exit_code == 1
+    assert equivalence(a, b, modulo=("rescaling", "permutation")).exit_code == 1
 
 
 def test_other_structure_is_said(pathlift: Cli, tmp_path: Path) -> None:
@@ -136,13 +143,13 @@ def line(weight: float, dtype: str) -> Graph:
 def test_the_tolerance_is_that_of_the_coarsest_format(dtype: str, tolerance: float) -> None:
     for modulo in ((), ("rescaling",), ("rescaling", "permutation")):
         for other, code in ((1 - 0.8 * tolerance, 0), (1 - 1.2 * tolerance, 1), (1 - 5 * tolerance, 1)):
-            result = compare(line(1.0, dtype), line(other, dtype), modulo=modulo)
+            result = equivalence(line(1.0, dtype), line(other, dtype), modulo=modulo)
             assert (result.exit_code, result.tolerance) == (code, tolerance), (other, modulo)
 
 
 def test_the_coarser_of_two_files_decides() -> None:
     for pair in ((line(1.0, "f32"), line(0.99, "f16")), (line(0.99, "f16"), line(1.0, "f64"))):
-        result = compare(*pair)
+        result = equivalence(*pair)
         assert (result.exit_code, result.tolerance) == (0, 2e-2)
 
 
@@ -177,4 +184,4 @@ def test_layers_without_inputs() -> None:
         %y = Gemm(%x, %w) : f32[N, 3]
         return %y
         """)
-        assert compare(graph, graph, modulo=[modulo]).exit_code == 0
+        assert equivalence(graph, graph, modulo=[modulo]).exit_code == 0

@@ -17,7 +17,7 @@ import pathlift as library
 from pathlift.frontend.save import save
 from pathlift.ir.builder import Builder
 from pathlift.passes.path_norm.result import LayerNorm, Norm
-from pathlift.report import charts as layer_chart
+from pathlift.report import row_chart as layer_chart
 from pathlift.report.charts import draw_chart
 
 Cli = Callable[..., Any]

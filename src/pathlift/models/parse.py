@@ -90,3 +90,20 @@ def files(items: Iterable[str]) -> dict[str, str]:
             raise UsageError("0407", f"--input {item!r} names no file, or one twice", hint="--input x=x.npy")
         found[name] = path
     return found
+
+
+def domains(items: Iterable[str]) -> dict[str, object]:
+    """Read ``x=0:1``, or ``x=file.npz``; several by commas or by repetition."""
+    found: dict[str, object] = {}
+    for item in (part for text in items for part in text.split(",")):
+        name, equals, value = item.partition("=")
+        match = re.fullmatch(r"\s*([-+.\deE]+)\s*:\s*([-+.\deE]+)\s*", value, re.ASCII)
+        try:
+            bounds = tuple(map(float, match.groups())) if match else value
+        except ValueError:
+            bounds = ""
+        if not equals or not name or not bounds or name in found or (not match and not value.endswith(".npz")):
+            hint = "--domain x=0:1, or --domain x=FILE.npz with the arrays low and high"
+            raise UsageError("1510", f"--domain {item!r} is no domain of an input", hint=hint)
+        found[name] = bounds
+    return found

@@ -13,6 +13,8 @@ VERBS = {
     "export": "pathlift.verbs.export:export",
     "canonicalize": "pathlift.verbs.canonicalize:canonicalize",
     "compare": "pathlift.verbs.compare:compare",
+    "verify-cert": "pathlift.verbs.verify_cert:verify_cert",
+    "bound": "pathlift.verbs.bound:bound",
     "opt": "pathlift.verbs.opt:opt",
     "passes": "pathlift.verbs.passes:list_passes",
     "run": "pathlift.verbs.run:run",

@@ -1,130 +1,187 @@
-"""The verb `compare`: whether two models are the same function up to symmetries of their weights."""
+"""The verb `compare`: how far two models can be apart, or whether they are one up to symmetries of their weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models import parse
-from pathlift.models.options import AssumeEval, Flag, MemoryLimit, Model
-from pathlift.report.result import Result, Source
-from pathlift.report.symmetries import node_names
+from pathlift.models.options import (
+    AssumeEval,
+    At,
+    DeviceOption,
+    Domain,
+    Flag,
+    Force,
+    MemoryLimit,
+    Model,
+    Progress,
+    Radius,
+    Seed,
+    Shape,
+)  # fmt: skip
+from pathlift.report.distance import DistanceResult, distance_text
+from pathlift.report.equivalence import EquivalenceResult, equivalence_text
 from pathlift.report.tables import Payload
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from pathlift.ir.graph import Graph
-    from pathlift.passes.equivalence.factors import Rescaling
-    from pathlift.passes.equivalence.outcome import Equivalence
+    from pathlift.models.source import Opened
 
 SYMMETRIES = ("rescaling", "permutation")
 TOLERANCES = {8: 1e-9, 4: 1e-5, 2: 2e-2, 1: 0.25}
 """By the bytes of the coarsest real numbers among the weights."""
-EXIT_CODES = {"equivalent": 0, "different": 1, "inconclusive": 5}
+EXIT_CODES = {"equivalent": 0, "different": 1, "bounded": 0, "proved": 0, "refuted": 1, "inconclusive": 5}
 
-
-@dataclass(frozen=True, kw_only=True)
-class CompareResult(Result):
-    """The answer, and what turns one model into the other or where they differ.
-
-    Parameters
-    ----------
-    other
-        The second file.
-    modulo
-        The symmetries that were allowed.
-    tolerance
-        The largest relative difference of two weights that counts as none.
-    equivalence
-        What was found.
-    """
-
-    other: Source
-    modulo: tuple[str, ...]
-    tolerance: float
-    equivalence: Equivalence
-
-    def to_json(self) -> dict[str, Any]:
-        found = self.equivalence
-        moved = found.permutation.channels() if found.permutation is not None else {}
-        return {
-            "other": {"path": self.other.path, "sha256": self.other.sha256},
-            "modulo": list(self.modulo),
-            "tolerance": self.tolerance,
-            "verdict": found.verdict,
-            "reason": found.reason or None,
-            "largest_difference": _finite(found.largest),
-            "difference": None if found.difference is None else _difference(found),
-            "rescaling": _rescaling_json(found.rescaling) if found.rescaling is not None else None,
-            "permutation": [{"node": node, "image": image.tolist()} for node, image in moved.items()]
-            if found.permutation is not None
-            else None,
-        }
+Budget = Annotated[float, Flag(metavar="SECONDS")]
 
 
 def compare(
     a: Annotated[Model, Flag("first", argument=True, type=Path, help="An ONNX file.")],
     b: Annotated[Model, Flag("second", argument=True, type=Path, help="Another one.")],
     *,
-    modulo: Annotated[Sequence[str], Flag(metavar="SYMMETRY,...", read=parse.names, required=True)] = ("rescaling",),
+    domain: Domain = None,
+    at: At = None,
+    radius: Radius = None,
+    tol: Annotated[float | None, Flag(metavar="T")] = None,
+    norm: Annotated[Literal["l1", "linf"], Flag()] = "l1",
+    budget: Budget = 30.0,
+    seed: Seed = 0,
+    per_layer: Annotated[bool, Flag()] = False,
+    chart: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE", type=Path)] = None,
+    certificate: Annotated[
+        str | os.PathLike[str] | None, Flag("--certificate", "-c", metavar="FILE.json", type=Path)
+    ] = None,
+    witness: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE.npz", type=Path)] = None,
+    force: Force = False,
+    shape: Shape = None,
+    device: DeviceOption = "cpu",
+    modulo: Annotated[Sequence[str] | None, Flag(metavar="SYMMETRY,...", read=parse.names)] = None,
     tolerance: Annotated[
         float | None, Flag(metavar="R", default="1e-9 for float64, 1e-5 for float32, more below")
     ] = None,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
     assume_eval: AssumeEval = False,
     example: Any = None,
-) -> CompareResult:
-    """Decide whether two models are the same function up to symmetries of their weights.
+    progress: Annotated[Callable[[str, int, int], object] | None, Progress("bounding")] = None,
+) -> DistanceResult | EquivalenceResult:
+    """Bound how far two models can be apart on a domain, or decide whether they are one up to symmetries.
 
-    Equivalent means: some rescaling and permutation turns the weights of one into those of the other, which was
-    checked on every weight. Different means that none does; models that compute the same function in another way are
-    different here, but for folded batch norms and constants.
+    The bound holds for every real input of the domain, both files being read as functions of real numbers; it is
+    rounded outward. With `modulo`, the question is another one: whether a rescaling and a permutation turns the weights
+    of one into those of the other, which is checked on every weight. Models that compute the same function in another
+    way are different there, but for folded batch norms and constants.
 
     Parameters
     ----------
     a, b
         Paths, bytes, ModelProtos, `Graph` objects, or ``torch.nn.Module`` objects (then `example` is needed).
+    domain
+        What an input lies in: x=LO:HI, or x=FILE.npz with arrays low and high. Several boxes, if the arrays hold a
+        batch. By default every input is in [-1, 1].
+    at
+        Samples to look around, by input. An ``.npz`` file, or arrays.
+    radius
+        How far any element of a sample may move. The domain is then what inputs stay within.
+    tol
+        Prove that the difference is at most T. Exit code 0 if proved, 1 if refuted, 5 if neither.
+    norm
+        Which norm of the difference `tol` is about: the sum or the largest element.
+    budget
+        Seconds to search, in all. Cheap bounds are computed whatever it is.
+    seed
+        Of all that is random.
+    per_layer
+        Show what each layer's change does alone. To the bound, and to the difference that is found.
+    chart
+        Draw what each layer does: .svg, .png or .pdf. Needs ``pathlift[plot]``.
+    certificate
+        Write what `verify-cert` needs to prove the bound again.
+    witness
+        Where an input that refutes `tol` is written. By default ``witness.npz`` next to the certificate or here.
+    force
+        Replace output files that exist.
+    shape
+        Fill in symbolic dimensions. Extents by name; the batch needs none.
+    device
+        Compute on cpu, cuda, cuda:0, ...
     modulo
-        Up to what: rescaling, permutation, or both. None of them for equal weights.
+        Decide equivalence up to these: rescaling, permutation, or both. An empty sequence for equal weights.
     tolerance
-        Relative difference of two weights that counts as none. By default 1e-9 for float64, 1e-5 for float32, 2e-2 for
-        16 and 0.25 for 8 bits.
+        Relative difference of two weights that counts as none, with `modulo`. By default 1e-9 for float64, 1e-5 for
+        float32, 2e-2 for 16 and 0.25 for 8 bits.
     memory_limit
         Refuse larger tensors and models. In bytes.
     assume_eval
         Read training-mode layers as in evaluation.
     example
         For a module: the shape of its input, or one shape or tensor per input.
+    progress
+        Called with what goes on, its number, and how many there are.
 
     Raises
     ------
     UsageError
-        If there is no such symmetry, or the tolerance is not in [0, 1).
+        If options contradict each other, the models have different inputs or outputs, or something is out of range.
     PathliftError
         If a model cannot be read, or holds weights that are NaN.
     """
-    from pathlift.models.source import open_model
-    from pathlift.passes.equivalence.modulo import Modulo
+    from pathlift.models.source import extents, open_model
 
+    given = extents(shape)
+    if modulo is not None:
+        _check_modulo(modulo, tolerance, {"domain": domain, "at": at, "radius": radius, "tol": tol})
+    elif tolerance is not None:
+        raise UsageError("1511", "a tolerance of weights belongs to --modulo", hint="--tol T is one of outputs")
+    ours, theirs = (
+        open_model(m, memory_limit=memory_limit, assume_eval=assume_eval, example=example, shape=given) for m in (a, b)
+    )
+    if modulo is not None:
+        return _equivalence(ours, theirs, tuple(modulo), tolerance)
+    from pathlift.models.certify import Request, distance
+
+    return distance(
+        ours,
+        theirs,
+        Request(
+            domain=domain, at=at, radius=radius, tol=tol, norm=norm, budget=budget, seed=seed,
+            per_layer=per_layer or chart is not None, chart=chart, certificate=certificate, witness=witness,
+            force=force, device=str(device),
+        ),
+        progress,
+    )  # fmt: skip
+
+
+def _check_modulo(modulo: Sequence[str], tolerance: float | None, others: Mapping[str, Any]) -> None:
+    if isinstance(modulo, str):
+        raise UsageError("0452", f"modulo is {modulo!r}, not a sequence", hint=f"modulo=({modulo!r},)")
     unknown = [name for name in modulo if name not in SYMMETRIES]
     if unknown:
         raise UsageError("0452", f"there is no symmetry {unknown[0]!r}", hint="rescaling, permutation, or both")
     if tolerance is not None and not 0 <= tolerance < 1:
         raise UsageError("0453", f"the tolerance is {tolerance}, not in [0, 1)")
-    ours, theirs = (open_model(m, memory_limit=memory_limit, assume_eval=assume_eval, example=example) for m in (a, b))
+    asked = [name for name, value in others.items() if value is not None]
+    if asked:
+        raise UsageError("1511", f"--{asked[0]} is about outputs, --modulo about weights", hint="one or the other")
+
+
+def _equivalence(ours: Opened, theirs: Opened, modulo: tuple[str, ...], tolerance: float | None) -> EquivalenceResult:
+    from pathlift.passes.equivalence.modulo import Modulo
+
     allowed = _tolerance(ours.graph, theirs.graph) if tolerance is None else tolerance
     judge = Modulo("rescaling" in modulo, "permutation" in modulo, allowed)
     found = judge.compare(ours.graph, theirs.graph)
-    return CompareResult(
+    return EquivalenceResult(
         input=ours.source,
         other=theirs.source,
         warnings=(*ours.warnings, *theirs.warnings),
-        modulo=tuple(modulo),
+        modulo=modulo,
         tolerance=allowed,
         equivalence=found,
         exit_code=EXIT_CODES[found.verdict],
@@ -138,44 +195,6 @@ def _tolerance(*graphs: Graph) -> float:
     return TOLERANCES[min((p.dtype.itemsize for p in params), default=8)]
 
 
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and value < float("inf") else None
-
-
-def _difference(found: Equivalence) -> dict[str, Any]:
-    told = asdict(found.difference) if found.difference is not None else {}
-    # JSON has no NaN or infinity.
-    values = told["values"] and [
-        v if not isinstance(v, float) or abs(v) < float("inf") else None for v in told["values"]
-    ]
-    return told | {"index": told["index"] and list(told["index"]), "values": values}
-
-
-def _rescaling_json(rescaling: Rescaling) -> list[dict[str, Any]]:
-    """By the nodes that compute them, the binary logarithms of the neurons' factors; null where no weight tells."""
-    groups: dict[tuple[str, ...], list[float | None]] = {}
-    for number, nodes in rescaling.symmetry.writers().items():
-        log2 = float(rescaling.log2[number])
-        groups.setdefault(nodes, []).append(None if log2 != log2 else log2)
-    return [{"nodes": list(nodes), "log2_factors": logs} for nodes, logs in groups.items()]
-
-
 def text(payload: Payload) -> Iterator[RenderableType]:
-    """Yield the answer, and the witness or the first difference."""
-    modulo = " and ".join(payload["modulo"]) or "nothing: equal weights"
-    largest = payload["largest_difference"]
-    if payload["verdict"] == "different":
-        yield f"different (modulo {modulo})"
-        yield payload["difference"]["message"]
-        return
-    if payload["verdict"] == "inconclusive":
-        yield f"inconclusive (modulo {modulo}): {payload['reason']}"
-        return
-    agree = "" if largest is None else f": all weights agree to {largest:.2g}, within {payload['tolerance']:g}"
-    yield f"equivalent (modulo {modulo}){agree}"
-    logs = [x for group in payload["rescaling"] or [] for x in group["log2_factors"] if x is not None]
-    if logs:
-        yield f"{len(logs):,} neurons of the first are rescaled by 2^{min(logs):.2f} to 2^{max(logs):.2f}"
-    if payload["permutation"] is not None:
-        nodes = [p["node"] for p in payload["permutation"]]
-        yield f"channels are in another order in {node_names(nodes).strip()}" if nodes else "no channel moved"
+    """Yield whichever answer was asked for."""
+    yield from equivalence_text(payload) if "modulo" in payload else distance_text(payload)

@@ -255,7 +255,7 @@ def _of_network(
 def _files(weights: Any, chart: Any) -> dict[str, str]:
     """The files to write, by what goes into them; their names are checked."""
     from pathlift.report.arrays import check_weights
-    from pathlift.report.charts import check_chart
+    from pathlift.report.row_chart import check_chart
 
     files = {}
     if weights is not None:

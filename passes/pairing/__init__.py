@@ -1,0 +1,1 @@
+"""Two networks as one: the same nodes, with the parameters of either."""

@@ -1,0 +1,283 @@
+"""From two files to a bound: what `compare` does on a domain, and what `verify-cert` does again."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from math import inf
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from pathlift.frontend.files import replacing
+from pathlift.ir.errors import UnsupportedError, UsageError
+from pathlift.models.distance import Comparison, Measured
+from pathlift.models.domain import Domains, read_domains
+from pathlift.passes.certificates.blame import blame
+from pathlift.passes.certificates.encoding import digest, encode
+from pathlift.passes.certificates.problem import Bound
+from pathlift.report.distance import METHODS, DistanceResult, LayerBlame, MethodBound, finite
+
+if TYPE_CHECKING:
+    from pathlift.models.source import Opened
+
+VERSION = 1
+WORKS = "files are read as functions of real numbers: rounding in the executor's own format is not covered"
+OUTWARD = (
+    "bounds are rounded outward: centres and radii in float64, inflated by γₙ of Higham (Accuracy and Stability of "
+    "Numerical Algorithms, §3.1) times the magnitudes"
+)
+TOLERATED = 1e-9
+"""How far a recomputed bound may be from the one that a certificate states, relative to it."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a comparison on a domain; the fields are `compare`'s options."""
+
+    domain: Mapping[str, Any] | None = None
+    at: Any = None
+    radius: float | None = None
+    tol: float | None = None
+    norm: str = "l1"
+    budget: float = 30.0
+    seed: int = 0
+    per_layer: bool = False
+    chart: Any = None
+    certificate: Any = None
+    witness: Any = None
+    force: bool = False
+    device: str = "cpu"
+
+    def check(self) -> None:
+        """Check what can be checked before a file is read.
+
+        Raises
+        ------
+        UsageError
+            If an option is out of range.
+        """
+        if self.tol is not None and not 0 <= self.tol < inf:
+            raise UsageError("1512", f"the tolerance is {self.tol}", hint="a number that is not negative")
+        if self.norm not in ("l1", "linf"):
+            raise UsageError("1512", f"there is no norm {self.norm!r}", hint="l1 or linf")
+        if not 0 < self.budget < inf:
+            raise UsageError("1512", f"the budget is {self.budget} seconds", hint="a positive number")
+
+
+def distance(
+    ours: Opened, theirs: Opened, request: Request, progress: Callable[[str, int, int], object] | None = None
+) -> DistanceResult:
+    """Bound the difference of two models on a domain.
+
+    Raises
+    ------
+    UsageError
+        If the models have different inputs or outputs, or an option is wrong.
+    UnsupportedError
+        If no method has a finite or an infinite bound to offer.
+    """
+    request.check()
+    if request.chart is not None:
+        from pathlift.report.row_chart import check_chart
+
+        check_chart(str(request.chart))
+    domains = read_domains(ours.graph, request.domain, at=request.at, radius=request.radius, shape=dict(ours.shape))
+    comparison = Comparison.of(ours.graph, theirs.graph, torch.device(request.device))
+    with ExitStack() as stack:
+        files = _files(request)
+        staged = {what: stack.enter_context(replacing(path, force=request.force)) for what, path in files.items()}
+        measured = _measured(comparison, domains, request, progress)
+        if not any(m.outcome.bounds for m in measured):
+            reasons = {reason: name for m in measured for name, reason in m.outcome.refused.items()}
+            raise UnsupportedError("0345", "; ".join(f"{name}: {reason}" for reason, name in reasons.items()))
+        verdict, refuting = _verdict(measured, request)
+        told = _told(comparison, domains, measured, request, verdict)
+        layers = _blame(comparison, measured, request) if request.per_layer else None
+        written = {}
+        if "certificate" in staged:
+            _write_certificate(staged["certificate"], ours, theirs, comparison, domains, measured, request, told)
+            written["certificate"] = files["certificate"]
+        if "chart" in staged and layers is not None:
+            from pathlift.report.blame_chart import draw_blame
+
+            draw_blame(staged["chart"], layers, Path(theirs.source.path or "the second model").name)
+            written["chart"] = files["chart"]
+    if refuting is not None:
+        written["witness"] = _write_witness(refuting, request)
+    return DistanceResult(
+        input=ours.source,
+        other=theirs.source,
+        assumptions=(*domains.assumptions, *comparison.remarks, WORKS, OUTWARD),
+        warnings=(*ours.warnings, *theirs.warnings),
+        domain=domains.to_json(),
+        blame=layers,
+        files=written,
+        exit_code={"proved": 0, "bounded": 0, "refuted": 1, "inconclusive": 5}[verdict],
+        **told,
+    )
+
+
+def _measured(
+    comparison: Comparison, domains: Domains, request: Request, progress: Callable[[str, int, int], object] | None
+) -> list[Measured]:
+    measured: list[Measured] = []
+    count = len(domains.boxes)
+
+    def tell(method: str, bound: Bound) -> None:
+        if progress is not None:
+            progress(f"{method}: ≤ {getattr(bound, request.norm):.4g}", len(measured), count)
+
+    for domain in domains:
+        if progress is not None:
+            progress("attack", len(measured), count)
+        measured.append(comparison.measure(domain, request.budget / count, request.seed, tell))
+        if measured[-1].outcome.interrupted:
+            break
+    return measured
+
+
+def _verdict(measured: Sequence[Measured], request: Request) -> tuple[str, Mapping[str, torch.Tensor] | None]:
+    if request.tol is None:
+        return "bounded", None
+    worst = max(measured, key=lambda m: getattr(m.attacked, request.norm))
+    if getattr(worst.attacked, request.norm) > request.tol:
+        return "refuted", worst.attacked.witness[request.norm]
+    whole = all(m.outcome.bounds and getattr(m.outcome, request.norm) <= request.tol for m in measured)
+    return "proved" if whole and not _unfinished(measured, request) else "inconclusive", None
+
+
+def _unfinished(measured: Sequence[Measured], request: Request) -> bool:
+    """Whether an interrupt left boxes undone."""
+    del request
+    return measured[-1].outcome.interrupted and not measured[-1].outcome.bounds
+
+
+def _told(
+    comparison: Comparison, domains: Domains, measured: Sequence[Measured], request: Request, verdict: str
+) -> dict[str, Any]:
+    """The result's figures: over all boxes, the largest."""
+    del comparison
+    outcomes = [m.outcome for m in measured]
+    missing = len(measured) < len(domains.boxes)
+    methods = {}
+    for name in METHODS:
+        bounds = [o.bounds.get(name) for o in outcomes]
+        refused = next((o.refused[name] for o in outcomes if name in o.refused), "")
+        known = [b for b in bounds if b is not None]
+        if not known and not refused:
+            continue
+        whole = len(known) == len(outcomes) and not missing
+        methods[name] = MethodBound(
+            max(b.l1 for b in known) if whole else None,
+            max(b.linf for b in known) if whole else None,
+            sum(o.seconds.get(name, 0.0) for o in outcomes),
+            "" if known else refused,
+        )
+    proved = not missing and all(o.bounds for o in outcomes)
+    per_output = torch.stack([o.per_output for o in outcomes]).amax(0).tolist() if proved else []
+    l1, linf = (max(getattr(o, norm) for o in outcomes) if proved else inf for norm in ("l1", "linf"))
+    best = {"l1": "", "linf": ""}
+    if proved:
+        best = {norm: max(outcomes, key=attrgetter(norm)).best(norm) for norm in best}
+    return {
+        "methods": methods,
+        "l1": l1,
+        "linf": linf,
+        "best": best,
+        "per_output": per_output,
+        "per_sample": [
+            {"l1": m.outcome.l1, "linf": m.outcome.linf, "sampled_l1": m.attacked.l1, "sampled_linf": m.attacked.linf}
+            for m in measured if m.outcome.bounds
+        ],
+        "sampled_l1": max(m.attacked.l1 for m in measured),
+        "sampled_linf": max(m.attacked.linf for m in measured),
+        "norm": request.norm,
+        "tolerance": request.tol,
+        "verdict": verdict,
+        "interrupted": any(o.interrupted for o in outcomes),
+    }  # fmt: skip
+
+
+def _blame(comparison: Comparison, measured: Sequence[Measured], request: Request) -> list[LayerBlame]:
+    """What each layer does, on the box where most was found."""
+    if comparison.pair is None:
+        raise UsageError("1513", f"there are no common layers: {comparison.apart}")
+    worst = max(measured, key=lambda m: m.attacked.l1)
+    problem = comparison.problem(worst.domain)
+    points = [[worst.attacked.witness[norm][name] for name in worst.domain.low] for norm in ("l1", "linf")]
+    found = [LayerBlame(b.node, b.bound, b.measured) for b in blame(problem, points, request.seed)]
+    return sorted(found, key=lambda b: -b.measured)
+
+
+def _files(request: Request) -> dict[str, str]:
+    named = {"certificate": request.certificate, "chart": request.chart}
+    return {what: os.fspath(path) for what, path in named.items() if path is not None}
+
+
+def _write_witness(point: Mapping[str, torch.Tensor], request: Request) -> str:
+    beside = Path(request.certificate).parent if request.certificate is not None else Path()
+    path = Path(request.witness) if request.witness is not None else _free(beside / "witness.npz")
+    arrays: dict[str, Any] = {name: x.detach().cpu().numpy() for name, x in point.items()}
+    with replacing(path, force=request.force) as stage, stage.open("wb") as file:
+        np.savez(file, **arrays)
+    return str(path)
+
+
+def _free(path: Path) -> Path:
+    """A name that is not taken."""
+    candidates = [path, *(path.with_stem(f"{path.stem}-{i}") for i in range(2, 1000))]
+    return next(c for c in candidates if not c.exists())
+
+
+def _write_certificate(
+    path: Path,
+    ours: Opened,
+    theirs: Opened,
+    comparison: Comparison,
+    domains: Domains,
+    measured: Sequence[Measured],
+    request: Request,
+    told: Mapping[str, Any],
+) -> None:
+    from importlib.metadata import version
+
+    if ours.source.sha256 is None or theirs.source.sha256 is None:
+        raise UsageError("1513", "a certificate is about two files", hint="give their paths")
+    if told["l1"] == inf and told["linf"] == inf:
+        raise UnsupportedError("0346", "there is no finite bound to certify")
+    steps = [m.outcome.steps for m in measured]
+    boxes = [{n: {"low": m.domain.low[n], "high": m.domain.high[n]} for n in m.domain.low} for m in measured]
+    content = {
+        "pathlift_certificate": VERSION,
+        "tool": {"name": "pathlift", "version": version("pathlift")},
+        "claim": "for every input in one of the boxes, |R_second(x) - R_first(x)| is at most the bound",
+        "first": {"path": ours.source.path, "sha256": ours.source.sha256},
+        "second": {"path": theirs.source.path, "sha256": theirs.source.sha256},
+        "domain": domains.to_json(),
+        "boxes": [{n: {side: encode_box(x) for side, x in ends.items()} for n, ends in box.items()} for box in boxes],
+        "shape": dict(ours.shape),
+        "bound": {
+            "l1": finite(told["l1"]),
+            "linf": finite(told["linf"]),
+            "per_output": [finite(x) for x in told["per_output"]],
+        },
+        "method": told["best"],
+        "found": {"l1": told["sampled_l1"], "linf": told["sampled_linf"], "seed": request.seed},
+        "steps": [encode(s) for s in steps],
+        "digest": [digest(s) for s in steps],
+        "assumptions": [*domains.assumptions, *comparison.remarks, WORKS, OUTWARD],
+    }
+    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def encode_box(x: torch.Tensor) -> Any:
+    """One number where all are alike, else all, nested."""
+    first = float(x.reshape(-1)[0]) if x.numel() else 0.0
+    return first if bool((x == first).all()) else x.tolist()

@@ -1,0 +1,166 @@
+"""Bounds by ellipsoids hold on networks of all kinds, are exact where they can be, and can be found again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from pathlift.ir.errors import UnsupportedError
+from pathlift.passes.certificates.ellipsoid import Ellipsoid
+from pathlift.passes.certificates.problem import Bound, Clock, Problem
+from pathlift.passes.intervals.box import Box
+from pathlift.passes.tape.steps import Bilinear, Gate, Step
+from pathlift.passes.tape.tape import Tape
+
+Make = Callable[..., Any]
+ROUNDING = 1 + 1e-12
+
+
+def searched(problem: Problem, seconds: float = 0.6) -> list[Bound]:
+    return list(Ellipsoid().search(problem, Clock.of(seconds)))
+
+
+def assert_sound(pair: Any, problem: Problem, bounds: list[Bound]) -> float:
+    """Every bound, and all that was learnt of other values; returns how far the last bound is from what is reached."""
+    values = pair.values(pair.points())
+    a, b = values[problem.outputs[0]]
+    apart = (b - a).flatten(1).abs()
+    for bound in bounds:
+        assert bool((apart <= bound.per_output * ROUNDING + 1e-15).all())
+        assert float(apart.sum(1).max()) <= bound.l1 * ROUNDING + 1e-15
+        assert bound.l1 <= float(bound.per_output.sum()) * ROUNDING
+    for (x, y), t in zip(values, problem.triples, strict=True):
+        for v, box in ((x, t.a), (y, t.b), (y - x, t.d)):
+            slack = 1e-13 * (1 + v.abs().max())
+            assert bool(((v >= box.low - slack) & (v <= box.high + slack)).all())
+    return float((bounds[-1].per_output / apart.amax(0).clamp(min=1e-300)).min())
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_bounds_hold(family: str, make_pair: Make, seed: int) -> None:
+    pair = make_pair(family, seed, [0.3, 1.5][seed], [0.1, 0.01][seed])
+    problem = pair.problem()
+    assert assert_sound(pair, problem, searched(problem, 0.3)) >= 1 - 1e-12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 12))
+def test_bounds_hold_on_many(family: str, make_pair: Make, seed: int) -> None:
+    pair = make_pair(family, seed, [0.01, 0.3, 2.0][seed % 3], [1e-3, 0.1, 1.0][seed // 4])
+    problem = pair.problem()
+    assert_sound(pair, problem, searched(problem, 0.2))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_linear_networks_have_exact_bounds(make_pair: Make, seed: int) -> None:
+    """Around the box's centre, the most is |difference there| + Σ|c_i|r_i."""
+    pair = make_pair("linear", seed, 0.5, 0.1)
+    points = pair.points(0)
+    a, b = pair.values(points)[pair.problem().outputs[0]]
+    assert_sound(pair, problem := pair.problem(), bounds := searched(problem, 2.0))
+    torch.testing.assert_close(bounds[-1].per_output, (b - a).flatten(1).abs().amax(0), rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_networks_that_are_stable_have_exact_bounds(make_pair: Make, seed: int) -> None:
+    """Non-negative weights on a non-negative box: linear, and largest at a corner."""
+    pair = make_pair("three layers", seed, 1.0, 0.3, positive=True)
+    problem = pair.problem()
+    assert assert_sound(pair, problem, searched(problem, 2.0)) <= 1.001
+
+
+def test_networks_that_are_one_do_not_differ(make_pair: Make) -> None:
+    pair = make_pair("residual", 0, 1.0, 0.0)
+    (bound,) = searched(pair.problem())
+    assert bound.linf == 0
+    assert bound.l1 == 0
+
+
+@pytest.mark.parametrize("name", ["three layers", "pooled"])
+def test_a_check_finds_the_same_again(make_pair: Make, name: str) -> None:
+    pair = make_pair(name, 0, 0.5, 0.1)
+    first, second = pair.problem(), pair.problem()
+    bound = searched(first)[-1]
+    again = Ellipsoid().check(second, bound.parameters)
+    assert torch.equal(again.per_output, bound.per_output)
+    assert again.l1 == bound.l1
+    for x, y in zip(first.triples, second.triples, strict=True):
+        assert torch.equal(x.d.low, y.d.low)
+        assert torch.equal(x.a.high, y.a.high)
+
+
+@pytest.mark.parametrize("off", [-3.0, -0.4, 0.4, 3.0, 500.0, float("nan")])
+def test_any_parameters_are_sound(make_pair: Make, off: float) -> None:
+    pair = make_pair("three layers", 1, 0.5, 0.1)
+    good = searched(pair.problem())[-1]
+    problem = pair.problem()
+    bound = Ellipsoid().check(problem, {k: v + off for k, v in good.parameters.items()})
+    assert_sound(pair, problem, [bound])
+    problem = pair.problem()
+    assert_sound(pair, problem, [Ellipsoid().check(problem, {k: v[:, 1:] for k, v in good.parameters.items()})])
+
+
+def test_intervals_are_fed_back(make_pair: Make) -> None:
+    pair = make_pair("four layers", 3, 1.0, 0.05)
+    before, after = pair.problem(), pair.problem()
+    searched(after)
+    narrower = [bool((t.d.high - t.d.low < s.d.high - s.d.low).any())
+                for s, t in zip(before.triples, after.triples, strict=True)]  # fmt: skip
+    assert sum(narrower) >= 3
+
+
+def test_ill_scaled_networks_are_bounded(make_pair: Make) -> None:
+    """A neuron scaled by 2⁴⁰, and back: the bound hardly changes."""
+    pair = make_pair("two layers", 0, 0.5, 0.1)
+    scale = torch.tensor([2.0**40, 2.0**-40, 1.0, 2.0**20], dtype=torch.float64)
+
+    def scaled(tape: Tape) -> Tape:
+        steps: list[Step] = []
+        weighted = 0
+        for step in tape.steps:
+            if hasattr(step, "weights"):
+                w = step.weights
+                factor = scale if weighted == 0 else (1 / scale)[:, None]
+                step, weighted = replace(step, weights=replace(w, values=w.values * factor)), weighted + 1
+            elif hasattr(step, "shift") and weighted == 1:
+                step = replace(step, shift=replace(step.shift, values=step.shift.values * scale))
+            steps.append(step)
+        return replace(tape, steps=tuple(steps))
+
+    other = replace(pair, first=scaled(pair.first), second=scaled(pair.second))
+    plain, ill = (searched(p.problem(), 3.0)[-1] for p in (pair, other))
+    assert_sound(other, other.problem(), [ill])
+    torch.testing.assert_close(plain.per_output, ill.per_output, rtol=1e-3, atol=0)
+
+
+def test_products_are_bounded(make_pair: Make) -> None:
+    """x·relu-branch: the last gate is replaced by the product of what it reads and what it was."""
+    pair = make_pair("two layers", 0, 0.5, 0.1)
+
+    def squared(tape: Tape) -> Tape:
+        steps = tuple(
+            Bilinear(s.node, (s.inputs[0], s.inputs[0]), s.shapes * 2, s.shape, torch.mul, 1)
+            if isinstance(s, Gate)
+            else s
+            for s in tape.steps
+        )
+        return replace(tape, steps=steps)
+
+    other = replace(pair, first=squared(pair.first), second=squared(pair.second))
+    problem = other.problem()
+    bounds = searched(problem)
+    assert_sound(other, problem, bounds)
+    assert bool(bounds[-1].per_output.isfinite().all())
+
+
+def test_refusals_say_why(make_pair: Make) -> None:
+    pair = make_pair("two layers", 0, 0.5, 0.1)
+    anywhere = Box(torch.full((1, 3), -torch.inf).double(), torch.full((1, 3), torch.inf).double())
+    with pytest.raises(UnsupportedError, match="PL1496"):
+        searched(Problem(pair.first, pair.second, [anywhere]))
+    with pytest.raises(UnsupportedError, match="PL1501"):
+        list(Ellipsoid().search(pair.problem(), Clock.of(0.0)))
