@@ -15,6 +15,7 @@ from pathlift.passes.intervals.box import Box, gamma, up
 from pathlift.passes.intervals.pairs import Triple, pair_enclose
 from pathlift.passes.relaxations.backward import Backward
 from pathlift.passes.relaxations.gates import Chosen
+from pathlift.passes.relaxations.rounding import below, floor, total
 from pathlift.passes.relaxations.tighten import chunks, elements, tighten
 from pathlift.passes.relaxations.tournament import unfolded
 
@@ -108,8 +109,7 @@ class _State:
             theirs = second.steps[value - len(first.inputs)]
             found = pair_enclose(step, theirs, [triples[i] for i in step.inputs])
             triples.append(found.meet(known[value]) if value in known else found)
-        tighten(first, second, triples, wanted)
-        walk = Backward(first, None if second is first else second, triples)
+        walk = tighten(first, second, triples, wanted)
         if second is not first:
             for value in dict.fromkeys(first.outputs.values()):
                 t = triples[value]
@@ -235,4 +235,6 @@ def lower_bounds(problem: Problem, rows: Mapping[int, Tensor]) -> Tensor:
     """
     alone = Problem(problem.first, problem.first, problem.domain, [Triple(t.a, t.a, t.d) for t in problem.triples])
     state = _State.of(alone, lambda value, rows: True)
-    return state.walk.lower({state.numbers[value]: (row, None) for value, row in rows.items()})
+    by_value = {state.numbers[value]: (row, None) for value, row in rows.items()}
+    at_once = sum(below(total(floor(row, None, state.triples[n]))) for n, (row, _) in by_value.items())
+    return torch.maximum(state.walk.lower(by_value), below(torch.as_tensor(at_once)))
