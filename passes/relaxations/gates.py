@@ -104,8 +104,7 @@ class GateRelaxation:
         if self.corners is not None:
             used, offsets = self._by_corners(p, q, chosen)
             slopes = [
-                flat(s).index_copy(1, used.at, used.slopes[..., i].T).reshape(s.shape)
-                for i, s in enumerate(slopes)
+                flat(s).index_copy(1, used.at, used.slopes[..., i].T).reshape(s.shape) for i, s in enumerate(slopes)
             ]
             offset = flat(offset).index_copy(1, used.at, offsets.T).reshape(offset.shape)
         return slopes[0], slopes[1] if q is not None else None, total(offset), used

@@ -73,9 +73,7 @@ def test_a_gate_of_one_network_is_above_its_relaxation(
 
 @given(st.integers(0, 2**16), st.sampled_from(["relu", "leaky", "abs", "clip", "hard sigmoid"]), st.booleans())
 @settings(max_examples=15, deadline=None)
-def test_any_slopes_are_sound(
-    curve: Callable[[str], Curve], known: Known, seed: int, name: str, alone: bool
-) -> None:
+def test_any_slopes_are_sound(curve: Callable[[str], Curve], known: Known, seed: int, name: str, alone: bool) -> None:
     t, z, d = known(seed)
     ours, theirs = curve(name), None if alone else curve("leaky")
     gate = GateRelaxation(ours, theirs, t, result(ours, theirs or ours, t))
@@ -93,7 +91,12 @@ def test_any_slopes_are_sound(
 def test_offsets_are_reached_at_a_corner() -> None:
     # Any slopes: the least value of the objective less the plane is the offset, here found on a fine grid.
     relu = _relu()
-    t = Triple(*(Box(torch.tensor([x], dtype=torch.float64), torch.tensor([y], dtype=torch.float64)) for x, y in ((-1, 2), (-1.5, 1.8), (-0.6, 0.7))))
+    t = Triple(
+        *(
+            Box(torch.tensor([x], dtype=torch.float64), torch.tensor([y], dtype=torch.float64))
+            for x, y in ((-1, 2), (-1.5, 1.8), (-0.6, 0.7))
+        )
+    )
     gate = GateRelaxation(relu, relu, t, result(relu, relu, t))
     assert gate.corners is not None
     g = torch.Generator().manual_seed(1)
@@ -112,12 +115,24 @@ def test_offsets_are_reached_at_a_corner() -> None:
 
 def test_what_does_not_bend_is_exact() -> None:
     relu = _relu()
-    low, high = torch.tensor([1.0, -3.0, 1.0, -3.0], dtype=torch.float64), torch.tensor([2.0, -1.0, 2.0, -1.0], dtype=torch.float64)
-    a, b = Box(low, high), Box(torch.tensor([1.0, -3.0, -3.0, 1.0], dtype=torch.float64), torch.tensor([2.0, -1.0, -1.0, 2.0], dtype=torch.float64))
+    low, high = (
+        torch.tensor([1.0, -3.0, 1.0, -3.0], dtype=torch.float64),
+        torch.tensor([2.0, -1.0, 2.0, -1.0], dtype=torch.float64),
+    )
+    a, b = (
+        Box(low, high),
+        Box(
+            torch.tensor([1.0, -3.0, -3.0, 1.0], dtype=torch.float64),
+            torch.tensor([2.0, -1.0, -1.0, 2.0], dtype=torch.float64),
+        ),
+    )
     t = Triple(a, b, b.minus(a))
     gate = GateRelaxation(relu, relu, t, result(relu, relu, t))
     assert gate.corners is None
-    p, q = torch.tensor([[1.0, 2.0, 3.0, 4.0]], dtype=torch.float64), torch.tensor([[-1.0, 3.0, 0.5, 7.0]], dtype=torch.float64)
+    p, q = (
+        torch.tensor([[1.0, 2.0, 3.0, 4.0]], dtype=torch.float64),
+        torch.tensor([[-1.0, 3.0, 0.5, 7.0]], dtype=torch.float64),
+    )
     s, r, offset, _ = gate.rows(p, q, None)
     torch.testing.assert_close(s, torch.tensor([[1.0, 0.0, 2.5, 7.0]], dtype=torch.float64), rtol=0, atol=1e-14)
     torch.testing.assert_close(r, torch.tensor([[-1.0, 0.0, 0.0, 7.0]], dtype=torch.float64), rtol=0, atol=1e-14)

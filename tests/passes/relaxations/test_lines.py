@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -71,7 +72,7 @@ def test_lines_of_curves_are_tangents_and_chords(curve: Callable[[str], Curve]) 
 
 def test_a_line_is_the_curve_where_it_does_not_bend(piecewise: Curve) -> None:
     ends = [piecewise.bends[0] - 3.0, *piecewise.bends, piecewise.bends[-1] + 3.0]
-    for left, right in zip(ends, ends[1:], strict=False):
+    for left, right in pairwise(ends):
         box = Box(torch.tensor([left], dtype=torch.float64), torch.tensor([right], dtype=torch.float64))
         assert bool(linear_on(piecewise, box))
         below, above = lines(piecewise, box)
@@ -81,6 +82,6 @@ def test_a_line_is_the_curve_where_it_does_not_bend(piecewise: Curve) -> None:
 
 
 def test_what_bends_within_is_not_linear(piecewise: Curve, curve: Callable[[str], Curve]) -> None:
-    t = piecewise.bends[0]
-    assert not bool(linear_on(piecewise, Box(torch.tensor([t - 1e-9], dtype=torch.float64), torch.tensor([t + 1e-9], dtype=torch.float64))))
-    assert not bool(linear_on(curve("tanh"), Box(torch.tensor([5.0], dtype=torch.float64), torch.tensor([5.0], dtype=torch.float64))))
+    t = torch.tensor([piecewise.bends[0]], dtype=torch.float64)
+    assert not bool(linear_on(piecewise, Box(t - 1e-9, t + 1e-9)))
+    assert not bool(linear_on(curve("tanh"), Box(t, t)))
