@@ -22,8 +22,8 @@ def test_bounds_and_intervals_hold(make_pair: Make, family: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 5))
-@pytest.mark.parametrize("size", [(1e-6, 1e-5), (0.02, 0.003), (3.0, 1.0)])
+@pytest.mark.parametrize("seed", [2])
+@pytest.mark.parametrize("size", [(1e-6, 1e-5), (3.0, 1.0)])
 def test_more_bounds_hold(make_pair: Make, family: str, seed: int, size: tuple[float, float]) -> None:
     check_sound(make_pair(family, seed, *size))
 

@@ -114,7 +114,7 @@ def values(tape: Tape, x: Tensor, domain: list[Box]) -> list[Tensor]:
 
 @pytest.mark.slow
 @given(graphs(max_nodes=7, capacity=24), st.sampled_from(CHANGES), st.integers(0, 2**16))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_random_networks_stay_within(graph: Graph, change: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     try:

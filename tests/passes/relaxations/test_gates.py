@@ -139,6 +139,18 @@ def test_what_does_not_bend_is_exact() -> None:
     assert -1e-12 < float(offset) <= 0
 
 
+@pytest.mark.parametrize("alone", [True, False])
+def test_steps_of_a_quantizer_count(curve: Callable[[str], Curve], alone: bool) -> None:
+    f = curve("quantized")
+    box = Box(torch.tensor([0.8], dtype=torch.float64), torch.tensor([1.2], dtype=torch.float64))
+    t = Triple(box, box, Box.zero((1,)).widened(1e-3))
+    gate = GateRelaxation(f, None if alone else f, t, result(f, f, t))
+    z, one = torch.linspace(0.8, 1.2, 801, dtype=torch.float64)[:, None], torch.ones(1, 1, dtype=torch.float64)
+    for p, q in ((one, 0 * one), (-one, 0 * one), (one, one), (-one, -one)):
+        found, slack = margins(gate, f, None if alone else f, z, 0 * z, p, None if alone else q)
+        assert bool((found >= -slack).all())
+
+
 def test_where_boxes_are_unbounded_the_result_is_what_is_left(curve: Callable[[str], Curve]) -> None:
     relu, tanh = _relu(), curve("tanh")
     for f, expected in ((tanh, -3.0), (relu, -torch.inf)):
