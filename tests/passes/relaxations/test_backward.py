@@ -46,8 +46,9 @@ def exact(weights: list[np.ndarray], biases: list[np.ndarray], x: np.ndarray) ->
     return v
 
 
-@pytest.mark.parametrize("seed", range(12))
-def test_bounds_are_rounded_down_where_sums_cancel(seed: int) -> None:
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_bounds_are_rounded_down_where_sums_cancel(seed: int, biased: bool) -> None:
     # Products of 1e9 leave sums of about 1: the last digits of whatever is computed are wrong.
     rng = np.random.default_rng(seed)
     w = [rng.normal(size=(6, 8)), rng.normal(size=(8, 3))]
@@ -56,7 +57,9 @@ def test_bounds_are_rounded_down_where_sums_cancel(seed: int) -> None:
     w[0] *= 1e9
     c = [1e9 * rng.normal(size=8), rng.normal(size=3)]
     c[0][4:] = -c[0][:4]
-    v = [w[0] * (1 + 1e-3 * rng.normal(size=(6, 8))), w[1]]
+    if not biased:  # their own roundings would cover the others
+        c = [0 * x for x in c]
+    v = [w[0] * (1 + 1e-3 * np.tile(rng.normal(size=(6, 4)), 2)), w[1]]
     x = rng.normal(size=6)
     first, second = chain(w, c), chain(v, c)
     domain = [Box.point(torch.from_numpy(x)[None])]
@@ -104,6 +107,20 @@ def test_linear_networks_are_exact(seed: int) -> None:
     corners = [low + np.array([i & 1, i >> 1 & 1, i >> 2 & 1]) for i in range(8)]
     difference = [[float(p - q) for p, q in zip(exact(v, c, x), exact(w, c, x), strict=True)] for x in corners]
     torch.testing.assert_close(found, torch.tensor(difference, dtype=torch.float64).amin(0), rtol=0, atol=1e-9)
+
+
+def test_one_neuron_is_exact() -> None:
+    # On [−1, 1]: −relu(x) ≥ −(x + 1)/2, whose least value is attained at 1; and relu(2x) − relu(x) ≤ 1 is, too.
+    one = [np.ones((1, 1))] * 2
+    zero = [np.zeros(1)] * 2
+    first, second = (chain([k * one[0], one[1]], zero, gate="Relu") for k in (1, 2))
+    box = Box(-torch.ones(1, 1).double(), torch.ones(1, 1).double())
+    triples = pair_intervals(first, second, [box])
+    row, out = -torch.ones(1, 1, 1).double(), first.outputs[next(iter(first.outputs))]
+    alone = Backward(first, None, triples).lower({out: (row, None)})
+    both = Backward(first, second, triples).lower({out: (0 * row, row)})
+    for found in (alone, both):
+        assert -1 - 1e-12 < float(found) <= -1
 
 
 def values(tape: Tape, x: Tensor, domain: list[Box]) -> list[Tensor]:

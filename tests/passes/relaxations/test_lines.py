@@ -58,6 +58,12 @@ def test_lines_at_a_bend_with_two_slopes(curve: Callable[[str], Curve]) -> None:
         below, above, slack = excess(curve("elu"), box)
         assert bool((below >= -slack).all())
         assert bool((above >= -slack).all())
+    for t in (-3.0, 3.0):
+        for low, high in ((t, t + 1e-8), (t - 1e-8, t)):
+            box = Box(torch.tensor([low], dtype=torch.float64), torch.tensor([high], dtype=torch.float64))
+            below, above, slack = excess(curve("hard swish"), box)
+            assert bool((below >= -slack).all())
+            assert bool((above >= -slack).all())
 
 
 def test_lines_of_curves_are_tangents_and_chords(curve: Callable[[str], Curve]) -> None:
