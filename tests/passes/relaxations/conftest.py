@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from pathlift.passes.tape.steps import Gate
 Tensor = torch.Tensor
 torch.set_num_threads(1)
 
-PIECEWISE = {
+PIECEWISE: dict[str, tuple[str, dict[str, Any]]] = {
     "relu": ("Relu", {}),
     "leaky": ("LeakyRelu", {"alpha": 0.2}),
     "steep": ("LeakyRelu", {"alpha": 1.5}),
@@ -27,7 +28,7 @@ PIECEWISE = {
     "hard sigmoid": ("HardSigmoid", {"alpha": 0.3, "beta": 0.5}),
     "quantized": ("FakeQuantize", {"scale": 0.25, "zero_point": 0, "dtype": "int8", "low": -4, "high": 4}),
 }
-CURVED = {
+CURVED: dict[str, tuple[str, dict[str, Any]]] = {
     "tanh": ("Tanh", {}),
     "sigmoid": ("Sigmoid", {}),
     "elu": ("Elu", {"alpha": 1.7}),
