@@ -15,7 +15,8 @@ from pathlift.passes.intervals.box import Box, gamma, up
 from pathlift.passes.intervals.pairs import Triple, pair_enclose
 from pathlift.passes.relaxations.backward import Backward
 from pathlift.passes.relaxations.gates import Chosen
-from pathlift.passes.relaxations.layers import chunks, elements, tighten
+from pathlift.passes.relaxations.rounding import below, floor, total
+from pathlift.passes.relaxations.tighten import chunks, elements, tighten
 from pathlift.passes.relaxations.tournament import unfolded
 
 Tensor = torch.Tensor
@@ -69,6 +70,8 @@ class _Budget:
     clock: Clock
 
     def __post_init__(self) -> None:
+        # What torch imports the first time is no row's cost.
+        torch.func.vmap(torch.func.vjp(torch.neg, torch.zeros(1))[1])(torch.zeros(1, 1))
         self.start, self.limit = monotonic(), 0.5 * self.clock.left
         self.skipped: list[int] = []
         self.done = 0.0
@@ -107,8 +110,7 @@ class _State:
             theirs = second.steps[value - len(first.inputs)]
             found = pair_enclose(step, theirs, [triples[i] for i in step.inputs])
             triples.append(found.meet(known[value]) if value in known else found)
-        tighten(first, second, triples, wanted)
-        walk = Backward(first, None if second is first else second, triples)
+        walk = tighten(first, second, triples, wanted)
         if second is not first:
             for value in dict.fromkeys(first.outputs.values()):
                 t = triples[value]
@@ -234,4 +236,6 @@ def lower_bounds(problem: Problem, rows: Mapping[int, Tensor]) -> Tensor:
     """
     alone = Problem(problem.first, problem.first, problem.domain, [Triple(t.a, t.a, t.d) for t in problem.triples])
     state = _State.of(alone, lambda value, rows: True)
-    return state.walk.lower({state.numbers[value]: (row, None) for value, row in rows.items()})
+    by_value = {state.numbers[value]: (row, None) for value, row in rows.items()}
+    at_once = sum(below(total(floor(row, None, state.triples[n]))) for n, (row, _) in by_value.items())
+    return torch.maximum(state.walk.lower(by_value), below(torch.as_tensor(at_once)))

@@ -17,7 +17,7 @@ from pathlift.passes.intervals.elementwise import Curve, gap, slopes
 from pathlift.passes.intervals.pairs import Triple
 from pathlift.passes.relaxations.hexagon import Corners, interval_corners, pair_corners
 from pathlift.passes.relaxations.lines import Line, linear_on, lines
-from pathlift.passes.relaxations.rounding import MORE, floor, total
+from pathlift.passes.relaxations.rounding import MORE, flat, floor, total
 
 Tensor = torch.Tensor
 
@@ -104,16 +104,15 @@ class GateRelaxation:
         if self.corners is not None:
             used, offsets = self._by_corners(p, q, chosen)
             slopes = [
-                s.flatten(1).index_copy(1, used.at, used.slopes[..., i].T).reshape(s.shape)
-                for i, s in enumerate(slopes)
+                flat(s).index_copy(1, used.at, used.slopes[..., i].T).reshape(s.shape) for i, s in enumerate(slopes)
             ]
-            offset = offset.flatten(1).index_copy(1, used.at, offsets.T).reshape(offset.shape)
+            offset = flat(offset).index_copy(1, used.at, offsets.T).reshape(offset.shape)
         return slopes[0], slopes[1] if q is not None else None, total(offset), used
 
     def _by_corners(self, p: Tensor, q: Tensor | None, chosen: Chosen | None) -> tuple[Chosen, Tensor]:
         corners = self.corners
         assert corners is not None
-        rows = torch.stack([r.flatten(1)[:, corners.at].T for r in ([p] if q is None else [p, q])], -1)
+        rows = torch.stack([flat(r)[:, corners.at].T for r in ([p] if q is None else [p, q])], -1)
         if chosen is not None and torch.equal(chosen.at, corners.at):
             return chosen, corners.offsets(rows, chosen.slopes)
         slopes, offsets = corners.start(rows)

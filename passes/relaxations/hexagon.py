@@ -72,7 +72,7 @@ class Corners:
         Tensor
             ``(U, R)``.
         """
-        return self._least(rows, self._heights(rows), slopes)
+        return self._rounded(self._least(self._heights(rows), slopes), rows, slopes)
 
     def start(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The slopes, of those to begin with, whose bound is highest at the centre, and their offsets."""
@@ -80,7 +80,7 @@ class Corners:
         best = slopes = offsets = None
         for kind, x, y in self.starts:
             tried = _combined(kind, rows, x, y)
-            found = self._least(rows, heights, tried)
+            found = self._least(heights, tried)
             value = found + (tried @ self.centre[:, :, None])[..., 0]
             if best is None or slopes is None or offsets is None:
                 best, slopes, offsets = value, tried, found
@@ -91,18 +91,24 @@ class Corners:
             offsets = torch.where(better, found, offsets)
         assert slopes is not None
         assert offsets is not None
-        return slopes, offsets
+        return slopes, self._rounded(offsets, rows, slopes)
 
     def _heights(self, rows: Tensor) -> Tensor:
         return torch.baddbmm(self.outside, _of_values(rows), self.values)
 
-    def _least(self, rows: Tensor, heights: Tensor, slopes: Tensor) -> Tensor:
-        least = torch.baddbmm(heights, slopes, self.lines).amin(-1)
-        # A corner, and what is computed there, are off by a few roundings; so is the sum of the four products.
-        weights = _of_values(rows).abs()
-        error = (weights @ self.off.mT[:, :, None])[..., 0]
-        sizes = rows.abs().sum(-1) * self.sizes[0, :, None] + slopes.abs().sum(-1) * self.sizes[1, :, None]
-        return least - (error + 32 * U * sizes) * (1 + 1e-6) - SMALLEST
+    def _least(self, heights: Tensor, slopes: Tensor) -> Tensor:
+        return torch.baddbmm(heights, slopes, self.lines).amin(-1)
+
+    def _rounded(self, least: Tensor, rows: Tensor, slopes: Tensor) -> Tensor:
+        """Less what a corner, what is computed there and the sum of the four products may be off."""
+        error = (_of_values(rows).abs() @ self.off.mT[:, :, None])[..., 0]
+        size = _all(rows) * self.sizes[0, :, None] + _all(slopes) * self.sizes[1, :, None]
+        return least - (error + 32 * U * size) * (1 + 1e-6) - SMALLEST
+
+
+def _all(x: Tensor) -> Tensor:
+    """|P|, or |P| + |Q|."""
+    return x[..., 0].abs() if x.shape[-1] == 1 else x[..., 0].abs() + x[..., 1].abs()
 
 
 def _of_values(rows: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from pathlift.passes.intervals.elementwise import Curve, slopes
 Tensor = torch.Tensor
 _CANDIDATES = 17
 """How many slopes are tried at once, in each of two rounds."""
-_HALVINGS = 40
+_HALVINGS = 26
 _TANGENT = 1e-12
 """How far a computed derivative may be off, relative to its size and that of the slope."""
 
@@ -105,9 +105,9 @@ def _offset(curve: Curve, box: Box, slope: Tensor, sign: float) -> Tensor:
             found = torch.where(_convex(curve, i, sign, left), inner, torch.minimum(ends[i], ends[i + 1]))
             least = torch.minimum(least, found)
     size = xs.abs().amax(0)
-    off = curve.error(xs, ys).amax(0) + curve.f.jump
-    off = off + 16 * U * (ys.abs().amax(0) + slope.abs() * size)
-    return least - off * (1 + 1e-6) - SMALLEST
+    jump = curve.f.jump
+    off = curve.error(xs, ys).amax(0) + 16 * U * (ys.abs().amax(0) + slope.abs() * size + jump)
+    return least - jump - off * (1 + 1e-6) - SMALLEST
 
 
 def _convex(curve: Curve, piece: int, sign: float, like: Tensor) -> Tensor:

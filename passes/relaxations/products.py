@@ -23,6 +23,7 @@ class _About:
     cx: Tensor
     cy: Tensor
     constant: Tensor
+    rest: Tensor
     off: Tensor
 
     @classmethod
@@ -34,13 +35,16 @@ class _About:
         mx, my = cx.abs() + rx, cy.abs() + ry
         # The constant, and both transposes on magnitudes (`backward`).
         rounding = f(cx.abs(), cy.abs()) + f(mx, cy.abs()) + f(cx.abs(), my)
-        return cls(step, cx, cy, f(cx, cy), (f(rx, ry) + 2 * n * rounding) * MORE + cx.numel() * SMALLEST)
+        rest = f(rx, ry)
+        off = 2 * n * (rounding + rest) * MORE + cx.numel() * SMALLEST
+        return cls(step, cx, cy, f(cx, cy), rest, off)
 
     def rows(self, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rows of x and of y, and the offset, rounded down."""
         x = _transposed(lambda v: self.step.product(v, self.cy), self.cx, p)
         y = _transposed(lambda v: self.step.product(self.cx, v), self.cy, p)
-        return x, y, below(dot(p, -self.constant) - size(p, self.off))
+        known = below(dot(p, -self.constant) + dot(p.abs(), -self.rest))
+        return x, y, below(known - size(p, self.off))
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,11 @@ def below(x: Tensor) -> Tensor:
     return torch.where(x.isfinite(), x - x.abs() * (2 * U) - SMALLEST, x)
 
 
+def flat(x: Tensor) -> Tensor:
+    """``(R, n)`` of rows of any shape, of numbers too."""
+    return x[..., None].flatten(1)
+
+
 def size(rows: Tensor, magnitudes: Tensor) -> Tensor:
     """Σ |row|·magnitude, not less than that.
 
@@ -33,16 +38,16 @@ def size(rows: Tensor, magnitudes: Tensor) -> Tensor:
         ``(R,)``.
     """
     if bool(magnitudes.isfinite().all()):
-        total = rows.abs().flatten(1) @ magnitudes.flatten()
+        found = flat(rows.abs()) @ magnitudes.flatten()
     else:
-        total = torch.where(rows == 0, 0.0, rows.abs() * magnitudes.nan_to_num(torch.inf, torch.inf)).flatten(1).sum(1)
-    return total * MORE + magnitudes.numel() * SMALLEST
+        found = flat(torch.where(rows == 0, 0.0, rows.abs() * magnitudes.nan_to_num(torch.inf, torch.inf))).sum(1)
+    return found * MORE + magnitudes.numel() * SMALLEST
 
 
 def dot(rows: Tensor, values: Tensor) -> Tensor:
     """Σ row·value, not more than that; ``(R,)``."""
     n = values.numel()
-    return below(rows.flatten(1) @ values.flatten() - gamma(n) * size(rows, values.abs()))
+    return below(flat(rows) @ values.flatten() - gamma(n) * size(rows, values.abs()))
 
 
 def least(rows: Tensor, box: Box) -> Tensor:
@@ -58,9 +63,9 @@ def _times(rows: Tensor, bound: Tensor) -> Tensor:
 
 def total(values: Tensor) -> Tensor:
     """Σ over all but the first axis, not more than that."""
-    flat = values.flatten(1)
-    sums = flat.sum(1)
-    error = gamma(flat.shape[1]) * MORE * torch.where(flat.isfinite(), flat.abs(), 0.0).sum(1)
+    terms = flat(values)
+    sums = terms.sum(1)
+    error = gamma(terms.shape[1]) * MORE * torch.where(terms.isfinite(), terms.abs(), 0.0).sum(1)
     return below(sums - error)
 
 

@@ -1,4 +1,4 @@
-"""Maxima and minima as tournaments: max(x, y) = y + relu(x − y), so that they are affine steps and gates.
+"""Maxima and minima as tournaments: max(x, y) = y + max(x − y, 0), so that they are affine steps and gates.
 
 A pool of k takes ⌈log₂ k⌉ rounds; whoever has no opponent meets himself, which changes nothing.
 """
@@ -12,22 +12,24 @@ from typing import Any
 import torch
 
 from pathlift.ir.primitives.base import Activation
+from pathlift.ir.primitives.reshapes import Reshape
 from pathlift.ir.primitives.selections import Extremum, Sort, WindowMax
-from pathlift.passes.tape.steps import Affine, Gate, Select, Step
+from pathlift.ir.primitives.views import Take
+from pathlift.passes.tape.steps import Affine, Gate, Moved, Select, Step, Sum
 from pathlift.passes.tape.tape import Tape
 
 Tensor = torch.Tensor
-_RELU = Activation("Relu", (0.0, 1.0), lambda x: x.clamp(min=0), homogeneous=True, bends=(0.0,), affine=True)
+_LARGER = Activation("Relu", (0.0, 1.0), lambda x: x.clamp(min=0), homogeneous=True, bends=(0.0,), affine=True)
+_SMALLER = Activation("Min", (0.0, 1.0), lambda x: x.clamp(max=0), homogeneous=True, bends=(0.0,), affine=True)
 
 
 @dataclass(frozen=True, eq=False)
 class Contest(Affine):
-    """sign·(x_i − x_j), for pairs of positions along an axis."""
+    """x_i − x_j, for pairs of positions along an axis."""
 
     axis: int
     ours: Tensor
     theirs: Tensor
-    sign: float
 
     @property
     def terms(self) -> int:
@@ -35,34 +37,12 @@ class Contest(Affine):
 
     def linear(self, *xs: Tensor) -> Tensor:
         x, y = (xs[0].index_select(self.axis, i) for i in (self.ours, self.theirs))
-        return x - y if self.sign > 0 else y - x
+        return x - y
 
     def absolute(self, *xs: Tensor) -> Tensor:
         x, y = (xs[0].index_select(self.axis, i) for i in (self.ours, self.theirs))
         alone = (self.ours == self.theirs).reshape([-1, *[1] * (x.ndim - self.axis - 1)])
         return torch.where(alone, 0.0, x + y)
-
-
-@dataclass(frozen=True, eq=False)
-class Winner(Affine):
-    """x_j + sign·g, with the gate g of the contest."""
-
-    axis: int
-    theirs: Tensor
-    sign: float
-
-    @property
-    def terms(self) -> int:
-        return 2
-
-    def linear(self, *xs: Tensor) -> Tensor:
-        gate, x = xs
-        y = x.index_select(self.axis, self.theirs)
-        return (y + gate if self.sign > 0 else y - gate).reshape(self.shape)
-
-    def absolute(self, *xs: Tensor) -> Tensor:
-        gate, x = xs
-        return (x.index_select(self.axis, self.theirs) + gate).reshape(self.shape)
 
 
 def unfolded(tape: Tape) -> tuple[Tape, list[int]]:
@@ -78,33 +58,33 @@ def unfolded(tape: Tape) -> tuple[Tape, list[int]]:
     Tape, list
         The same network, and the number that each value of the old tape has in the new one.
     """
-    writer = _Writer(list(tape.shapes[: len(tape.inputs)]))
+    writer = _Writer(list(tape.inputs.values()))
     numbers = list(range(len(tape.inputs)))
     for step in tape.steps:
-        inputs = tuple(numbers[i] for i in step.inputs)
-        sign = _sign(step)
-        if isinstance(step, Select) and sign is not None and inputs[0] is not None and _full(step):
-            numbers.append(writer.tournament(step, inputs[0], sign))
+        step = replace(step, inputs=tuple(numbers[i] for i in step.inputs))
+        gate = _gate(step)
+        if isinstance(step, Select) and gate is not None and _is_full(step):
+            numbers.append(writer.tournament(step, gate))
         else:
-            numbers.append(writer.put(replace(step, inputs=inputs)))
+            numbers.append(writer.put(step))
     outputs = {name: numbers[i] for name, i in tape.outputs.items()}
     return Tape(tape.inputs, tuple(writer.steps), outputs), numbers
 
 
-def _sign(step: Step) -> float | None:
-    """1 for a maximum, −1 for a minimum, ``None`` for what is neither."""
+def _gate(step: Step) -> Activation | None:
+    """What a contest of x − y adds to y; ``None`` for what is neither a maximum nor a minimum."""
     match step:
         case Select(statistic=WindowMax()):
-            return 1.0
+            return _LARGER
         case Select(statistic=Extremum(largest=largest)):
-            return 1.0 if largest else -1.0
+            return _LARGER if largest else _SMALLER
         case Select(statistic=Sort(k=1, largest=largest)):
-            return 1.0 if largest else -1.0
+            return _LARGER if largest else _SMALLER
     return None
 
 
-def _full(step: Select) -> bool:
-    """Whether no pool is empty, and something is pooled."""
+def _is_full(step: Select) -> bool:
+    """Whether something is pooled, and no pool is empty."""
     axes = step.statistic.mixed_axes(len(step.shapes[0]))
     pools = [step.statistic.pools(axis, step.shapes[0][axis]) for axis in axes]
     return bool(axes) and all(p.size and (p >= 0).any(1).all() for p in pools)
@@ -120,33 +100,34 @@ class _Writer:
         self.shapes.append(step.shape)
         return len(self.shapes) - 1
 
-    def tournament(self, step: Select, x: int, sign: float) -> int:
-        axes = step.statistic.mixed_axes(len(step.shapes[0]))
-        for axis in axes:
+    def tournament(self, step: Select, gate: Activation) -> int:
+        (x,) = step.inputs
+        for axis in step.statistic.mixed_axes(len(step.shapes[0])):
             pools = torch.from_numpy(step.statistic.pools(axis, self.shapes[x][axis]).copy()).long()
             # Padding is no entrant: in its place stands one who is there.
-            present = pools.gather(1, (pools >= 0).to(torch.int8).argmax(1, keepdim=True))
-            pools = torch.where(pools >= 0, pools, present)
+            pools = torch.where(pools >= 0, pools, pools.amax(1, keepdim=True))
             while True:
-                last = pools.shape[1] <= 2
-                x = self._round(step, x, axis, pools, sign, step.shape if last and axis == axes[-1] else None)
-                if last:
+                x = self._round(step.node, x, axis, pools, gate)
+                if pools.shape[1] <= 2:
                     break
-                pools = torch.arange(pools.shape[0] * ((pools.shape[1] + 1) // 2)).reshape(pools.shape[0], -1)
+                half = (pools.shape[1] + 1) // 2
+                pools = torch.arange(pools.shape[0] * half).reshape(-1, half)
+        if self.shapes[x] != step.shape:
+            x = self._put(Moved, step.node, (x,), step.shape, Reshape(step.shape), torch.device("cpu"))
         return x
 
-    def _round(self, step: Select, x: int, axis: int, pools: Tensor, sign: float, shape: tuple[int, ...] | None) -> int:
-        theirs = pools[:, 1::2]
-        ours = pools[:, ::2]
+    def _round(self, node: str, x: int, axis: int, pools: Tensor, gate: Activation) -> int:
+        ours, theirs = pools[:, ::2], pools[:, 1::2]
         if theirs.shape[1] < ours.shape[1]:
             theirs = torch.cat([theirs, ours[:, -1:]], 1)
         ours, theirs = ours.reshape(-1), theirs.reshape(-1)
-        before = self.shapes[x]
-        after = (*before[:axis], len(ours), *before[axis + 1 :])
+        shape = (*self.shapes[x][:axis], len(ours), *self.shapes[x][axis + 1 :])
+        contest = self._put(Contest, node, (x,), shape, axis, ours, theirs)
+        gain = self._put(Gate, node, (contest,), shape, gate)
+        rest = self._put(Moved, node, (x,), shape, Take(axis, tuple(theirs.tolist())), torch.device("cpu"))
+        return self._put(Sum, node, (gain, rest), shape)
 
-        def put(kind: Callable[..., Step], inputs: tuple[int, ...], shape: tuple[int, ...], *args: Any) -> int:
-            return self.put(kind(step.node, inputs, tuple(self.shapes[i] for i in inputs), shape, *args))
-
-        contest = put(Contest, (x,), after, axis, ours, theirs, sign)
-        gate = put(Gate, (contest,), after, _RELU, ())
-        return put(Winner, (gate, x), shape or after, axis, theirs, sign)
+    def _put(
+        self, kind: Callable[..., Step], node: str, inputs: tuple[int, ...], shape: tuple[int, ...], *args: Any
+    ) -> int:
+        return self.put(kind(node, inputs, tuple(self.shapes[i] for i in inputs), shape, *args))

@@ -21,7 +21,7 @@ MEMORY = 2.0**28
 """Bytes that rows, with what a gate makes of them, may take at once."""
 
 
-def tighten(first: Tape, second: Tape, triples: list[Triple], wanted: Callable[[int, int], bool]) -> None:
+def tighten(first: Tape, second: Tape, triples: list[Triple], wanted: Callable[[int, int], bool]) -> Backward:
     """Tighten what is known of every value of two tapes, in place.
 
     Interval arithmetic goes forward; where elements are about to meet a gate (or a product, or an order statistic) that
@@ -35,6 +35,11 @@ def tighten(first: Tape, second: Tape, triples: list[Triple], wanted: Callable[[
         One per value; those of the inputs are the domain.
     wanted
         Asked for each such value, with the number of rows that it takes: whether to do it.
+
+    Returns
+    -------
+    Backward
+        Through both networks, or the single one, with the relaxations that were made on the way.
     """
     single = first is second
     a, b = Backward(first, None, triples), Backward(second, None, _Swapped(triples))
@@ -66,6 +71,7 @@ def tighten(first: Tape, second: Tape, triples: list[Triple], wanted: Callable[[
             continue
         t = t.meet(Triple(box, elements(b, value, loose_b, t.b), t.d))
         triples[value] = t.meet(Triple(t.a, t.b, elements(both, value, loose_a | loose_b, t.d)))
+    return a if single else both
 
 
 class _Swapped:
