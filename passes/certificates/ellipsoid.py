@@ -63,6 +63,8 @@ class Ellipsoid:
         for turn in range(self.rounds + 1):
             plan, centre = _plan(scratch)
             if (seconds := least_seconds(plan)) > clock.left:
+                if turn:
+                    break
                 raise UnsupportedError(
                     "1501", f"one pass over its ellipsoids takes {seconds:.0f} s at the least, and there is less time",
                     hint="give more time, or use other methods",

@@ -12,6 +12,7 @@ import torch
 
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Value
+from pathlift.ir.types import TensorType
 from pathlift.passes.certificates.problem import Problem
 from pathlift.passes.intervals.box import Box
 from pathlift.passes.tape.record import record
@@ -23,6 +24,15 @@ Family = Callable[[Builder, Value, Weights], Value]
 POOL = {"kernel": (2, 2), "strides": (2, 2), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
 OVERLAPPING = {"kernel": (3, 2), "strides": (1, 1), "pads": (1, 0, 1, 1), "dilations": (1, 1)}
 CONV = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+
+
+def extent(b: Builder, x: Value) -> int:
+    type_ = b.type_of(x)
+    assert isinstance(type_, TensorType)
+    assert type_.shape is not None
+    n = type_.shape[-1]
+    assert isinstance(n, int)
+    return n
 
 
 def dense(depth: int, gate: Callable[[Builder, Value, Weights], Value]) -> Family:
@@ -43,7 +53,7 @@ def op(name: str, **attrs: object) -> Callable[[Builder, Value, Weights], Value]
 
 def partly(b: Builder, x: Value, w: Weights) -> Value:
     """Some neurons without a gate."""
-    n = b.type(x).shape[-1]
+    n = extent(b, x)
     return b.op("PRelu", x, b.param((np.arange(n) % 3 == 0).astype(np.float64)))
 
 
@@ -60,7 +70,7 @@ def convolutional(pool: dict[str, tuple[int, ...]]) -> Family:
         x = b.op("Reshape", b.op("Gemm", x, w(3, 16)), shape=(1, 1, 4, 4))
         x = b.op("Relu", b.op("Conv", x, w(2, 1, 3, 3), w(2), **CONV))
         x = b.op("Flatten", b.op("MaxPool", x, **pool))
-        return b.op("Gemm", x, w(b.type(x).shape[-1], 2, scale=0.5))
+        return b.op("Gemm", x, w(extent(b, x), 2, scale=0.5))
 
     return build
 
@@ -83,7 +93,7 @@ FAMILIES: dict[str, Family] = {
     "gelu": dense(3, op("Gelu")),
     "hard swish": dense(3, op("HardSwish")),
     "softplus": dense(3, op("Softplus")),
-    "slopes of its own": dense(3, lambda b, x, w: b.op("PRelu", x, w(b.type(x).shape[-1], scale=0.4))),
+    "slopes of its own": dense(3, lambda b, x, w: b.op("PRelu", x, w(extent(b, x), scale=0.4))),
     "quantized": dense(3, op("FakeQuantize", scale=0.25, zero_point=0, dtype="int8", low=-128, high=127)),
     "residual": residual,
     "pooled": convolutional(POOL),
@@ -108,11 +118,8 @@ class Pair:
     def values(self, points: Tensor) -> list[tuple[Tensor, Tensor]]:
         """All values of both, ``(points, …)``."""
 
-        def run(tape: Tape) -> list[Tensor]:
-            runs = [tape.run([p[None]]) for p in points]
-            return [torch.stack(v) for v in zip(*runs, strict=True)]
-
-        return list(zip(run(self.first), run(self.second), strict=True))
+        runs = (torch.func.vmap(lambda p, t=tape: t.run([p[None]]))(points) for tape in (self.first, self.second))
+        return list(zip(*runs, strict=True))
 
     def points(self, count: int = 200) -> Tensor:
         """Corners, others, and those that signs of gradients lead to."""
@@ -123,11 +130,11 @@ class Pair:
         xs = low + (high - low) * torch.cat([corners, torch.rand(count, n, generator=g, dtype=torch.float64)])
         out = list(self.first.outputs.values())[0]
         climbed = []
-        for x in xs[:12]:
+        for x in xs[:4]:
             for sign in (1.0, -1.0):
                 for j in range(2):
                     p = x.clone()
-                    for _ in range(4):
+                    for _ in range(2):
                         p = p.detach().requires_grad_()
                         d = self.second.run([p[None]])[out] - self.first.run([p[None]])[out]
                         (slope,) = torch.autograd.grad(sign * d.reshape(-1)[j], p, allow_unused=True)
