@@ -20,10 +20,10 @@ from pathlift.passes.ellipsoids.evaluation import (
     sum_bound,
     support,
 )
-from pathlift.passes.ellipsoids.plan import Plan
+from pathlift.passes.ellipsoids.plan import Networks, Plan
 from pathlift.passes.ellipsoids.readings import triple_of
 from pathlift.passes.ellipsoids.search import descend, least_seconds
-from pathlift.passes.ellipsoids.steps import Networks, differences
+from pathlift.passes.ellipsoids.steps import differences
 from pathlift.passes.intervals.box import Box, gamma
 from pathlift.passes.intervals.pairs import pair_intervals
 
@@ -61,7 +61,7 @@ class Ellipsoid:
         found: dict[str, Tensor] = {}
         at: Multipliers = {}
         for turn in range(self.rounds + 1):
-            plan, centre = _plan(scratch)
+            plan, _ = _plan(scratch)
             if (seconds := least_seconds(plan)) > clock.left:
                 if turn:
                     break

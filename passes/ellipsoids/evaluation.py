@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -176,7 +177,7 @@ def sum_bound(m: Tensor, constant: bool, w: Tensor) -> float:
     Q = wMwᵀ, and λ the largest eigenvalue of Q scaled to a diagonal of ones, bounded by its largest row sum.
     """
     if len(w) <= SIGNS:
-        parts = (signs(len(w)) @ w).split(4096)
+        parts = torch.split(signs(len(w)) @ w, 4096)
         return max(float(support(m, constant, p[None]).max()) for p in parts)
     q = w @ m[0] @ w.T
     size = (w.abs() @ m[0].diagonal().clamp(min=0).sqrt()) * (1 + gamma(m.shape[-1]))
@@ -184,8 +185,9 @@ def sum_bound(m: Tensor, constant: bool, w: Tensor) -> float:
     scale = size.clamp(min=1e-150)
     scaled = (q / scale[:, None] / scale).abs() + error
     largest = min(float(scaled.sum(1).max()), _largest_eigenvalue(q / scale[:, None] / scale, error))
-    entries = float(((q.abs() + error * size[:, None] * size).sum()))
-    return (min(largest * float(scale.square().sum()), entries) * (1 + gamma(len(w) ** 2 + 8))) ** 0.5 * (1 + 4 * U)
+    entries = float((q.abs() + error * size[:, None] * size).sum())
+    most = min(largest * float(scale.square().sum()), entries) * (1 + gamma(len(w) ** 2 + 8))
+    return math.sqrt(most) * (1 + 4 * U)
 
 
 def largest_eigenvalue(m: Tensor, w: Tensor) -> float:
@@ -193,7 +195,7 @@ def largest_eigenvalue(m: Tensor, w: Tensor) -> float:
     size = (w.abs() @ m[0].diagonal().clamp(min=0).sqrt()) * (1 + gamma(m.shape[-1]))
     scale = float(size.max().clamp(min=1e-150))
     c = w @ m[0] @ w.T / scale / scale
-    return (_largest_eigenvalue(c, 4 * gamma(m.shape[-1] + 8)) * (1 + 8 * U)) ** 0.5 * scale * (1 + 8 * U)
+    return math.sqrt(_largest_eigenvalue(c, 4 * gamma(m.shape[-1] + 8)) * (1 + 8 * U)) * scale * (1 + 8 * U)
 
 
 def _largest_eigenvalue(c: Tensor, error: float) -> float:

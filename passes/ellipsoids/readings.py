@@ -8,7 +8,7 @@ import torch
 
 from pathlift.passes.ellipsoids.evaluation import Projection
 from pathlift.passes.ellipsoids.plan import Reading
-from pathlift.passes.intervals.box import U, Box
+from pathlift.passes.intervals.box import Box, U
 from pathlift.passes.intervals.pairs import Triple
 
 Tensor = torch.Tensor

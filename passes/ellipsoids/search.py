@@ -44,6 +44,8 @@ def descend(
         The ellipsoid to start from, if not the plan's.
     """
     values = {name: x.detach().clone().requires_grad_() for name, x in start.items()}
+    if not values:
+        return {}
     begin, rate = left(), _RATE
     optimizer = torch.optim.Adam(list(values.values()), rate)
     good = {name: x.detach().clone() for name, x in values.items()}
@@ -64,7 +66,9 @@ def descend(
         else:
             better = (found < least).detach()
             least = torch.where(better, found, least).detach()
-            best = {n: torch.where(better[:, None], x, best[n]) if len(x) == len(better) else x for n, x in good.items()}
+            best = {
+                n: torch.where(better[:, None], x, best[n]) if len(x) == len(better) else x for n, x in good.items()
+            }
         done = max((step + 1) / steps, 1 - left() / begin if begin > 0 else 1.0)
         if done >= 1:
             break

@@ -16,9 +16,7 @@ from pathlift.passes.intervals.pairs import Triple
 from pathlift.passes.tape.steps import Select
 
 Tensor = torch.Tensor
-RELU = Curve(
-    Activation("Relu", (0.0, 1.0), lambda x: x.clamp(min=0), homogeneous=True, bends=(0.0,), affine=True)
-)
+RELU = Curve(Activation("Relu", (0.0, 1.0), lambda x: x.clamp(min=0), homogeneous=True, bends=(0.0,), affine=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,9 +74,7 @@ def selected(
     return True
 
 
-def _round(
-    sheet: Sheet, entrants: list[Player], behind: set[int], label: str, name: int, node: str
-) -> list[Player]:
+def _round(sheet: Sheet, entrants: list[Player], behind: set[int], label: str, name: int, node: str) -> list[Player]:
     """Half of the entrants play the other half."""
     half = len(entrants) // 2
     left, right = _stacked(entrants[:half]), _stacked(entrants[half : 2 * half])
@@ -86,31 +82,34 @@ def _round(
     p, q = left.triple, right.triple
     apart = Triple(p.a.minus(q.a), p.b.minus(q.b), p.d.minus(q.d)).closed()
     centre = None if left.centre is None or right.centre is None else left.centre.minus(right.centre)
-    groups = [("u", _minus(left, right)), ("q", right.rows), *((f"b{i}", b.rows) for i, b in enumerate(bye))]
-    shapes = {}
+    groups = [_minus(left, right), right.rows, *(b.rows for b in bye)]
     sheet.keep(behind)
-    for i, (_, rows) in enumerate(groups):
+    for i, rows in enumerate(groups):
         for kind in (False, True):
             row = rows[kind]
             if row is not None:
                 sheet.rows[name - i, kind] = row
-                shapes[i] = row.low.shape[1:]
     places = sheet.settle(name, None, node)
     offsets = None if centre is None else chords(RELU, centre, apart.a)
     sheet.gate(label, node, places, name, offsets, slopes(RELU, apart.both))
-    rows = [tuple(sheet.rows.pop((name - i, kind), None) for kind in (False, True)) for i in range(len(groups))]
-    won = tuple(None if u is None and w is None else (w if u is None else (u if w is None else u.plus(w)))
-                for u, w in zip(rows[0], rows[1], strict=True))  # fmt: skip
+    settled = [
+        (sheet.rows.pop((name - i, False), None), sheet.rows.pop((name - i, True), None)) for i in range(len(groups))
+    ]
+    won = (_plus(settled[0][0], settled[1][0]), _plus(settled[0][1], settled[1][1]))
     best = Triple(_best(p.a, q.a), _best(p.b, q.b), p.d.hull(q.d)).closed()
     middle = None if centre is None or left.centre is None or right.centre is None else _best(left.centre, right.centre)
-    winners = _unstacked(Player((won[0], won[1]), best, middle), half)
-    return [*winners, *(Player((r[0], r[1]), b.triple, b.centre) for r, b in zip(rows[2:], bye, strict=True))]
+    winners = _unstacked(Player(won, best, middle), half)
+    return [*winners, *(Player(r, b.triple, b.centre) for r, b in zip(settled[2:], bye, strict=True))]
 
 
 def _minus(p: Player, q: Player) -> tuple[Box | None, Box | None]:
     pairs = zip(p.rows, q.rows, strict=True)
     a, b = (None if x is None or y is None else x.minus(y) for x, y in pairs)
     return a, b
+
+
+def _plus(x: Box | None, y: Box | None) -> Box | None:
+    return None if x is None or y is None else x.plus(y)
 
 
 def _best(p: Box, q: Box) -> Box:

@@ -13,7 +13,7 @@ from pathlift.ir.errors import UnsupportedError
 from pathlift.passes.certificates.ellipsoid import Ellipsoid
 from pathlift.passes.certificates.problem import Bound, Clock, Problem
 from pathlift.passes.intervals.box import Box
-from pathlift.passes.tape.steps import Bilinear, Gate, Step
+from pathlift.passes.tape.steps import Bilinear, Gate, Shifted, Step, Weighted
 from pathlift.passes.tape.tape import Tape
 
 Make = Callable[..., Any]
@@ -123,15 +123,17 @@ def test_ill_scaled_networks_are_bounded(make_pair: Make) -> None:
 
     def scaled(tape: Tape) -> Tape:
         steps: list[Step] = []
-        weighted = 0
+        first = True
         for step in tape.steps:
-            if hasattr(step, "weights"):
-                w = step.weights
-                factor = scale if weighted == 0 else (1 / scale)[:, None]
-                step, weighted = replace(step, weights=replace(w, values=w.values * factor)), weighted + 1
-            elif hasattr(step, "shift") and weighted == 1:
-                step = replace(step, shift=replace(step.shift, values=step.shift.values * scale))
-            steps.append(step)
+            match step:
+                case Weighted():
+                    w = step.weights.values * (scale if first else (1 / scale)[:, None])
+                    steps.append(replace(step, weights=replace(step.weights, values=w)))
+                    first = False
+                case Shifted() if len(steps) == 1:
+                    steps.append(replace(step, shift=replace(step.shift, values=step.shift.values * scale)))
+                case _:
+                    steps.append(step)
         return replace(tape, steps=tuple(steps))
 
     other = replace(pair, first=scaled(pair.first), second=scaled(pair.second))
@@ -146,7 +148,9 @@ def test_products_are_bounded(make_pair: Make) -> None:
 
     def squared(tape: Tape) -> Tape:
         steps = tuple(
-            Bilinear(s.node, (s.inputs[0], s.inputs[0]), s.shapes * 2, s.shape, torch.mul, 1) if isinstance(s, Gate) else s
+            Bilinear(s.node, (s.inputs[0], s.inputs[0]), s.shapes * 2, s.shape, torch.mul, 1)
+            if isinstance(s, Gate)
+            else s
             for s in tape.steps
         )
         return replace(tape, steps=steps)

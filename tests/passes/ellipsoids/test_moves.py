@@ -16,7 +16,8 @@ Exact = np.ndarray  # of fractions
 
 
 def exact(x: Tensor) -> Exact:
-    return np.vectorize(Fraction, otypes=[object])(x.double().numpy())
+    result: Exact = np.vectorize(Fraction, otypes=[object])(x.double().numpy())
+    return result
 
 
 def is_semidefinite(m: Exact) -> bool:
