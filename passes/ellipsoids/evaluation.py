@@ -43,19 +43,18 @@ def carried_out(
     for i, move in enumerate(plan.moves):
         if watch is not None:
             watch(i, m)
+        after: Tensor | None
         if isinstance(move, Linear):
-            m = move(m)
-            continue
-        given = multipliers.get(move.name)
-        if given is None or given.ndim != 2 or given.shape[1] != _count(move):
-            with torch.no_grad():
-                given = move.start(m)
-        after = move(m, given)
-        if after is None:
+            after = move(m)
+        else:
+            given = multipliers.get(move.name)
+            if given is None or given.ndim != 2 or given.shape[1] != _count(move):
+                with torch.no_grad():
+                    given = move.start(m)
+            after = move(m, given)
+        if after is None or not bool(after.detach().abs().amax() <= MOST):  # NaN, too
             return None
         m = after
-    if not bool((m.detach().abs() <= MOST).all()):
-        return None
     if watch is not None:
         watch(len(plan.moves), m)
     return m

@@ -94,7 +94,7 @@ class Widened:
         """``(R, 1 + k)``: s_0, which is 1 where it is not needed, and s; their sum is below 1."""
         dead = self.radius == 0
         blocked = torch.cat([torch.tensor([self.alone], device=dead.device), dead])
-        finite = logits.nan_to_num(0.0).clamp(-1e3, 1e3)
+        finite = logits.clamp(-1e3, 1e3)
         s = torch.softmax(finite.masked_fill(blocked, -torch.inf), -1) if not bool(blocked.all()) else finite
         s = s.clamp(min=2.0**-100) * (1 - _SLACK)
         return torch.where(blocked, 1.0, s)
