@@ -87,6 +87,10 @@ CAUSES = {
     "0932": "no generated kernel computes a layer here",
     "1432": "a tile or another number of a schedule is not possible",
     "1433": "a text is no schedule",
+    "1496": "a value that ellipsoids are to hold is not bounded",
+    "1497": "more values are live at once than ellipsoids are made of",
+    "1498": "a step has no Lipschitz constant, or none that is tracked",
+    "1501": "one pass over ellipsoids takes longer than there is time",
 }
 """What is wrong, for codes that are raised with several messages, or with one that the source does not spell out."""
 

@@ -1,4 +1,4 @@
-"""What happens to an ellipsoid: linear maps, boxes that are added, gates. All of it is sound as computed, in float64.
+"""Moves of an ellipsoid: linear maps, boxes that are added, gates. All of them are sound as computed, in float64.
 
 An ellipsoid is a symmetric matrix M over coordinates v, some of the values of two networks. It claims
 

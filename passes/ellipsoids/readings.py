@@ -1,4 +1,4 @@
-"""What an ellipsoid says of the values that it holds."""
+"""Readings: boxes of the values that an ellipsoid holds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each step of two tapes does to the values on a sheet."""
+"""Plans of two tapes, and of one: each step, and what it does to the values on a sheet."""
 
 from __future__ import annotations
 
