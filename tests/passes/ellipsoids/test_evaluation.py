@@ -1,4 +1,4 @@
-"""What an ellipsoid says of linear functions, and of sums of their magnitudes, against points that are in it."""
+"""Bounds read off an ellipsoid, of linear functions and of sums of magnitudes, against points that are in it."""
 
 from __future__ import annotations
 
