@@ -20,10 +20,10 @@ from pathlift.passes.ellipsoids.evaluation import (
     sum_bound,
     support,
 )
-from pathlift.passes.ellipsoids.plan import Plan
+from pathlift.passes.ellipsoids.plan import Networks, Plan
 from pathlift.passes.ellipsoids.readings import triple_of
 from pathlift.passes.ellipsoids.search import descend, least_seconds
-from pathlift.passes.ellipsoids.steps import Networks, differences
+from pathlift.passes.ellipsoids.steps import differences
 from pathlift.passes.intervals.box import Box, gamma
 from pathlift.passes.intervals.pairs import pair_intervals
 
@@ -63,6 +63,8 @@ class Ellipsoid:
         for turn in range(self.rounds + 1):
             plan, _ = _plan(scratch)
             if (seconds := least_seconds(plan)) > clock.left:
+                if turn:
+                    break
                 raise UnsupportedError(
                     "1394", f"one pass over its ellipsoids takes {seconds:.0f} s at the least, and there is less time",
                     hint="give more time, or use other methods",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import sqrt
@@ -43,19 +44,18 @@ def carried_out(
     for i, move in enumerate(plan.moves):
         if watch is not None:
             watch(i, m)
+        after: Tensor | None
         if isinstance(move, Linear):
-            m = move(m)
-            continue
-        given = multipliers.get(move.name)
-        if given is None or given.ndim != 2 or given.shape[1] != _count(move):
-            with torch.no_grad():
-                given = move.start(m)
-        after = move(m, given)
-        if after is None:
+            after = move(m)
+        else:
+            given = multipliers.get(move.name)
+            if given is None or given.ndim != 2 or given.shape[1] != _count(move):
+                with torch.no_grad():
+                    given = move.start(m)
+            after = move(m, given)
+        if after is None or not bool(after.detach().abs().amax() <= MOST):  # NaN, too
             return None
         m = after
-    if not bool((m.detach().abs() <= MOST).all()):
-        return None
     if watch is not None:
         watch(len(plan.moves), m)
     return m
@@ -187,7 +187,7 @@ def sum_bound(m: Tensor, constant: bool, w: Tensor) -> float:
     largest = min(float(scaled.sum(1).max()), _largest_eigenvalue(q / scale[:, None] / scale, error))
     entries = float((q.abs() + error * size[:, None] * size).sum())
     most = min(largest * float(scale.square().sum()), entries) * (1 + gamma(len(w) ** 2 + 8))
-    return sqrt(most) * (1 + 4 * U)
+    return math.sqrt(most) * (1 + 4 * U)
 
 
 def largest_eigenvalue(m: Tensor, w: Tensor) -> float:
@@ -195,7 +195,7 @@ def largest_eigenvalue(m: Tensor, w: Tensor) -> float:
     size = (w.abs() @ m[0].diagonal().clamp(min=0).sqrt()) * (1 + gamma(m.shape[-1]))
     scale = float(size.max().clamp(min=1e-150))
     c = w @ m[0] @ w.T / scale / scale
-    return sqrt(_largest_eigenvalue(c, 4 * gamma(m.shape[-1] + 8)) * (1 + 8 * U)) * scale * (1 + 8 * U)
+    return math.sqrt(_largest_eigenvalue(c, 4 * gamma(m.shape[-1] + 8)) * (1 + 8 * U)) * scale * (1 + 8 * U)
 
 
 def _largest_eigenvalue(c: Tensor, error: float) -> float:

@@ -25,9 +25,9 @@ from pathlift.passes.ellipsoids.evaluation import (
     sum_bound,
     support,
 )
-from pathlift.passes.ellipsoids.plan import Plan
+from pathlift.passes.ellipsoids.plan import Networks, Plan
 from pathlift.passes.ellipsoids.search import descend, least_seconds
-from pathlift.passes.ellipsoids.steps import Networks, increments
+from pathlift.passes.ellipsoids.steps import increments
 from pathlift.passes.intervals.box import Box, gamma
 from pathlift.passes.intervals.pairs import Triple
 from pathlift.passes.tape.tape import Tape

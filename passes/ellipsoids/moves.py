@@ -1,4 +1,4 @@
-"""Moves of an ellipsoid: linear maps, boxes that are added, gates. All of it is sound as computed, in float64.
+"""Moves of an ellipsoid: linear maps, boxes that are added, gates. All of them are sound as computed, in float64.
 
 An ellipsoid is a symmetric matrix M over coordinates v, some of the values of two networks. It claims
 
@@ -94,8 +94,9 @@ class Widened:
         """``(R, 1 + k)``: s_0, which is 1 where it is not needed, and s; their sum is below 1."""
         dead = self.radius == 0
         blocked = torch.cat([torch.tensor([self.alone], device=dead.device), dead])
-        s = torch.softmax(logits.masked_fill(blocked, -torch.inf), -1)
-        s = s.nan_to_num(1.0).clamp(min=2.0**-100) * (1 - _SLACK)
+        finite = logits.clamp(-1e3, 1e3)
+        s = torch.softmax(finite.masked_fill(blocked, -torch.inf), -1) if not bool(blocked.all()) else finite
+        s = s.clamp(min=2.0**-100) * (1 - _SLACK)
         return torch.where(blocked, 1.0, s)
 
     def start(self, m: Tensor) -> Tensor:

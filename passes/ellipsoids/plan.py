@@ -14,12 +14,33 @@ from pathlift.passes.intervals.affine import affine_box
 from pathlift.passes.intervals.box import Box, up
 from pathlift.passes.intervals.pairs import Triple
 from pathlift.passes.tape.steps import Affine, Step
+from pathlift.passes.tape.tape import Tape
 
 Tensor = torch.Tensor
 LARGEST = 6000
 """Coordinates."""
 Key = tuple[int, bool]
-"""A value's number (below 0: one that no tape has), and whether its difference is meant, or it less its centre."""
+"""A value's number (below 0 if no tape has it), and whether the difference is meant, or the value less its centre."""
+
+
+@dataclass(frozen=True, eq=False)
+class Networks:
+    """Two tapes that agree step by step, and what is known of their values.
+
+    Parameters
+    ----------
+    first, second
+        The tapes.
+    triples
+        What is known of every value over the domain.
+    centre
+        Every value of the first at one point of the domain; empty where only differences matter.
+    """
+
+    first: Tape
+    second: Tape
+    triples: Sequence[Triple]
+    centre: Sequence[Box]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +110,9 @@ class Sheet:
     ----------
     constant
         Whether there is a coordinate that is 1.
-    triples
-        Of all values of the tapes.
     """
 
     constant: bool
-    triples: Sequence[Triple]
     size: int = 0
     rows: dict[Key, Box] = field(default_factory=dict)
     moves: list[Move] = field(default_factory=list)

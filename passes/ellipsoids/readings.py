@@ -1,4 +1,4 @@
-"""Readings of an ellipsoid: bounds of the values that it holds."""
+"""Readings: boxes of the values that an ellipsoid holds."""
 
 from __future__ import annotations
 

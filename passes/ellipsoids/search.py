@@ -44,6 +44,8 @@ def descend(
         The ellipsoid to start from, if not the plan's.
     """
     values = {name: x.detach().clone().requires_grad_() for name, x in start.items()}
+    if not values:
+        return {}
     begin, rate = left(), _RATE
     optimizer = torch.optim.Adam(list(values.values()), rate)
     good = {name: x.detach().clone() for name, x in values.items()}

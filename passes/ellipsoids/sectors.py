@@ -34,24 +34,23 @@ def chords(curve: Curve, point: Box, box: Box) -> Box:
     curve = Curve(replace(curve.f, jump=0.0), curve.slopes)
     every = slopes(curve, box.hull(point))
     ends = curve.points(box)
-    if not curve.f.affine:
-        steps = torch.linspace(0, 1, _PARTS + 1, dtype=ends.dtype, device=ends.device)[:-1]
-        cuts = [left + (right - left) * s for left, right in pairwise(ends) for s in steps]
-        ends = torch.stack([*(torch.minimum(torch.maximum(c, box.low), box.high) for c in cuts), ends[-1]])
     if not bool(ends.isfinite().all()):
         return every
-    low, high = torch.full_like(box.low, torch.inf), torch.full_like(box.low, -torch.inf)
-    for left, right in pairwise(ends):
-        found = slopes(curve, Box(left, right).hull(point))
-        away = (point.low > right) | (point.high < left)
-        if curve.f.affine:
-            quotient = _slope(curve, point, Box(left, left)).hull(_slope(curve, point, Box(right, right)))
-        else:
-            quotient = _slope(curve, point, Box(left, right))
-        both = found.meet(quotient)
-        low = torch.minimum(low, torch.where(away, both.low, found.low))
-        high = torch.maximum(high, torch.where(away, both.high, found.high))
-    return every.meet(Box(low, high))
+    if not curve.f.affine:
+        steps = torch.linspace(0, 1, _PARTS + 1, dtype=ends.dtype, device=ends.device)
+        cuts = [left + (right - left) * s for left, right in pairwise(ends) for s in steps]
+        ends = torch.stack([torch.minimum(torch.maximum(c, box.low), box.high) for c in cuts])
+    left, right = ends[:-1], ends[1:]
+    around = Box(point.low.expand(left.shape), point.high.expand(left.shape))
+    found = slopes(curve, Box(left, right).hull(around))
+    if curve.f.affine:
+        quotient = _slope(curve, around, Box.point(left)).hull(_slope(curve, around, Box.point(right)))
+    else:
+        quotient = _slope(curve, around, Box(left, right))
+    both = found.meet(quotient)
+    away = (around.low > right) | (around.high < left)
+    low, high = torch.where(away, both.low, found.low), torch.where(away, both.high, found.high)
+    return every.meet(Box(low.amin(0), high.amax(0)))
 
 
 def _slope(curve: Curve, point: Box, other: Box) -> Box:

@@ -1,46 +1,21 @@
-"""Steps of two tapes, as they act on the values of a sheet."""
+"""Plans of two tapes, and of one: each step, and what it does to the values on a sheet."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 
 from pathlift.ir.errors import UnsupportedError
+from pathlift.passes.ellipsoids.gates import forgotten, gated, multiplied
 from pathlift.passes.ellipsoids.moves import Widened
-from pathlift.passes.ellipsoids.plan import LARGEST, Plan, Sheet, rest_of
-from pathlift.passes.ellipsoids.sectors import chords
+from pathlift.passes.ellipsoids.plan import LARGEST, Networks, Plan, Sheet, rest_of
 from pathlift.passes.ellipsoids.tournament import selected
 from pathlift.passes.intervals.affine import affine_box
-from pathlift.passes.intervals.box import Box, gamma
-from pathlift.passes.intervals.elementwise import Curve, gap, slopes
-from pathlift.passes.intervals.intervals import bilinear_box
-from pathlift.passes.intervals.pairs import Triple
+from pathlift.passes.intervals.box import Box
 from pathlift.passes.tape.steps import Affine, Bilinear, Gate, Select, Step, Within
-from pathlift.passes.tape.tape import Tape
 
 Tensor = torch.Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class Networks:
-    """Two tapes that agree step by step, and what is known of their values.
-
-    Parameters
-    ----------
-    first, second
-        The tapes.
-    triples
-        What is known of every value over the domain.
-    centre
-        Every value of the first at one point of the domain; empty where only differences matter.
-    """
-
-    first: Tape
-    second: Tape
-    triples: Sequence[Triple]
-    centre: Sequence[Box]
 
 
 def differences(networks: Networks, domain: Sequence[Box]) -> Plan:
@@ -51,7 +26,7 @@ def differences(networks: Networks, domain: Sequence[Box]) -> Plan:
     UnsupportedError
         If there are too many values, or one is neither tracked nor bounded.
     """
-    sheet = Sheet(True, networks.triples)
+    sheet = Sheet(True)
     shapes = list(networks.first.inputs.values())
     size = sum(torch.Size(s).numel() for s in shapes) + 1
     _check_size(size)
@@ -77,7 +52,7 @@ def increments(networks: Networks, radius: Tensor | None) -> Plan:
     UnsupportedError
         If there are too many values, or one that has no Lipschitz constant.
     """
-    sheet = Sheet(False, networks.triples)
+    sheet = Sheet(False)
     shapes = list(networks.first.inputs.values())
     size = sum(torch.Size(s).numel() for s in shapes)
     _check_size(size)
@@ -155,162 +130,12 @@ def _write(
             for kind in (False, True):
                 sheet.put((value, kind), sheet.rows.get((first.inputs[0], kind)))
         case Gate(), Gate():
-            _gate(sheet, networks, value, first, second, offset, behind)
+            gated(sheet, networks, value, first, second, offset, behind)
         case Select(), Select():
             done = selected(sheet, value, first, triples[0], centre[0] if centre else None, offset, behind)
             if not done:
-                _fresh(sheet, networks, value, first, offset, behind)
+                forgotten(sheet, networks, value, first, offset, behind)
         case Bilinear(), Bilinear():
-            _product(sheet, networks, value, first, offset, behind)
+            multiplied(sheet, networks, value, first, offset, behind)
         case _:
             raise AssertionError(first)
-
-
-def _gate(
-    sheet: Sheet, networks: Networks, value: int, first: Gate, second: Gate, offset: bool, behind: set[int]
-) -> None:
-    (operand,) = first.inputs
-    ours, theirs = Curve.of(first), Curve.of(second)
-    t, out = networks.triples[operand], networks.triples[value]
-    centres: list[Box | None] = [None, None]
-    radii: list[Tensor | None] = [None, None]
-    sectors: list[Box | None] = [None, None]
-    difference = (operand, True) in sheet.rows
-    apart = None if ours.same(theirs) and not ours.f.jump else gap(ours, theirs, t.a)
-    if not sheet.constant and (ours.f.jump or apart is not None):
-        raise UnsupportedError("1393", "it jumps, and has no Lipschitz constant", node=first.node, op=ours.f.name)
-    if offset:
-        assert networks.centre
-        chord, jumps = chords(ours, networks.centre[operand], t.a), torch.full_like(t.a.low, 2 * ours.f.jump)
-        fresh = out.a.minus(networks.centre[value])
-        sectors[0], centres[0], radii[0] = _bounded(chord, Box.zero(first.shape), jumps, fresh)
-    if difference or apart is not None:
-        sector = slopes(theirs, t.both)
-        if not sheet.constant:
-            if not bool((sector.high - sector.low).isfinite().all()):
-                raise UnsupportedError(
-                    "1393", "its slope is not bounded, so it has no Lipschitz constant",
-                    hint="a smaller domain may bound it", node=first.node, op=ours.f.name,
-                )  # fmt: skip
-            sectors[1] = sector
-        else:
-            apart = Box.zero(first.shape) if apart is None else apart
-            centre, radius = apart.centre_radius()
-            radius = torch.where(apart.low == apart.high, 0.0, radius)
-            sectors[1], centres[1], radii[1] = _bounded(sector, Box.point(centre), radius, out.d)
-    for kind in (False, True):
-        sector_ = sectors[kind]
-        if sector_ is not None:
-            zero = Box.zero((sheet.size, *first.shape))
-            sheet.put((value, kind), sheet.rows.get((operand, kind), zero))
-    sheet.keep(behind | {value})
-    places = sheet.settle(value, operand, first.node)
-    if not any(k[0] == value for k in places):
-        return
-    sheet.gate(f"gate{value}", first.node, places, value, sectors[0], sectors[1])
-    _finish(sheet, value, first, places, centres, radii)
-
-
-def _finish(
-    sheet: Sheet, value: int, step: Step, places: dict[tuple[int, bool], slice], centres: Sequence[Box | None],
-    radii: Sequence[Tensor | None],
-) -> None:  # fmt: skip
-    """Add boxes and constants to a value's coordinates."""
-    for kind in (False, True):
-        radius, centre = radii[kind], centres[kind]
-        if radius is not None:
-            sheet.widen(f"box{value}{'d' if kind else ''}", places[value, kind], radius, step.node)
-        if centre is not None and bool((centre.magnitude > 0).any()):
-            sheet.put((value, kind), sheet.rows[value, kind], sheet.fixed(centre))
-    if all(c is None or not bool((c.magnitude > 0).any()) for c in centres):
-        sheet.read(value, value, places)
-
-
-def _bounded(sector: Box, centre: Box, radius: Tensor, fresh: Box) -> tuple[Box, Box, Tensor]:
-    """Where a sector is not finite: no sector, and a box of the result."""
-    wild = ~(sector.low.isfinite() & sector.high.isfinite())
-    c, r = fresh.centre_radius()
-    return (
-        Box(torch.where(wild, 0.0, sector.low), torch.where(wild, 0.0, sector.high)),
-        Box(torch.where(wild, c, centre.low), torch.where(wild, c, centre.high)),
-        torch.where(wild, r, radius),
-    )
-
-
-def _fresh(sheet: Sheet, networks: Networks, value: int, step: Step, offset: bool, behind: set[int]) -> None:
-    """Forget where a value comes from, and keep the box that it is in.
-
-    Raises
-    ------
-    UnsupportedError
-        If there is none.
-    """
-    if not sheet.constant:
-        raise UnsupportedError("1393", "its Lipschitz constant is not tracked", node=step.node, op="Sort")
-    zero = Box.zero((sheet.size, *step.shape))
-    boxes = [networks.triples[value].a.minus(networks.centre[value]) if offset else None, networks.triples[value].d]
-    _replace(sheet, value, step, [zero if offset else None, zero], boxes, behind)
-
-
-def _replace(
-    sheet: Sheet, value: int, step: Step, rows: Sequence[Box | None], boxes: Sequence[Box | None], behind: set[int]
-) -> None:
-    """Write a value down as what is linear in others, plus something in a box."""
-    for kind in (False, True):
-        row = rows[kind]
-        if row is not None:
-            sheet.put((value, kind), row)
-    sheet.keep(behind | {value})
-    places = sheet.settle(value, None, step.node)
-    parts = [None if b is None else b.centre_radius() for b in boxes]
-    centres = [None if p is None else Box.point(p[0]) for p in parts]
-    _finish(sheet, value, step, places, centres, [None if p is None else p[1] for p in parts])
-
-
-def _product(sheet: Sheet, networks: Networks, value: int, step: Bilinear, offset: bool, behind: set[int]) -> None:
-    """A product of two values, each a centre plus something: linear in what is added, plus a box for their product.
-
-    With centres c and d of x and y, ξ = x − c, η = y − d: xy − x₀y₀ = cη + ξd + [ξη − (x₀ − c)… ] and, for the
-    differences, x_b·y_b − x_a·y_a = δx·d + c·δy + [δx·(y_b − d) + (x_a − c)·δy]. What is in brackets is a box.
-    """
-    if not sheet.constant:
-        raise UnsupportedError("1393", "a product has no Lipschitz constant that is tracked", node=step.node, op="Mul")
-    x, y = step.inputs
-    tx, ty = networks.triples[x], networks.triples[y]
-    cx, cy = (networks.centre[i].centre_radius()[0] for i in (x, y))
-
-    def times(left: bool, point: Tensor) -> Callable[[Box], Box]:
-        def product(box: Box) -> Box:
-            centre, radius = box.centre_radius()
-            grown = radius + gamma(step.terms) * (centre.abs() + radius)
-            pair = (centre, point) if left else (point, centre)
-            bound = (grown, point.abs()) if left else (point.abs(), grown)
-            middle = step.product(*pair)
-            return Box(middle, middle).widened(step.product(*bound) * (1 + 4 * gamma(step.terms)))
-
-        return product
-
-    rows: list[Box | None] = []
-    boxes: list[Box | None] = []
-    zero = Box.zero((sheet.size, *step.shape))
-    for kind in (False, True):
-        if not kind and not offset:
-            rows.append(None)
-            boxes.append(None)
-            continue
-        left = sheet.mapped(times(True, cy), [(x, kind)], [step.shapes[0]])
-        right = sheet.mapped(times(False, cx), [(y, kind)], [step.shapes[1]])
-        there = [p for p in (left, right) if p is not None]
-        rows.append(there[0].plus(there[1]) if len(there) == 2 else (there[0] if there else zero))
-        px, py = Box.point(cx), Box.point(cy)
-        if kind:
-            extra = bilinear_box(step, tx.d, ty.b.minus(py)).plus(bilinear_box(step, tx.a.minus(px), ty.d))
-        else:  # with x = x₀ + ξ: xy − x₀y₀ − cη − ξd = ξη + (x₀ − c)η + ξ(y₀ − d)
-            x0, y0 = networks.centre[x], networks.centre[y]
-            xi, eta = tx.a.minus(x0), ty.a.minus(y0)
-            extra = bilinear_box(step, xi, eta)
-            extra = extra.plus(bilinear_box(step, x0.minus(px), eta)).plus(bilinear_box(step, xi, y0.minus(py)))
-        if not extra.bounded:
-            raise UnsupportedError("1391", "nothing is known that bounds its operands", node=step.node, op="product")
-        boxes.append(extra)
-    _replace(sheet, value, step, rows, boxes, behind)

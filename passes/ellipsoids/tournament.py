@@ -82,38 +82,34 @@ def _round(sheet: Sheet, entrants: list[Player], behind: set[int], label: str, n
     p, q = left.triple, right.triple
     apart = Triple(p.a.minus(q.a), p.b.minus(q.b), p.d.minus(q.d)).closed()
     centre = None if left.centre is None or right.centre is None else left.centre.minus(right.centre)
-    groups = [("u", _minus(left, right)), ("q", right.rows), *((f"b{i}", b.rows) for i, b in enumerate(bye))]
-    shapes = {}
+    groups = [_minus(left, right), right.rows, *(b.rows for b in bye)]
     sheet.keep(behind)
-    for i, (_, rows) in enumerate(groups):
+    for i, rows in enumerate(groups):
         for kind in (False, True):
             row = rows[kind]
             if row is not None:
                 sheet.rows[name - i, kind] = row
-                shapes[i] = row.low.shape[1:]
     places = sheet.settle(name, None, node)
     offsets = None if centre is None else chords(RELU, centre, apart.a)
     sheet.gate(label, node, places, name, offsets, slopes(RELU, apart.both))
     settled = [
         (sheet.rows.pop((name - i, False), None), sheet.rows.pop((name - i, True), None)) for i in range(len(groups))
     ]
-    won = [_plus(u, w) for u, w in zip(settled[0], settled[1], strict=True)]
+    won = (_plus(settled[0][0], settled[1][0]), _plus(settled[0][1], settled[1][1]))
     best = Triple(_best(p.a, q.a), _best(p.b, q.b), p.d.hull(q.d)).closed()
     middle = None if centre is None or left.centre is None or right.centre is None else _best(left.centre, right.centre)
-    winners = _unstacked(Player((won[0], won[1]), best, middle), half)
-    return [*winners, *(Player((r[0], r[1]), b.triple, b.centre) for r, b in zip(settled[2:], bye, strict=True))]
-
-
-def _plus(u: Box | None, w: Box | None) -> Box | None:
-    if u is None or w is None:
-        return w if u is None else u
-    return u.plus(w)
+    winners = _unstacked(Player(won, best, middle), half)
+    return [*winners, *(Player(r, b.triple, b.centre) for r, b in zip(settled[2:], bye, strict=True))]
 
 
 def _minus(p: Player, q: Player) -> tuple[Box | None, Box | None]:
     pairs = zip(p.rows, q.rows, strict=True)
     a, b = (None if x is None or y is None else x.minus(y) for x, y in pairs)
     return a, b
+
+
+def _plus(x: Box | None, y: Box | None) -> Box | None:
+    return None if x is None or y is None else x.plus(y)
 
 
 def _best(p: Box, q: Box) -> Box:

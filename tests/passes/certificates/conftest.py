@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +22,18 @@ from pathlift.passes.tape.tape import Tape
 Tensor = torch.Tensor
 Weights = Callable[..., Value]
 Family = Callable[[Builder, Value, Weights], Value]
-POOL = {"kernel": (2, 2), "strides": (2, 2), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
-OVERLAPPING = {"kernel": (3, 2), "strides": (1, 1), "pads": (1, 0, 1, 1), "dilations": (1, 1)}
-CONV = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+POOL: dict[str, Any] = {"kernel": (2, 2), "strides": (2, 2), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
+OVERLAPPING: dict[str, Any] = {"kernel": (3, 2), "strides": (1, 1), "pads": (1, 0, 1, 1), "dilations": (1, 1)}
+CONV: dict[str, Any] = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+
+
+def extent(b: Builder, x: Value) -> int:
+    type_ = b.type_of(x)
+    assert isinstance(type_, TensorType)
+    assert type_.shape is not None
+    n = type_.shape[-1]
+    assert isinstance(n, int)
+    return n
 
 
 def extent(b: Builder, x: Value) -> int:
@@ -47,7 +57,7 @@ def dense(depth: int, gate: Callable[[Builder, Value, Weights], Value]) -> Famil
     return build
 
 
-def op(name: str, **attrs: object) -> Callable[[Builder, Value, Weights], Value]:
+def op(name: str, **attrs: Any) -> Callable[[Builder, Value, Weights], Value]:
     return lambda b, x, w: b.op(name, x, **attrs)
 
 
@@ -65,7 +75,7 @@ def residual(b: Builder, x: Value, w: Weights) -> Value:
     return b.op("Gemm", b.op("Sub", x, b.op("Relu", x)), w(4, 2))
 
 
-def convolutional(pool: dict[str, tuple[int, ...]]) -> Family:
+def convolutional(pool: dict[str, Any]) -> Family:
     def build(b: Builder, x: Value, w: Weights) -> Value:
         x = b.op("Reshape", b.op("Gemm", x, w(3, 16)), shape=(1, 1, 4, 4))
         x = b.op("Relu", b.op("Conv", x, w(2, 1, 3, 3), w(2), **CONV))
@@ -128,7 +138,7 @@ class Pair:
         low, high = self.low[0], self.high[0]
         corners = torch.tensor(list(itertools.product([0.0, 1.0], repeat=n)), dtype=torch.float64)
         xs = low + (high - low) * torch.cat([corners, torch.rand(count, n, generator=g, dtype=torch.float64)])
-        out = list(self.first.outputs.values())[0]
+        out = next(iter(self.first.outputs.values()))
         climbed = []
         for x in xs[:4]:
             for sign in (1.0, -1.0):
@@ -173,4 +183,3 @@ def make_pair() -> Callable[..., Pair]:
 def family(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
-

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from pathlift.ir.builder import Builder
 from pathlift.ir.errors import UnsupportedError
 from pathlift.passes.certificates.ellipsoid import Ellipsoid
 from pathlift.passes.certificates.problem import Bound, Clock, Problem
 from pathlift.passes.intervals.box import Box
-from pathlift.passes.tape.steps import Bilinear, Gate, Step
+from pathlift.passes.tape.record import record
+from pathlift.passes.tape.steps import Bilinear, Gate, Shifted, Step, Weighted
 from pathlift.passes.tape.tape import Tape
 
 Make = Callable[..., Any]
@@ -40,19 +43,18 @@ def assert_sound(pair: Any, problem: Problem, bounds: list[Bound]) -> float:
     return float((bounds[-1].per_output / apart.amax(0).clamp(min=1e-300)).min())
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_bounds_hold(family: str, make_pair: Make, seed: int) -> None:
-    pair = make_pair(family, seed, [0.3, 1.5][seed], [0.1, 0.01][seed])
+def test_bounds_hold(family: str, make_pair: Make) -> None:
+    pair = make_pair(family, 0, 0.3, 0.1)
     problem = pair.problem()
     assert assert_sound(pair, problem, searched(problem, 0.3)) >= 1 - 1e-12
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 12))
+@pytest.mark.parametrize("seed", range(2, 6))
 def test_bounds_hold_on_many(family: str, make_pair: Make, seed: int) -> None:
     pair = make_pair(family, seed, [0.01, 0.3, 2.0][seed % 3], [1e-3, 0.1, 1.0][seed // 4])
     problem = pair.problem()
-    assert_sound(pair, problem, searched(problem, 0.2))
+    assert_sound(pair, problem, searched(problem, 0.4))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -61,7 +63,7 @@ def test_linear_networks_have_exact_bounds(make_pair: Make, seed: int) -> None:
     pair = make_pair("linear", seed, 0.5, 0.1)
     points = pair.points(0)
     a, b = pair.values(points)[pair.problem().outputs[0]]
-    assert_sound(pair, problem := pair.problem(), bounds := searched(problem, 2.0))
+    assert_sound(pair, problem := pair.problem(), bounds := searched(problem, 60.0))
     torch.testing.assert_close(bounds[-1].per_output, (b - a).flatten(1).abs().amax(0), rtol=1e-3, atol=0)
 
 
@@ -70,7 +72,23 @@ def test_networks_that_are_stable_have_exact_bounds(make_pair: Make, seed: int) 
     """Non-negative weights on a non-negative box: linear, and largest at a corner."""
     pair = make_pair("three layers", seed, 1.0, 0.3, positive=True)
     problem = pair.problem()
-    assert assert_sound(pair, problem, searched(problem, 2.0)) <= 1.001
+    assert assert_sound(pair, problem, searched(problem, 60.0)) <= 1.001
+
+
+@pytest.mark.parametrize("op", ["ReduceMax", "ReduceMin"])
+def test_extremes_that_never_change_places_are_linear(op: str) -> None:
+    """Of three values far apart, it is always the same that is largest: its difference alone counts."""
+
+    def tape(change: float) -> Tape:
+        b = Builder()
+        x = b.op("Gemm", b.input("x", (1, 3), "f64"), b.param(np.diag([1.0 + change, 1 + 2 * change, 1 + 4 * change])))
+        x = b.op("Add", x, b.param(np.array([0.0, 100.0, 200.0])))
+        return record(b.finish(b.op(op, x, axes=(1,))), {"x": (1, 3)})
+
+    ones = torch.ones(1, 3, dtype=torch.float64)
+    bound = searched(Problem(tape(0.0), tape(0.125), [Box(-ones, ones)]), 60.0)[-1]
+    expected = 0.5 if op == "ReduceMax" else 0.125
+    assert expected <= bound.linf <= expected * 1.01
 
 
 def test_networks_that_are_one_do_not_differ(make_pair: Make) -> None:
@@ -80,9 +98,9 @@ def test_networks_that_are_one_do_not_differ(make_pair: Make) -> None:
     assert bound.l1 == 0
 
 
-@pytest.mark.parametrize("name", ["three layers", "pooled"])
+@pytest.mark.parametrize("name", ["four layers", "pooled"])
 def test_a_check_finds_the_same_again(make_pair: Make, name: str) -> None:
-    pair = make_pair(name, 0, 0.5, 0.1)
+    pair = make_pair(name, 3, 1.0, 0.05)
     first, second = pair.problem(), pair.problem()
     bound = searched(first)[-1]
     again = Ellipsoid().check(second, bound.parameters)
@@ -93,10 +111,24 @@ def test_a_check_finds_the_same_again(make_pair: Make, name: str) -> None:
         assert torch.equal(x.a.high, y.a.high)
 
 
+def test_a_search_learns_nothing_before_its_last_check(make_pair: Make) -> None:
+    """What a replay of the check does not know must not have helped."""
+    problem = make_pair("three layers", 0, 0.5, 0.1).problem()
+    before, search = list(problem.triples), Ellipsoid().search(problem, Clock.of(0.6))
+    next(search)
+    assert all(x is y for x, y in zip(before, problem.triples, strict=True))
+    next(search)
+    assert not all(x is y for x, y in zip(before, problem.triples, strict=True))
+
+
+@pytest.fixture(scope="module")
+def good(make_pair: Make) -> Bound:
+    return searched(make_pair("three layers", 1, 0.5, 0.1).problem())[-1]
+
+
 @pytest.mark.parametrize("off", [-3.0, -0.4, 0.4, 3.0, 500.0, float("nan")])
-def test_any_parameters_are_sound(make_pair: Make, off: float) -> None:
+def test_any_parameters_are_sound(make_pair: Make, good: Bound, off: float) -> None:
     pair = make_pair("three layers", 1, 0.5, 0.1)
-    good = searched(pair.problem())[-1]
     problem = pair.problem()
     bound = Ellipsoid().check(problem, {k: v + off for k, v in good.parameters.items()})
     assert_sound(pair, problem, [bound])
@@ -120,26 +152,28 @@ def test_ill_scaled_networks_are_bounded(make_pair: Make) -> None:
 
     def scaled(tape: Tape) -> Tape:
         steps: list[Step] = []
-        weighted = 0
+        first = True
         for step in tape.steps:
-            if hasattr(step, "weights"):
-                w = step.weights
-                factor = scale if weighted == 0 else (1 / scale)[:, None]
-                step, weighted = replace(step, weights=replace(w, values=w.values * factor)), weighted + 1
-            elif hasattr(step, "shift") and weighted == 1:
-                step = replace(step, shift=replace(step.shift, values=step.shift.values * scale))
-            steps.append(step)
+            match step:
+                case Weighted():
+                    w = step.weights.values * (scale if first else (1 / scale)[:, None])
+                    steps.append(replace(step, weights=replace(step.weights, values=w)))
+                    first = False
+                case Shifted() if len(steps) == 1:
+                    steps.append(replace(step, shift=replace(step.shift, values=step.shift.values * scale)))
+                case _:
+                    steps.append(step)
         return replace(tape, steps=tuple(steps))
 
     other = replace(pair, first=scaled(pair.first), second=scaled(pair.second))
-    plain, ill = (searched(p.problem(), 3.0)[-1] for p in (pair, other))
+    plain, ill = (searched(p.problem(), 60.0)[-1] for p in (pair, other))
     assert_sound(other, other.problem(), [ill])
     torch.testing.assert_close(plain.per_output, ill.per_output, rtol=1e-3, atol=0)
 
 
 def test_products_are_bounded(make_pair: Make) -> None:
     """x·relu-branch: the last gate is replaced by the product of what it reads and what it was."""
-    pair = make_pair("two layers", 0, 0.5, 0.1)
+    pair = make_pair("two layers", 0, 2.0, 0.5)
 
     def squared(tape: Tape) -> Tape:
         steps = tuple(

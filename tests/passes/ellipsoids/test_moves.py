@@ -16,7 +16,8 @@ Exact = np.ndarray  # of fractions
 
 
 def exact(x: Tensor) -> Exact:
-    return np.vectorize(Fraction, otypes=[object])(x.double().numpy())
+    result: Exact = np.vectorize(Fraction, otypes=[object])(x.double().numpy())
+    return result
 
 
 def is_semidefinite(m: Exact) -> bool:
@@ -67,6 +68,16 @@ def test_linear_maps_enclose_exact_products(scale: Callable[[int], Tensor], seed
     result = exact(Linear(matrix, error)(m[None])[0])
     g_ = exact(matrix)
     assert is_semidefinite(result - g_ @ exact(m) @ g_.T)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_linear_maps_that_cancel_enclose_what_rounding_leaves(seed: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    matrix = torch.randn(3, 20, generator=g, dtype=torch.float64)
+    matrix = matrix - matrix.mean(1, keepdim=True)  # rows that sum to almost nothing, in all directions that there are
+    result = exact(Linear(matrix, torch.zeros_like(matrix))(torch.ones(1, 20, 20, dtype=torch.float64))[0])
+    total = exact(matrix).sum(1)
+    assert is_semidefinite(result - np.outer(total, total))
 
 
 @pytest.mark.parametrize("size", [1e-15, 1e-3, 1.0])
