@@ -113,10 +113,10 @@ CAUSES = {
     "1384": "a parameter is not one that noise can be added to",
     "1432": "a tile or another number of a schedule is not possible",
     "1433": "a text is no schedule",
-    "1496": "a value that ellipsoids are to hold is not bounded",
-    "1497": "more values are live at once than ellipsoids are made of",
-    "1498": "a step has no Lipschitz constant, or none that is tracked",
-    "1501": "one pass over ellipsoids takes longer than there is time",
+    "1391": "a value that ellipsoids are to hold is not bounded",
+    "1392": "more values are live at once than ellipsoids are made of",
+    "1393": "a step has no Lipschitz constant, or none that is tracked",
+    "1394": "one pass over ellipsoids takes longer than there is time",
 }
 """What is wrong, for codes that are raised with several messages, or with one that the source does not spell out."""
 

@@ -36,7 +36,7 @@ def gated(
     difference = (operand, True) in sheet.rows
     apart = None if ours.same(theirs) and not ours.f.jump else gap(ours, theirs, t.a)
     if not sheet.constant and (ours.f.jump or apart is not None):
-        raise UnsupportedError("1498", "it jumps, and has no Lipschitz constant", node=first.node, op=ours.f.name)
+        raise UnsupportedError("1393", "it jumps, and has no Lipschitz constant", node=first.node, op=ours.f.name)
     if offset:
         assert networks.centre
         sector = chords(ours, networks.centre[operand], t.a)
@@ -48,7 +48,7 @@ def gated(
         if not sheet.constant:
             if not bool((sector.high - sector.low).isfinite().all()):
                 raise UnsupportedError(
-                    "1498", "its slope is not bounded, so it has no Lipschitz constant",
+                    "1393", "its slope is not bounded, so it has no Lipschitz constant",
                     hint="a smaller domain may bound it", node=first.node, op=ours.f.name,
                 )  # fmt: skip
             sectors[1] = sector
@@ -105,7 +105,7 @@ def forgotten(sheet: Sheet, networks: Networks, value: int, step: Step, offset: 
         If there is none.
     """
     if not sheet.constant:
-        raise UnsupportedError("1498", "its Lipschitz constant is not tracked", node=step.node, op="Sort")
+        raise UnsupportedError("1393", "its Lipschitz constant is not tracked", node=step.node, op="Sort")
     zero = Box.zero((sheet.size, *step.shape))
     boxes = [networks.triples[value].a.minus(networks.centre[value]) if offset else None, networks.triples[value].d]
     _replace(sheet, value, step, [zero if offset else None, zero], boxes, behind)
@@ -133,7 +133,7 @@ def multiplied(sheet: Sheet, networks: Networks, value: int, step: Bilinear, off
     differences, x_b·y_b − x_a·y_a = δx·d + c·δy + [δx·(y_b − d) + (x_a − c)·δy]. What is in brackets is a box.
     """
     if not sheet.constant:
-        raise UnsupportedError("1498", "a product has no Lipschitz constant that is tracked", node=step.node, op="Mul")
+        raise UnsupportedError("1393", "a product has no Lipschitz constant that is tracked", node=step.node, op="Mul")
     x, y = step.inputs
     tx, ty = networks.triples[x], networks.triples[y]
     cx, cy = (networks.centre[i].centre_radius()[0] for i in (x, y))
@@ -170,6 +170,6 @@ def multiplied(sheet: Sheet, networks: Networks, value: int, step: Bilinear, off
             extra = bilinear_box(step, xi, eta)
             extra = extra.plus(bilinear_box(step, x0.minus(px), eta)).plus(bilinear_box(step, xi, y0.minus(py)))
         if not extra.bounded:
-            raise UnsupportedError("1496", "nothing is known that bounds its operands", node=step.node, op="product")
+            raise UnsupportedError("1391", "nothing is known that bounds its operands", node=step.node, op="product")
         boxes.append(extra)
     _replace(sheet, value, step, rows, boxes, behind)

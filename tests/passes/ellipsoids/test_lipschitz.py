@@ -109,5 +109,5 @@ def test_many_outputs_have_a_sum() -> None:
 def test_what_has_no_constant_is_refused() -> None:
     attrs: dict[str, Any] = {"scale": 0.1, "zero_point": 0, "dtype": "int8", "low": -128, "high": 127}
     box = Box(torch.zeros(1, 4).double(), torch.ones(1, 4).double())
-    with pytest.raises(UnsupportedError, match=r"PL1498 node .*FakeQuantize.* it jumps"):
+    with pytest.raises(UnsupportedError, match=r"PL1393 node .*FakeQuantize.* it jumps"):
         found(tape(0, lambda b, x: b.op("FakeQuantize", x, **attrs)), "linf", box)
