@@ -31,9 +31,11 @@ from pathlift.passes.tape.record import record
 from pathlift.passes.tape.tape import Tape
 
 Norm = Literal["linf", "l1", "l2"]
-METHODS = ("path_norm", "operator_norms", "interval", "ellipsoid")
-ATTACK_SHARE, TIGHTEN_SHARE = 0.25, 0.3
-"""Of the time, for the adversary; of what is left, for intervals by linear relaxations."""
+METHODS = ("path_norm", "operator_norms", "interval", "relaxation", "ellipsoid")
+ATTACK_SHARE, TIGHTEN_SHARE, RELAXED_SHARE = 0.25, 0.3, 0.4
+"""Of the time, for the adversary; of what is left then, for intervals by linear relaxations; for Jacobians by them."""
+SPEED = 1e7
+"""Numbers in a second, at the least, that relaxations of Jacobians are expected to compute."""
 REACH = (1.0, 100.0)
 """Half the widths of the boxes around 0 in which slopes are looked for where no domain is given."""
 TOLERATED = 1e-9
@@ -165,10 +167,17 @@ class Lipschitz:
         try:
             tape, known = self._known(domain, Clock.of(TIGHTEN_SHARE * end.left))
         except UnsupportedError as refusal:
-            figures.refused |= dict.fromkeys(("interval", "ellipsoid"), f"{refusal.code} {refusal.message}")
+            figures.refused |= dict.fromkeys(METHODS[2:], f"{refusal.code} {refusal.message}")
             return figures
         boxes = [t.a for t in known.triples] if isinstance(known, Problem) else known
         figures.attempt("interval", lambda: Constant.of_value(box_constant(tape, boxes, self.norm)))
+        clock = Clock.of(RELAXED_SHARE * end.left)
+        figures.attempt(
+            "relaxation",
+            lambda: Constant.of_value(
+                box_constant(tape, boxes, self.norm, lambda numbers: numbers < SPEED * clock.left)
+            ),
+        )
         problem = known if isinstance(known, Problem) else None
         figures.attempt("ellipsoid", lambda: self._by_ellipsoids(tape, problem, end))
         return figures

@@ -152,7 +152,9 @@ class Classifier:
                 continue  # within rounding, the classes are level there
             if sample.margin > 0:
                 message = f"sample {i}, certified by method {sample.method!r}, has an adversarial example"
-                raise RuntimeFailureError("1518", message, hint="a bug: please report it with the model and the samples")
+                raise RuntimeFailureError(
+                    "1518", message, hint="a bug: please report it with the model and the samples"
+                )
             sample.adversary = adversary
 
 
