@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from math import inf, log10, nextafter, prod
 from time import monotonic
 from typing import Literal
@@ -108,8 +109,6 @@ class Figures:
                 self.refused[method] = "what it finds is more than float64 can hold"
         except UnsupportedError as refusal:
             self.refused[method] = f"{refusal.code} {refusal.message}"
-        except ModuleNotFoundError as missing:
-            self.refused[method] = f"{missing.name} is not installed"
         self.seconds[method] = monotonic() - began
 
     def check(self) -> None:
@@ -179,7 +178,10 @@ class Lipschitz:
             ),
         )
         problem = known if isinstance(known, Problem) else None
-        figures.attempt("ellipsoid", lambda: self._by_ellipsoids(tape, problem, end))
+        if find_spec("pathlift.passes.ellipsoids") is None:
+            figures.refused["ellipsoid"] = "there are no ellipsoids here"
+        else:
+            figures.attempt("ellipsoid", lambda: self._by_ellipsoids(tape, problem, end))
         return figures
 
     def _known(self, domain: Domain | None, clock: Clock) -> tuple[Tape, Problem | list[Box]]:
