@@ -89,6 +89,8 @@ CAUSES = {
     "1477": "there is no bound on a linear map's operator norm",
     "1480": "an option of a bound is out of range",
     "1481": "options do not fit the kind of a bound, or one that it needs is missing",
+    "1516": "samples do not fit a classifier, or their labels do not fit them",
+    "1518": "a bound is beaten by what an adversary found",
     "1482": "labelled data is not what a bound needs",
     "1484": "a parameter is not one that noise can be added to",
     "1432": "a tile or another number of a schedule is not possible",

@@ -25,7 +25,7 @@ import torch
 
 from pathlift.passes.intervals.box import SMALLEST, Box, U, gamma, up
 from pathlift.passes.intervals.choices import pushed
-from pathlift.passes.intervals.jacobian import MEMORY, bounded_slopes, by_output, check_bounded, fold
+from pathlift.passes.intervals.jacobian import MEMORY, bounded_slopes, by_output, check_bounded, fold, uncertainty_of
 from pathlift.passes.tape.steps import Affine, Bilinear, Gate, Select, Step, Within
 from pathlift.passes.tape.tape import Tape
 
@@ -119,7 +119,7 @@ class Adjoints:
         widest = max(torch.Size(s).numel() for s in self.tape.shapes)
         high = box.high.flatten(1).clone()
         low = box.low.flatten(1).clone()
-        for part in where.split(max(1, int(MEMORY / 8 / widest / rows / 4))):
+        for part in torch.split(where, max(1, int(MEMORY / 8 / widest / rows / 4))):
             ends = []
             for sign in (1.0, -1.0):
                 start = torch.zeros(1, len(part), shape.numel(), dtype=torch.float64)
@@ -141,8 +141,8 @@ class Adjoints:
             return xs[0], torch.zeros(rows, count, dtype=torch.float64)
         if isinstance(step, Affine):
             off = gamma(step.terms + 4) * torch.func.vmap(step.absolute)(*(x.abs() for x in flat))
-            if step.uncertainty(*(torch.zeros(s, dtype=torch.float64) for s in step.shapes)) is not None:
-                off = off + torch.func.vmap(step.uncertainty)(*(x.abs() for x in flat))  # type: ignore[arg-type]
+            if (uncertainty := uncertainty_of(step)) is not None:
+                off = off + torch.func.vmap(uncertainty)(*(x.abs() for x in flat))
             error = back(off) * p.magnitude[:, None]
             added = error.nan_to_num(torch.inf, torch.inf).flatten(2).sum(2) * MORE
             return back(torch.func.vmap(step.linear)(*flat)), added + error[0, 0].numel() * SMALLEST

@@ -1,4 +1,4 @@
-"""Which elements order statistics can choose, given the box that they are in.
+"""Choices of order statistics: which elements they can take, given the box that these are in.
 
 A result moves by an average of how far the elements move that can be chosen somewhere in the box: by a matrix with
 weights that are not negative, whose rows add up to 1. Sorting permutes, so columns add up to 1, too, or to less where

@@ -50,7 +50,7 @@ def jacobian(tape: Tape, known: Sequence[Box], rows: Tensor | None = None) -> li
     sizes = [torch.Size(tape.shapes[value]).numel() for value in tape.outputs.values()]
     rows = torch.eye(sum(sizes), dtype=torch.float64) if rows is None else rows
     widest = max((torch.Size(s).numel() for s in tape.shapes), default=1)
-    parts = [fold(tape, known, part) for part in rows.split(max(1, int(MEMORY / 8 / max(1, widest))))]
+    parts = [fold(tape, known, part) for part in torch.split(rows, max(1, int(MEMORY / 8 / max(1, widest))))]
     return [
         Box(torch.cat([p[i].low for p in parts]), torch.cat([p[i].high for p in parts]))
         for i in range(len(tape.inputs))
@@ -78,8 +78,9 @@ def fold(tape: Tape, known: Sequence[Box], rows: Tensor, visit: Callable[[int, B
         if value in waiting:
             box = waiting.pop(value)
             box = box if visit is None else visit(value, box)
-            for operand, part in zip(step.inputs, transposed(step, box, [known[i] for i in step.inputs]), strict=True):
-                add(operand, part.known())
+            pulled_back = transposed(step, box, [known[i] for i in step.inputs])
+            for operand, pulled_box in zip(step.inputs, pulled_back, strict=True):
+                add(operand, pulled_box.known())
     zeros = (torch.zeros(len(rows), *shape, dtype=torch.float64) for shape in tape.inputs.values())
     found = [waiting.get(i, Box.point(zero)) for i, zero in enumerate(zeros)]
     return found if visit is None else [visit(i, box) for i, box in enumerate(found)]
@@ -88,7 +89,7 @@ def fold(tape: Tape, known: Sequence[Box], rows: Tensor, visit: Callable[[int, B
 def by_output(tape: Tape, rows: Tensor) -> list[Tensor]:
     """Rows over all outputs as ``(rows, *shape)`` per output."""
     shapes = [tape.shapes[value] for value in tape.outputs.values()]
-    parts = rows.split([torch.Size(s).numel() for s in shapes], 1)
+    parts = torch.split(rows, [torch.Size(s).numel() for s in shapes], 1)
     return [part.reshape(len(rows), *s) for part, s in zip(parts, shapes, strict=True)]
 
 
@@ -166,15 +167,20 @@ def _affine(step: Affine, rows: Box) -> list[Box]:
     rounding = gamma(torch.Size(step.shape).numel() + step.terms + 8)
     magnitude = centre.abs() + radius
     reach = _pulled(step.absolute, radius + rounding * magnitude, step.shapes)
-    if step.uncertainty(*(torch.zeros(s, dtype=torch.float64) for s in step.shapes)) is not None:
-        reach = [r + u for r, u in zip(reach, _pulled(_certain(step), magnitude, step.shapes), strict=True)]
+    uncertainty = uncertainty_of(step)
+    if uncertainty is not None:
+        reach = [r + u for r, u in zip(reach, _pulled(uncertainty, magnitude, step.shapes), strict=True)]
     return [
         Box.point(c).widened(r * (1 + 4 * rounding) + torch.Size(step.shape).numel() * SMALLEST)
         for c, r in zip(step.transpose(centre), reach, strict=True)
     ]
 
 
-def _certain(step: Affine) -> Callable[..., Tensor]:
+def uncertainty_of(step: Affine) -> Callable[..., Tensor] | None:
+    """What errors of a step's coefficients add, as a linear function; ``None`` if they are exact."""
+    if step.uncertainty(*(torch.zeros(s, dtype=torch.float64) for s in step.shapes)) is None:
+        return None
+
     def off(*xs: Tensor) -> Tensor:
         found = step.uncertainty(*xs)
         assert found is not None

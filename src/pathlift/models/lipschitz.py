@@ -232,8 +232,9 @@ class Lipschitz:
             name = self.graph[key].names[0]
             types[name] = TensorType(type_.dtype, self.inputs[name]) if isinstance(type_, TensorType) else type_
         results = run(self.graph, Shape(), types)
-        shapes = [results[self.graph.name_of(v)].shape for v in self.graph.outputs]
-        return sum(prod(s) for s in self.inputs.values()), sum(prod(s or ()) for s in shapes)
+        ends = [results[self.graph.name_of(v)] for v in self.graph.outputs]
+        shapes = [[d for d in t.shape or () if isinstance(d, int)] for t in ends if isinstance(t, TensorType)]
+        return sum(prod(s) for s in self.inputs.values()), sum(map(prod, shapes))
 
     def _by_ellipsoids(self, tape: Tape, problem: Problem | None, clock: Clock) -> Constant:
         from pathlift.passes.ellipsoids.lipschitz import lipschitz
@@ -269,12 +270,16 @@ def path_constant(graph: Graph, norm: Norm, shape: tuple[tuple[str, int], ...], 
     Raises
     ------
     UnsupportedError
-        If a node has no exact rule.
+        If a node has no exact rule, or jumps: path-norms read quantizers as the identity.
 
     References
     ----------
     Gonon, Brisebarre, Riccietti, Gribonval, "A path-norm toolkit for modern networks", arXiv 2310.01225.
     """
+    for node in (graph[key] for key in graph.order if key in graph.live):
+        if node.op == "FakeQuantize":
+            reason = "its slopes are not bounded there, which leaves no Lipschitz constant"
+            raise UnsupportedError("1514", reason, node=node.label, op=node.op)
     mixed = inf if norm == "linf" else None
     wanted = PathNorm(mixed=mixed, inputs_only=True, pooling="max", shape=shape, memory_limit=memory_limit)
     (found,) = wanted.run(graph).norms

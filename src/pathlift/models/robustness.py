@@ -1,4 +1,4 @@
-"""Whether the class of samples can change within a radius: certificates, and adversarial examples."""
+"""Robustness of samples: certificates that no input near by has another class, and adversarial examples."""
 
 from __future__ import annotations
 

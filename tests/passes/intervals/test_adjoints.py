@@ -123,3 +123,25 @@ def test_lines_are_rounded_up() -> None:
         for x in p[:, i].tolist():
             most = max(Fraction(float(a[0, i])) * Fraction(x), Fraction(float(a[1, i])) * Fraction(x))
             assert most <= Fraction(float(slope[i])) * Fraction(x) + Fraction(float(offset[i]))
+
+
+def test_sums_are_over_what_moves() -> None:
+    tape, known = everywhere(net(np.array([[1.0], [2.0]]), np.array([[3.0]])))
+    adjoints = Adjoints(tape, known, torch.eye(1).double(), lambda _: True)
+    for moving, exact in (([[True, True]], 9.0), ([[False, True]], 6.0), ([[False, False]], 0.0)):
+        assert float(adjoints.sums([torch.tensor(moving)])) == pytest.approx(exact)
+
+
+def test_rounding_of_pushed_numbers_counts() -> None:
+    """At a linear network nothing is relaxed: what is above the exact sum covers rounding alone."""
+    from fractions import Fraction
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        a = rng.standard_normal((7, 1))
+        tape, known = everywhere(net(a))
+        adjoints = Adjoints(tape, known, torch.ones(1, 1).double(), lambda _: True)
+        start = torch.from_numpy(rng.standard_normal((1, 1, 1, 7)))
+        exact = sum(Fraction(float(x)) * Fraction(float(w)) for x, w in zip(start.flatten(), a[:, 0], strict=True))
+        found = float(adjoints.above({0: start}, torch.zeros(1, 1).double()))
+        assert exact <= Fraction(found) <= exact + Fraction(1e-12)

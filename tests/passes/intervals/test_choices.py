@@ -19,7 +19,7 @@ def step_of(statistic: OrderStatistic, shape: tuple[int, ...]) -> Select:
 
 
 def jacobian(statistic: OrderStatistic, x: Tensor) -> Tensor:
-    found: Tensor = torch.autograd.functional.jacobian(lambda v: statistic(v), x)
+    found: Tensor = torch.func.jacrev(statistic)(x)
     return found.reshape(-1, x.numel())
 
 

@@ -122,7 +122,7 @@ def test_products_of_matrices_hold_their_derivatives() -> None:
     found = rows(tape, [Box(x - 0.5, x + 0.5), Box(z - 0.25, z + 0.25)])
     for _ in range(20):
         a, b = x + torch.rand(2, 3, generator=generator) - 0.5, z + 0.5 * torch.rand(3, 2, generator=generator) - 0.25
-        parts = torch.autograd.functional.jacobian(torch.matmul, (a, b))
+        parts = torch.func.jacrev(torch.matmul, (0, 1))(a, b)
         exact = torch.cat([part.reshape(4, -1) for part in parts], 1)
         assert bool(((found.low <= exact) & (exact <= found.high)).all())
     assert float((found.high - found.low)[:, :6].max()) == pytest.approx(0.5)

@@ -177,7 +177,7 @@ def test_text(pathlift: Cli, tmp_path: Path) -> None:
         ({"budget": 0.0}, "PL1480"),
         ({"samples": 3}, "PL1481"),
         ({"radius": 0.1}, "PL1507"),
-        ({"kind": "product", "norm": "l1"}, "PL1517"),
+        ({"kind": "product", "norm": "l1"}, "PL1481"),
     ],
 )
 def test_usage(options: dict[str, Any], code: str) -> None:

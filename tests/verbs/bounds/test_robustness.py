@@ -130,7 +130,7 @@ def test_the_best_margin_is_kept() -> None:
 @pytest.mark.parametrize(
     ("at", "options", "code"),
     [
-        (AT, {"radius": None}, "PL1517"),
+        (AT, {"radius": None}, "PL1481"),
         (AT, {"budget": -1}, "PL1480"),
         ({"x": AT, "y": np.array([0, 1])}, {}, "PL1516"),
         ({"x": AT, "y": np.array([0, 1, 3])}, {}, "PL1516"),

@@ -1,4 +1,4 @@
-"""Whether the class of samples can change within a radius."""
+"""Robustness of samples: whether their class can change within a radius."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def compute(graph: Graph, options: Options) -> Bound:
 
     budget = options.seconds
     if options.at is None or options.radius is None:
-        raise UsageError("1517", "robustness is that of samples", hint="--at FILE.npz --radius R")
+        raise UsageError("1481", "robustness is that of samples", hint="--at FILE.npz --radius R")
     stripped = StripHead().run(graph)
     inputs = resolve_inputs(stripped.graph, dict(options.shape))
     check_sizes(stripped.graph, inputs, options.memory_limit)
