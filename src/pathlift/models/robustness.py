@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import inf
@@ -23,7 +23,6 @@ from pathlift.passes.intervals.box import Box, down
 from pathlift.passes.tape.tape import Tape
 
 Tensor = torch.Tensor
-Tell = Callable[[str, int, int], object]
 ATTACK_SHARE = 0.5
 """Of the time, for the adversary."""
 

@@ -1,4 +1,4 @@
-"""What order statistics choose from, against all orders that points of the box have."""
+"""Choices of order statistics, against all orders that points of the box have."""
 
 from __future__ import annotations
 
