@@ -106,6 +106,8 @@ CAUSES = {
     "1379": "a network is not a classifier with one output of scores",
     "1480": "an option of a bound is out of range",
     "1481": "options do not fit the kind of a bound, or one that it needs is missing",
+    "1516": "samples do not fit a classifier, or their labels do not fit them",
+    "1518": "a bound is beaten by what an adversary found",
     "1482": "labelled data is not what a bound needs",
     "1367": "the shape of a value is not known, and a tape needs all",
     "1368": "a value is no real number",

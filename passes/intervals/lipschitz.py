@@ -1,4 +1,4 @@
-"""Lipschitz constants from boxes of Jacobians."""
+"""Lipschitz constants from boxes of Jacobians, and from linear relaxations of the fold that makes them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from itertools import product
 import torch
 
 from pathlift.passes.generalization.operator_norms import spectral_norms
+from pathlift.passes.intervals.adjoints import Adjoints, Wanted
 from pathlift.passes.intervals.box import Box, gamma, up
 from pathlift.passes.intervals.jacobian import jacobian
 from pathlift.passes.tape.tape import Tape
@@ -17,7 +18,7 @@ SIGNS = 10
 """Up to so many outputs, their sum of magnitudes is bounded by a row for each way to choose signs."""
 
 
-def box_constant(tape: Tape, known: Sequence[Box], norm: str) -> float:
+def box_constant(tape: Tape, known: Sequence[Box], norm: str, wanted: Wanted | None = None) -> float:
     """Bound a Lipschitz constant by boxes of Jacobians.
 
     Parameters
@@ -29,6 +30,8 @@ def box_constant(tape: Tape, known: Sequence[Box], norm: str) -> float:
         value only do not move.
     norm
         ``linf``: from ℓ_∞ to ℓ_∞; ``l1``: from ℓ_∞ to ℓ₁; ``l2``: from ℓ₂ to ℓ₂.
+    wanted
+        Where linear relaxations may tighten the boxes, as `Adjoints` asks for it; nowhere by default.
 
     Returns
     -------
@@ -40,30 +43,36 @@ def box_constant(tape: Tape, known: Sequence[Box], norm: str) -> float:
     UnsupportedError
         If an activation's slopes are not bounded; names the node.
     """
-    moving = torch.cat([(known[i].low < known[i].high).reshape(-1) for i in range(len(tape.inputs))])
-    matrix = _flat(jacobian(tape, known), moving)
-    if not matrix.bounded:
-        return float("inf")
+    moving = [known[i].low < known[i].high for i in range(len(tape.inputs))]
+    count = sum(torch.Size(tape.shapes[value]).numel() for value in tape.outputs.values())
+    matrix, each = _rows(tape, known, torch.eye(count, dtype=torch.float64), moving, wanted)
     if norm == "l2":
+        if not matrix.bounded:
+            return float("inf")
         centre, radius = matrix.centre_radius()
         whole = float(spectral_norms(matrix.magnitude))
         parts = spectral_norms(torch.stack([centre, radius])).sum()
         return min(whole, float(up(parts)))  # |J| ≤ its magnitudes, and J = centre + something within the radius
-    each = _sums(matrix.magnitude)
     if norm == "linf":
         return float(each.max()) if len(each) else 0.0
     total = float(_sums(each[None]))
-    count = len(each)
     if not 1 < count <= SIGNS:
         return total
     signs = torch.tensor([[1.0, *s] for s in product((1.0, -1.0), repeat=count - 1)], dtype=torch.float64)
-    return min(total, float(_sums(_flat(jacobian(tape, known, signs), moving).magnitude).max()))
+    return min(total, float(_rows(tape, known, signs, moving, wanted)[1].max()))
 
 
-def _flat(rows: Sequence[Box], moving: Tensor) -> Box:
-    """All inputs next to each other, zero where nothing moves."""
-    low, high = torch.cat([b.low.flatten(1) for b in rows], 1), torch.cat([b.high.flatten(1) for b in rows], 1)
-    return Box(torch.where(moving, low, 0.0), torch.where(moving, high, 0.0))
+def _rows(
+    tape: Tape, known: Sequence[Box], rows: Tensor, moving: Sequence[Tensor], wanted: Wanted | None
+) -> tuple[Box, Tensor]:
+    """Rows of Jacobians, all inputs next to each other and zero where nothing moves, and bounds of their ℓ₁ norms."""
+    found = None if wanted is None else Adjoints(tape, known, rows, wanted)
+    boxes = jacobian(tape, known, rows) if found is None else found.inputs
+    low = torch.cat([torch.where(m, b.low, 0.0).flatten(1) for b, m in zip(boxes, moving, strict=True)], 1)
+    high = torch.cat([torch.where(m, b.high, 0.0).flatten(1) for b, m in zip(boxes, moving, strict=True)], 1)
+    matrix = Box(low, high)
+    sums = _sums(matrix.magnitude)
+    return matrix, sums if found is None else torch.minimum(sums, found.sums(moving))
 
 
 def _sums(x: Tensor) -> Tensor:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
 from pathlift.ir.graph import Graph
 from pathlift.passes.attacks.domain import Domain
 from pathlift.passes.certificates.pairs import boxes
 from pathlift.passes.certificates.problem import Clock, Problem
 from pathlift.passes.tape.record import record
 from pathlift.passes.tape.tape import Tape
+
+FEW = 1e6
+"""Numbers, rows times values, that are computed without asking how long it takes."""
 
 
 def tape_of(graph: Graph, domain: Domain) -> Tape:
@@ -30,22 +35,23 @@ def enclosed(graph: Graph, tape: Tape, domain: Domain) -> Problem:
 def tighten(problem: Problem, clock: Clock) -> None:
     """Tighten what is known of the values, by linear relaxations, as far as the time goes.
 
-    A layer is left to interval arithmetic where its rows would take more time than there is, going by what those
-    before it took.
+    A layer is left to interval arithmetic where its rows would take more time than there is, going by what those of the
+    layer before it took.
     """
-    try:
-        from pathlift.passes.relaxations.layers import tighten as relaxed
-    except ModuleNotFoundError:
+    if find_spec("pathlift.passes.relaxations") is None:
         return
+    from pathlift.passes.relaxations.tighten import tighten as relaxed
 
-    began, total = clock.left, [0.0]
+    numbers = sum(t.a.low.numel() for t in problem.triples)
+    before = (0.0, clock.left)  # what was asked for last, and when
 
     def wanted(value: int, rows: int) -> bool:
-        work = float(rows) * value
-        spent = began - clock.left
-        if clock.left <= 0 or (total[0] and spent / total[0] * work > clock.left):
+        nonlocal before
+        work, left = float(rows) * value, clock.left
+        last, then = before
+        if left <= 0 or (rows * numbers > FEW and last and (then - left) / last * work > left):
             return False
-        total[0] += work
+        before = work, left
         return True
 
     relaxed(problem.first, problem.first, problem.triples, wanted)

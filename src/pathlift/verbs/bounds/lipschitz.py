@@ -22,6 +22,7 @@ WORDS = {
     "path_norm": "path-norm, pools as maxima",
     "operator_norms": "product of operator norms",
     "interval": "interval Jacobian",
+    "relaxation": "relaxed Jacobian",
     "ellipsoid": "ellipsoids",
 }
 

@@ -25,7 +25,7 @@ def compute(graph: Graph, options: Options) -> Bound:
     inputs = resolve_inputs(stripped.graph, dict(options.shape))
     check_sizes(stripped.graph, inputs, options.memory_limit)
     if options.norm == "l1":
-        raise UsageError("1473", "a product of operator norms is of one norm", hint="--norm l2 or linf")
+        raise UsageError("1481", "a product of operator norms is of one norm", hint="--norm l2 or linf")
     norm: NormName = "linf" if options.norm == "linf" else "l2"
     found = norm_product(stripped.graph, inputs, norm)
     path, why = _by_paths(stripped.graph, options) if norm == "linf" else (None, "it bounds ‖·‖_∞; ask for --norm linf")

@@ -1,4 +1,4 @@
-"""Robustness: whether the class of samples can change within a radius."""
+"""Robustness of samples: whether their class can change within a radius."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def compute(graph: Graph, options: Options) -> Bound:
 
     budget = options.seconds
     if options.at is None or options.radius is None:
-        raise UsageError("1473", "robustness is that of samples", hint="--at FILE.npz --radius R")
+        raise UsageError("1481", "robustness is that of samples", hint="--at FILE.npz --radius R")
     stripped = StripHead().run(graph)
     inputs = resolve_inputs(stripped.graph, dict(options.shape))
     check_sizes(stripped.graph, inputs, options.memory_limit)
@@ -129,11 +129,11 @@ def text(payload: Payload) -> Iterator[RenderableType]:
     totals = [[name, str(payload[name]), percent(payload[name] / payload["terms"]["samples"])] for name in VERDICTS]
     yield table([f"within {payload['terms']['radius']:g}", "samples", "share"], totals, right=["samples", "share"])
     yield ""
-    rows = [
-        [str(row["sample"]), str(row["label"]), row["verdict"],
-         "-" if row["margin"] is None else f"{row['margin']:.4g}", row["method"] or "", row["reason"] or ""]
-        for row in payload["terms"]["per_sample"]
-    ]  # fmt: skip
+    rows = []
+    for row in payload["terms"]["per_sample"]:
+        margin = "-" if row["margin"] is None else f"{row['margin']:.4g}"
+        why = row["reason"] or ""
+        rows.append([str(row["sample"]), str(row["label"]), row["verdict"], margin, row["method"] or "", why])
     headings = ["sample", "class", "verdict", "margin at least", "method", ""]
     yield table(headings, rows[:MOST_ROWS], right=["sample", "class", "margin at least"])
     yield from more(len(rows) - MOST_ROWS)
