@@ -106,8 +106,6 @@ CAUSES = {
     "1379": "a network is not a classifier with one output of scores",
     "1480": "an option of a bound is out of range",
     "1481": "options do not fit the kind of a bound, or one that it needs is missing",
-    "1516": "samples do not fit a classifier, or their labels do not fit them",
-    "1518": "a bound is beaten by what an adversary found",
     "1482": "labelled data is not what a bound needs",
     "1367": "the shape of a value is not known, and a tape needs all",
     "1368": "a value is no real number",
@@ -115,10 +113,6 @@ CAUSES = {
     "1384": "a parameter is not one that noise can be added to",
     "1432": "a tile or another number of a schedule is not possible",
     "1433": "a text is no schedule",
-    "1391": "a value that ellipsoids are to hold is not bounded",
-    "1392": "more values are live at once than ellipsoids are made of",
-    "1393": "a step has no Lipschitz constant, or none that is tracked",
-    "1394": "one pass over ellipsoids takes longer than there is time",
 }
 """What is wrong, for codes that are raised with several messages, or with one that the source does not spell out."""
 

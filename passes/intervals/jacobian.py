@@ -147,7 +147,7 @@ def check_bounded(step: Gate | Bilinear, box: Box, *, jumps: bool = False) -> No
     """
     if jumps or not box.bounded:
         raise UnsupportedError(
-            "1514", "its slopes are not bounded there, which leaves no Lipschitz constant",
+            "1395", "its slopes are not bounded there, which leaves no Lipschitz constant",
             hint="a smaller domain may bound them", node=step.node,
             op=step.f.name if isinstance(step, Gate) else "product",
         )  # fmt: skip

@@ -50,4 +50,4 @@ def test_paths_say_nothing_of_what_jumps() -> None:
     )
     with pytest.raises(UnsupportedError, match="FakeQuantize") as error:
         path_constant(graph, "linf", (), 10**9)
-    assert error.value.code == "PL1514"
+    assert error.value.code == "PL1395"

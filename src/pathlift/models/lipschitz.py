@@ -279,7 +279,7 @@ def path_constant(graph: Graph, norm: Norm, shape: tuple[tuple[str, int], ...], 
     for node in (graph[key] for key in graph.order if key in graph.live):
         if node.op == "FakeQuantize":
             reason = "its slopes are not bounded there, which leaves no Lipschitz constant"
-            raise UnsupportedError("1514", reason, node=node.label, op=node.op)
+            raise UnsupportedError("1395", reason, node=node.label, op=node.op)
     mixed = inf if norm == "linf" else None
     wanted = PathNorm(mixed=mixed, inputs_only=True, pooling="max", shape=shape, memory_limit=memory_limit)
     (found,) = wanted.run(graph).norms

@@ -153,7 +153,7 @@ class Classifier:
             if sample.margin > 0:
                 message = f"sample {i}, certified by method {sample.method!r}, has an adversarial example"
                 raise RuntimeFailureError(
-                    "1518", message, hint="a bug: please report it with the model and the samples"
+                    "0941", message, hint="a bug: please report it with the model and the samples"
                 )
             sample.adversary = adversary
 

@@ -36,15 +36,6 @@ def extent(b: Builder, x: Value) -> int:
     return n
 
 
-def extent(b: Builder, x: Value) -> int:
-    type_ = b.type_of(x)
-    assert isinstance(type_, TensorType)
-    assert type_.shape is not None
-    n = type_.shape[-1]
-    assert isinstance(n, int)
-    return n
-
-
 def dense(depth: int, gate: Callable[[Builder, Value, Weights], Value]) -> Family:
     def build(b: Builder, x: Value, w: Weights) -> Value:
         n = 3

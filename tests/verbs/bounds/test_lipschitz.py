@@ -119,7 +119,7 @@ def test_a_slope_above_a_bound_is_our_own_fault() -> None:
     one.found = 2.0 * (1 + 1e-8)
     with pytest.raises(package.PathliftError, match="interval") as error:
         one.check()
-    assert (error.value.code, error.value.exit_code) == ("PL1518", 70)
+    assert (error.value.code, error.value.exit_code) == ("PL0941", 70)
 
 
 def test_constants_that_float64_cannot_hold() -> None:
@@ -148,7 +148,7 @@ def test_no_method_no_figure() -> None:
     jumps = 'FakeQuantize(%h) {scale=0.1, zero_point=3, dtype="u8", low=0, high=255}'
     with pytest.raises(package.PathliftError, match="FakeQuantize") as error:
         figures(net(A, B, jumps))
-    assert (error.value.code, error.value.exit_code) == ("PL1515", 4)
+    assert (error.value.code, error.value.exit_code) == ("PL1396", 4)
 
 
 def test_the_largest_figure_over_boxes_is_of_methods_that_have_one_on_each() -> None:

@@ -94,7 +94,7 @@ def test_an_adversary_of_a_certified_sample_is_our_own_fault(monkeypatch: pytest
     monkeypatch.setattr(robustness, "misclassifications", lambda *_, **__: [elsewhere, None, None])
     with pytest.raises(package.PathliftError, match="sample 0") as error:
         result()
-    assert (error.value.code, error.value.exit_code) == ("PL1518", 70)
+    assert (error.value.code, error.value.exit_code) == ("PL0941", 70)
 
 
 def test_a_tie_within_rounding_refutes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,9 +132,9 @@ def test_the_best_margin_is_kept() -> None:
     [
         (AT, {"radius": None}, "PL1481"),
         (AT, {"budget": -1}, "PL1480"),
-        ({"x": AT, "y": np.array([0, 1])}, {}, "PL1516"),
-        ({"x": AT, "y": np.array([0, 1, 3])}, {}, "PL1516"),
-        ({"x": AT, "y": np.array([0.0, 1, 2])}, {}, "PL1516"),
+        ({"x": AT, "y": np.array([0, 1])}, {}, "PL1472"),
+        ({"x": AT, "y": np.array([0, 1, 3])}, {}, "PL1472"),
+        ({"x": AT, "y": np.array([0.0, 1, 2])}, {}, "PL1472"),
         ({"z": AT, "v": AT}, {}, "PL1507"),
     ],
 )
@@ -148,7 +148,7 @@ def test_what_is_no_classifier() -> None:
     graph = parse_graph("%x = Input : f64[N, 2]\n%y = Relu(%x)\nreturn %y, %x")
     with pytest.raises(package.PathliftError) as error:
         package.bound(graph, kind="robustness", at={"x": AT}, radius=0.1)
-    assert error.value.code == "PL1516"
+    assert error.value.code == "PL1472"
 
 
 def test_text(pathlift: Cli, tmp_path: Path) -> None:
