@@ -27,6 +27,22 @@ from pathlift.passes.witness.rewritings import SequentialWitness
 
 
 @dataclass(frozen=True)
+class OnDomain(Rewritten):
+    """A network as it is on a domain.
+
+    Parameters
+    ----------
+    centred
+        The inputs that became distances from the middle.
+    skipped
+        Why others did not.
+    """
+
+    centred: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Tighten(Transform):
     """Write a network as what it is on a box of inputs: gates that are linear there go, dead neurons are zero.
 
@@ -66,7 +82,7 @@ class Tighten(Transform):
         return tightened(graph, read_box(self.domain, shapes), shapes, recentred=self.recentre)
 
 
-def tightened(graph: Graph, domain: Domain, shapes: dict[str, Extents], *, recentred: bool = False) -> Rewritten:
+def tightened(graph: Graph, domain: Domain, shapes: dict[str, Extents], *, recentred: bool = False) -> OnDomain:
     """Tighten a network on any box; parameters and errors are those of `Tighten`.
 
     Parameters
@@ -90,14 +106,15 @@ def tightened(graph: Graph, domain: Domain, shapes: dict[str, Extents], *, recen
         steps.append((Tightened(domain, shapes, {}, said), result))
         current = result
     if not recentred:
-        return Rewritten(current, SequentialWitness(tuple(steps)))
+        return OnDomain(current, SequentialWitness(tuple(steps)))
     moved = recentre(current, {name: x.numpy() for name, x in domain.centre.items()})
     if moved.skipped and not moved.inputs:
         raise UnsupportedError("1390", "; ".join(moved.skipped), hint="recentre=False; fold-batchnorm may help")
     if moved.inputs:
         centres = {name: domain.centre[name] for name in moved.inputs}
         steps.append((Tightened(domain, shapes, centres, {}), moved.graph))
-    return Rewritten(moved.graph, SequentialWitness(tuple(steps), moved.skipped))
+    witness = SequentialWitness(tuple(steps), moved.skipped)
+    return OnDomain(moved.graph, witness, moved.inputs, moved.skipped)
 
 
 def _without_bends(graph: Graph, pieces: dict[str, Pieces], shapes: dict[str, Extents]) -> Graph:

@@ -13,6 +13,7 @@ from pathlift.models import parse
 from pathlift.models.options import (
     AssumeEval,
     DeviceOption,
+    Domain,
     Flag,
     Force,
     MemoryLimit,
@@ -36,7 +37,6 @@ TOLERANCES = {8: 1e-9, 4: 1e-5, 2: 2e-2, 1: 0.25}
 """By the bytes of the coarsest real numbers among the weights."""
 EXIT_CODES = {"equivalent": 0, "different": 1, "bounded": 0, "proved": 0, "refuted": 1, "inconclusive": 5}
 
-Domain = Annotated[Mapping[str, Any] | None, Flag(metavar="x=LO:HI", type=list[str], read=parse.domains)]
 At = Annotated[Any, Flag("--at", metavar="FILE.npz", type=Path)]
 Radius = Annotated[float | None, Flag(metavar="R")]
 Budget = Annotated[float, Flag(metavar="SECONDS")]
