@@ -97,6 +97,8 @@ CAUSES = {
     "1486": "a box, or another network, does not have the inputs that a network takes",
     "1487": "a network does not have the outputs that a search needs",
     "1488": "two graphs differ in more than the values of parameters",
+    "1519": "a domain to tighten a network on is no box",
+    "1520": "a domain to tighten a network on is not one of its inputs",
 }
 """What is wrong, for codes that are raised with several messages, or with one that the source does not spell out."""
 

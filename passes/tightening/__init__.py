@@ -1,1 +1,1 @@
-"""What a network is on a box of inputs: gates that do not bend there, channels that are zero, centred inputs."""
+"""Networks on a box of inputs: gates that do not bend there, channels that are zero, centred inputs."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import inf
 from typing import Any
@@ -24,6 +24,8 @@ from pathlift.passes.tape.steps import Gate
 from pathlift.passes.tape.tape import Tape
 
 Tensor = torch.Tensor
+_NOTHING = 2.0**-1000
+"""What is nearer to zero is zero: boxes of products with zeros are widened by less."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +38,8 @@ class Pieces:
         Booleans; of the rank of the operand, and broadcast to it. Axes that the graph leaves open have extent 1.
     slope, offset
         float64, like `known`; 0 elsewhere.
+    idle
+        Booleans, like `known`: where the operand is zero, so that nothing is left to do.
     at_zero
         f(0).
     """
@@ -43,12 +47,14 @@ class Pieces:
     known: Array
     slope: Array
     offset: Array
+    idle: Array
     at_zero: float
 
     def where(self, chosen: Array) -> Pieces:
         """Keep these elements alone."""
         known = self.known & chosen
-        return Pieces(known, np.where(known, self.slope, 0.0), np.where(known, self.offset, 0.0), self.at_zero)
+        slope, offset = (np.where(known, a, 0.0) for a in (self.slope, self.offset))
+        return replace(self, known=known, slope=slope, offset=offset)
 
     @property
     def saturated(self) -> Array:
@@ -58,9 +64,10 @@ class Pieces:
 
     def features(self) -> Pieces | None:
         """The same along the last axis, where elements that share a feature agree: ``(features,)``."""
-        known, slope, offset = (a.reshape(-1, a.shape[-1]) for a in (self.known, self.slope, self.offset))
+        arrays = (self.known & ~self.idle, self.slope, self.offset)
+        known, slope, offset = (a.reshape(-1, a.shape[-1]) for a in arrays)
         agree = known.all(0) & (slope == slope[:1]).all(0) & (offset == offset[:1]).all(0)
-        found = Pieces(agree, slope[0], offset[0], self.at_zero).where(agree)
+        found = Pieces(agree, slope[0], offset[0], ~agree, self.at_zero).where(agree)
         return found if found.known.any() else None
 
 
@@ -121,13 +128,14 @@ def pieces(gate: Gate, box: Box, dims: Dims) -> Pieces | None:
             return None
         here = (box.low >= left) & (box.high <= right) & ~known
         known, slope, offset = known | here, torch.where(here, line[0], slope), torch.where(here, line[1], offset)
-    arrays = [a.numpy() for a in (known, slope, offset)]
+    idle = box.magnitude < _NOTHING
+    arrays = [a.numpy() for a in (known, slope, offset, idle)]
     for axis, extent in enumerate(dims):
         if not isinstance(extent, int):
             first = [a.take([0], axis) for a in arrays]
-            alike = [(a == b).all(axis, keepdims=True) for a, b in zip(arrays, first, strict=True)]
-            arrays = [first[0] & np.logical_and.reduce(alike), *first[1:]]
-    found = Pieces(arrays[0], arrays[1], arrays[2], curve.f.at_zero).where(arrays[0])
+            alike = [(a == b).all(axis, keepdims=True) for a, b in zip(arrays[:3], first[:3], strict=True)]
+            arrays = [first[0] & np.logical_and.reduce(alike), *first[1:3], arrays[3].all(axis, keepdims=True)]
+    found = Pieces(arrays[0], arrays[1], arrays[2], arrays[3], curve.f.at_zero).where(arrays[0])
     return found if found.known.any() else None
 
 

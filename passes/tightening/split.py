@@ -35,7 +35,7 @@ def split_gates(graph: Graph, pieces: Mapping[str, Pieces], done: Collection[str
         if key in done or key not in graph.live:
             continue
         whole = bool(found.known.all())
-        taken = found if whole else found.where(np.abs(found.slope) < 1)
+        taken = found if whole else found.where((np.abs(found.slope) < 1) & ~found.idle)
         if not taken.known.any():
             continue
         changed = _Edit(builder, graph, key).write(taken, whole=whole) or changed

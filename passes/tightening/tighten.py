@@ -109,7 +109,9 @@ def tightened(graph: Graph, domain: Domain, shapes: dict[str, Extents], *, recen
         return OnDomain(current, SequentialWitness(tuple(steps)))
     moved = recentre(current, {name: x.numpy() for name, x in domain.centre.items()})
     if moved.skipped and not moved.inputs:
-        raise UnsupportedError("1390", "; ".join(moved.skipped), hint="recentre=False; fold-batchnorm may help")
+        raise UnsupportedError(
+            "1390", f"no input can be recentred: {'; '.join(moved.skipped)}", hint="fold-batchnorm may help"
+        )
     if moved.inputs:
         centres = {name: domain.centre[name] for name in moved.inputs}
         steps.append((Tightened(domain, shapes, centres, {}), moved.graph))

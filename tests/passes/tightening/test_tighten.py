@@ -175,7 +175,9 @@ def test_recentring_goes_through_views_and_refuses_what_it_cannot_pass() -> None
     assert "input 'z' is not recentred" in result.witness.describe()
     assert "recentred: x" in result.witness.describe()
     b = Builder()
-    with pytest.raises(UnsupportedError, match=r"PL1390 input 'x' is not recentred: .*no layer"):
+    with pytest.raises(
+        UnsupportedError, match=r"PL1390 no input can be recentred: input 'x' is not recentred: .*no layer"
+    ):
         Tighten("-1:3", recentre=True).run(b.finish(b.op("Identity", b.op("Relu", b.input("x", ("N", 2), "f64")))))
     around_zero = tighten(net, "-1:1", recentre=True)
     assert around_zero.graph is net
