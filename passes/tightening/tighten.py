@@ -26,6 +26,10 @@ from pathlift.passes.tightening.witness import Tightened
 from pathlift.passes.witness.rewritings import SequentialWitness
 
 
+ROUNDS = 16
+"""How often gates are looked at, at most; three times is much."""
+
+
 @dataclass(frozen=True)
 class OnDomain(Rewritten):
     """A network as it is on a domain.
@@ -97,7 +101,7 @@ def tightened(graph: Graph, domain: Domain, shapes: dict[str, Extents], *, recen
         Whether inputs become distances from the middle.
     """
     steps, current = list[tuple[Witness, Graph]](), graph
-    while True:  # fewer products in a row have smaller boxes, in which other gates may be linear
+    for _ in range(ROUNDS):  # fewer products in a row have smaller boxes, in which other gates may be linear
         pieces = all_pieces(current, domain, shapes)
         result = _without_bends(current, pieces, shapes)
         if result is current:
