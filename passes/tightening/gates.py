@@ -128,13 +128,13 @@ def pieces(gate: Gate, box: Box, dims: Dims) -> Pieces | None:
             return None
         here = (box.low >= left) & (box.high <= right) & ~known
         known, slope, offset = known | here, torch.where(here, line[0], slope), torch.where(here, line[1], offset)
-    idle = box.magnitude < _NOTHING
-    arrays = [a.numpy() for a in (known, slope, offset, idle)]
+    arrays = [a.numpy() for a in (known, slope, offset, box.magnitude < _NOTHING)]
     for axis, extent in enumerate(dims):
         if not isinstance(extent, int):
             first = [a.take([0], axis) for a in arrays]
             alike = [(a == b).all(axis, keepdims=True) for a, b in zip(arrays[:3], first[:3], strict=True)]
-            arrays = [first[0] & np.logical_and.reduce(alike), *first[1:3], arrays[3].all(axis, keepdims=True)]
+            idle = np.asarray(arrays[3].all(axis, keepdims=True))
+            arrays = [first[0] & np.logical_and.reduce(alike), *first[1:3], idle]
     found = Pieces(arrays[0], arrays[1], arrays[2], arrays[3], curve.f.at_zero).where(arrays[0])
     return found if found.known.any() else None
 

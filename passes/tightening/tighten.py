@@ -25,7 +25,6 @@ from pathlift.passes.tightening.text import read_box
 from pathlift.passes.tightening.witness import Tightened
 from pathlift.passes.witness.rewritings import SequentialWitness
 
-
 ROUNDS = 16
 """How often gates are looked at, at most; three times is much."""
 

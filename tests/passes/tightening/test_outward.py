@@ -20,7 +20,7 @@ def test_products_are_stored_outward(dtype: type) -> None:
     assert stored is not None
     for i in range(20):
         for j in range(20):
-            true = sum(Fraction(a[i, k]) * Fraction(0.1) * Fraction(b[k, j]) for k in range(9))
+            true = sum((Fraction(a[i, k]) * Fraction(0.1) * Fraction(b[k, j]) for k in range(9)), Fraction(0))
             assert abs(Fraction(float(stored[i, j]))) >= abs(true)
 
 

@@ -138,7 +138,7 @@ def test_convolutions() -> None:
     b = Builder()
     rng = np.random.default_rng(0)
     x = b.input("x", ("N", 2, 3, 3))
-    attrs = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
+    attrs: dict[str, Any] = {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1)}
     h = x
     for out, inside, c in ((4, 2, [9.0, -9.0, 0.0, 0.1]), (3, 4, [-40.0, 0.0, 1.0])):
         w = rng.uniform(-1, 1, (out, inside, 3, 3)).astype(np.float32)
@@ -275,7 +275,7 @@ def test_merged_weights_are_never_too_small() -> None:
             true = sum((v[i][k] * w[k][j] for k in range(9)), Fraction(0))
             assert abs(Fraction(float(weight[i, j]))) >= abs(true)
             assert abs(Fraction(float(weight[i, j])) - true) <= Fraction(1, 10**6) * (1 + abs(true))
-        assert abs(Fraction(float(bias[i]))) >= abs(sum(v[i][k] * 50 for k in range(9)))
+        assert abs(Fraction(float(bias[i]))) >= abs(sum((v[i][k] * 50 for k in range(9)), Fraction(0)))
 
 
 def test_the_witness_finds_another_function_and_gates_that_bend() -> None:
