@@ -53,3 +53,22 @@ def test_deep_chains_reach_the_input() -> None:
     net = b.finish(b.op("Gemm", b.op("Relu", h), b.param(np.array([[1.0, 1.0, 0.5]])), trans_w=True))
     result = check(net)
     assert not any(result[key].op == "Relu" for key in result.order)
+
+
+def test_neurons_that_went_around_are_gone() -> None:
+    b = Builder()
+    h = b.op("Gemm", b.input("x", ("N", 1), "f64"), b.param(W), b.param(C - 0.5), trans_w=True, name="h")
+    h = b.op("Gemm", b.op("Relu", h), b.param(V), trans_w=True)
+    bent = b.op("Gemm", b.value("x"), b.param(W[:1]), b.param(np.array([-0.5])), trans_w=True)
+    both = b.op("Concat", b.op("Relu", bent), h, axis=1)
+    result = check(b.finish(both))
+    assert Tighten("0:1").run(result).graph is result
+    half = np.array([1.0, 2.0, -0.5])  # the last neuron bends
+    b = Builder()
+    h = b.op("Gemm", b.input("x", ("N", 1), "f64"), b.param(W), b.param(half), trans_w=True, name="h")
+    result = check(b.finish(b.op("Gemm", b.op("Relu", h), b.param(V), trans_w=True)))
+    weight = result.inputs_of("h")[1]
+    assert weight is not None
+    param = result[weight.node].value
+    assert param is not None
+    assert param.numpy().tolist() == [[0.0], [0.0], [1.0]]
