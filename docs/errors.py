@@ -113,6 +113,12 @@ CAUSES = {
     "1384": "a parameter is not one that noise can be added to",
     "1432": "a tile or another number of a schedule is not possible",
     "1433": "a text is no schedule",
+    "1485": "what inputs are looked for in is no box",
+    "1486": "a box, or another network, does not have the inputs that a network takes",
+    "1487": "a network does not have the outputs that a search needs",
+    "1488": "two graphs differ in more than the values of parameters",
+    "1474": "a domain to tighten a network on is no box",
+    "1476": "a domain to tighten a network on is not one of its inputs",
 }
 """What is wrong, for codes that are raised with several messages, or with one that the source does not spell out."""
 

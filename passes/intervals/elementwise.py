@@ -127,8 +127,8 @@ def _affine_slopes(curve: Curve, box: Box) -> Box:
     low, high = torch.full_like(box.low, inf), torch.full_like(box.low, -inf)
     thin = box.low >= box.high
     for left, right in pairwise(ends):
-        inside = _inside(left, right) if curve.bends else 0.0
-        slope = curve.derivative(torch.full_like(box.low, inside))
+        at = inside(left, right) if curve.bends else 0.0
+        slope = curve.derivative(torch.full_like(box.low, at))
         reached = torch.where(thin, (box.low <= right) & (box.high >= left), (box.low < right) & (box.high > left))
         low = torch.where(reached, torch.minimum(low, slope), low)
         high = torch.where(reached, torch.maximum(high, slope), high)
@@ -138,7 +138,7 @@ def _affine_slopes(curve: Curve, box: Box) -> Box:
     return Box(low, high)
 
 
-def _inside(left: float, right: float) -> float:
+def inside(left: float, right: float) -> float:
     """A point between two bends."""
     if left == -inf:
         return right - 1 - abs(right)

@@ -37,9 +37,14 @@ def check_correspondence(
     WitnessError
         If they differ; names the value.
     """
+    check_interface(kind, before, after)
+    _Walk(kind, before, after, {s.output: s for s in sites}, copies or {}).run()
+
+
+def check_interface(kind: str, before: Graph, after: Graph) -> None:
+    """Check that two graphs have the same inputs and outputs; parameters and errors as above."""
     _check_interface(kind, "inputs", _typed(before, map(Value, before.inputs)), _typed(after, map(Value, after.inputs)))
     _check_interface(kind, "outputs", _typed(before, before.outputs), _typed(after, after.outputs))
-    _Walk(kind, before, after, {s.output: s for s in sites}, copies or {}).run()
 
 
 def _typed(graph: Graph, values: Iterable[Value]) -> dict[str, ValueType]:

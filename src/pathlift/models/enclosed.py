@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from pathlift.ir.graph import Graph
 from pathlift.passes.attacks.domain import Domain
 from pathlift.passes.certificates.pairs import boxes
@@ -38,8 +36,6 @@ def tighten(problem: Problem, clock: Clock) -> None:
     A layer is left to interval arithmetic where its rows would take more time than there is, going by what those of the
     layer before it took.
     """
-    if find_spec("pathlift.passes.relaxations") is None:
-        return
     from pathlift.passes.relaxations.tighten import tighten as relaxed
 
     numbers = sum(t.a.low.numel() for t in problem.triples)

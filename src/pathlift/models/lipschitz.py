@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from math import inf, log10, nextafter, prod
 from time import monotonic
 from typing import Literal
@@ -178,10 +177,7 @@ class Lipschitz:
             ),
         )
         problem = known if isinstance(known, Problem) else None
-        if find_spec("pathlift.passes.ellipsoids") is None:
-            figures.refused["ellipsoid"] = "there are no ellipsoids here"
-        else:
-            figures.attempt("ellipsoid", lambda: self._by_ellipsoids(tape, problem, end))
+        figures.attempt("ellipsoid", lambda: self._by_ellipsoids(tape, problem, end))
         return figures
 
     def _known(self, domain: Domain | None, clock: Clock) -> tuple[Tape, Problem | list[Box]]:

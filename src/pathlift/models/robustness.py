@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from math import inf
 
 import numpy as np
@@ -168,9 +167,6 @@ def by_intervals(problem: Problem, label: int) -> float:
 
 
 def _relaxed(sample: Sample, problem: Problem) -> None:
-    if find_spec("pathlift.passes.relaxations") is None:
-        sample.reason = "there are no relaxations here"
-        return
     from pathlift.passes.certificates.joint import lower_bounds
 
     try:

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-def norm_table(norms: Sequence[Payload]) -> Table:
-    """Return one row per norm, with its upper bound."""
+def norm_table(norms: Sequence[Payload], local: Sequence[Payload] = ()) -> Table:
+    """Return one row per norm, with its upper bound; then those of the network on a domain."""
     exponents = "q" if all(item["mixed"] is None for item in norms) else "‖Φ‖_{q,r}"
     rows = []
-    for item in norms:
-        what = f"{item['pooling']} pooling" + ("" if item["is_path_norm"] else ", not a path-norm")
+    for item, where in [*((n, "") for n in norms), *((n, ", on the domain") for n in local)]:
+        what = f"{item['pooling']} pooling{where}" + ("" if item["is_path_norm"] else ", not a path-norm")
         # A value past float64 is null.
         value = f"10^{fixed(item['log10'])}" if item["value"] is None else f"{item['value']:.6g}"
         rows.append([_exponent(item), fixed(item["log10"]), "0" if item["zero"] else value, _at_most(item), what])

@@ -7,14 +7,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pathlift.ir.errors import UnsupportedError, UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models import parse
-from pathlift.models.options import AssumeEval, DeviceOption, Flag, Force, MemoryLimit, Model, Shape
+from pathlift.models.norms import LocalNorms, exponents, local_norms, outer_exponent, output_files
+from pathlift.models.options import AssumeEval, DeviceOption, Domain, Flag, Force, MemoryLimit, Model, Shape
 from pathlift.report.norms import heaviest_path_text, layer_table, norm_table, regions_text
 from pathlift.report.result import Result
 from pathlift.report.tables import Payload
@@ -42,6 +42,8 @@ class NormResult(Result):
         The network's regions, and those that have no path-norm, if asked for.
     heaviest_path
         The path whose product of weights is ‖Φ‖_∞, if asked for.
+    local
+        Of the network as it is on a domain, if one was given.
     files
         Names of the files that were written, by what is in them: ``weights``, ``chart``.
     full
@@ -51,6 +53,7 @@ class NormResult(Result):
     analysis: PathNormResult
     by_region: RegionsResult | None = None
     heaviest_path: HeaviestPathResult | None = None
+    local: LocalNorms | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     full: bool = False
 
@@ -92,6 +95,8 @@ class NormResult(Result):
             result |= self.by_region.to_json(full=self.full)
         if self.heaviest_path is not None:
             result["heaviest_path"] = self.heaviest_path.to_json()
+        if self.local is not None:
+            result["local"] = self.local.to_json(full=self.full)
         return {**result, **self.files}
 
 
@@ -109,6 +114,8 @@ def norm(
     per_weight: bool = False,
     heaviest_path: Annotated[bool, Flag()] = False,
     regions: Annotated[bool, Flag()] = False,
+    domain: Domain = None,
+    recentre: Annotated[bool, Flag()] = False,
     weights: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE.npz", type=Path)] = None,
     chart: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE", type=Path)] = None,
     force: Force = False,
@@ -150,6 +157,11 @@ def norm(
     regions
         Compute the norms of each supported part of the network, on its own. As those of a network:
         ``result.regions``. There are no norms of the whole then.
+    domain
+        Also bound the network on a box of inputs. Norms of what it is there, ``{"x": (0, 1)}``, beside its own:
+        ``result.local``.
+    recentre
+        On the domain, count inputs from its middle.
     weights
         Write each weight's share, by parameter name. An .npz file.
     chart
@@ -178,8 +190,8 @@ def norm(
     from pathlift.passes.path_norm.path_norm import PathNorm
 
     options = PathNorm(
-        q=_exponents(q),
-        mixed=_outer_exponent(mixed),
+        q=exponents(q),
+        mixed=outer_exponent(mixed),
         pooling=pooling,
         inputs_only=inputs_only,
         dtype=dtype,
@@ -189,16 +201,24 @@ def norm(
         per_weight=per_weight or weights is not None,
         memory_limit=memory_limit,
     )
-    if regions and (options.per_layer or options.per_weight or heaviest_path):
-        reason = "of regions there are norms alone: no shares of layers or weights, no chart, no heaviest path"
+    if regions and (options.per_layer or options.per_weight or heaviest_path or domain is not None):
+        reason = (
+            "of regions there are norms alone: no shares of layers or weights, no chart, no heaviest path, no domain"
+        )
         raise UsageError("0445", reason, hint="ask for one or the other")
     options.check()
-    files = _files(weights, chart)
+    files = output_files(weights, chart)
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example, shape=options.shape)
     options = dataclasses.replace(options, shape=opened.shape)
     if regions:
         return _of_regions(opened, options, full=full)
-    return _of_network(opened, options, heaviest_path, files, force=force, full=full)
+    local = local_norms(opened.graph, options, domain, recentre=recentre)
+    result = _of_network(opened, options, heaviest_path, files, force=force, full=full)
+    return dataclasses.replace(result, local=local, assumptions=_joined(result.assumptions, local))
+
+
+def _joined(assumptions: tuple[str, ...], local: LocalNorms | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*assumptions, *(local.assumptions if local else ()))))
 
 
 def _of_regions(opened: Opened, options: PathNorm, *, full: bool) -> NormResult:
@@ -252,42 +272,12 @@ def _of_network(
     )
 
 
-def _files(weights: Any, chart: Any) -> dict[str, str]:
-    """The files to write, by what goes into them; their names are checked."""
-    from pathlift.report.arrays import check_weights
-    from pathlift.report.row_chart import check_chart
-
-    files = {}
-    if weights is not None:
-        files["weights"] = str(weights)
-        check_weights(files["weights"])
-    if chart is not None:
-        files["chart"] = str(chart)
-        check_chart(files["chart"])
-    return files
-
-
-def _exponents(q: Any) -> tuple[float, ...]:
-    try:
-        if isinstance(q, str):
-            raise TypeError("its characters are no exponents")
-        return (float(q),) if isinstance(q, Real) else tuple(map(float, q))
-    except (TypeError, ValueError) as error:
-        raise UsageError("0422", f"q is {q!r}, not an exponent or a list of them", hint="q=[1, 2]") from error
-
-
-def _outer_exponent(mixed: Any) -> float | None:
-    if not isinstance(mixed, Real | None):
-        raise UsageError("0424", f"mixed is {mixed!r}, not an exponent", hint="mixed=2")
-    return None if mixed is None else float(mixed)
-
-
 def text(payload: Payload) -> Iterator[RenderableType]:
     """Yield the norms, or those of the regions; then the layers' shares, the heaviest path, and what was written."""
     if "regions" in payload:
         yield from regions_text(payload["regions"], payload["skipped"])
     else:
-        yield norm_table(payload["norms"])
+        yield norm_table(payload["norms"], payload.get("local", {}).get("norms", ()))
     if "layers" in payload:
         yield ""
         yield layer_table(payload["layers"], payload["norms"][0])
