@@ -19,7 +19,7 @@ from pathlift.passes.intervals.box import Box
 from pathlift.passes.intervals.elementwise import Curve, inside
 from pathlift.passes.intervals.intervals import intervals
 from pathlift.passes.sizes import Extents
-from pathlift.passes.tape.record import Recorder
+from pathlift.passes.tape.record import Recorder, Signal
 from pathlift.passes.tape.steps import Gate
 from pathlift.passes.tape.tape import Tape
 
@@ -93,11 +93,11 @@ def gates(graph: Graph, domain: Domain, shapes: Mapping[str, Extents]) -> dict[s
 
     def observe(key: str, node: Node, reads: tuple[Any, ...], results: tuple[Any, ...]) -> None:
         step = recorder.steps[-1] if recorder.steps else None
-        mine = results == (len(recorder.shapes) - 1,) and isinstance(results[0], int)
-        if mine and isinstance(step, Gate) and step.node == node.label and step.inputs == reads[:1]:
+        mine = results == (Signal(len(recorder.shapes) - 1),)
+        if mine and isinstance(step, Gate) and step.node == node.label and reads[:1] == (Signal(step.inputs[0]),):
             found[key] = step
 
-    run(graph, recorder, {name: i for i, name in enumerate(recorder.inputs)}, observe=observe)
+    run(graph, recorder, {name: Signal(i) for i, name in enumerate(recorder.inputs)}, observe=observe)
     boxes = intervals(Tape(recorder.inputs, tuple(recorder.steps), {}), [
         Box(*(side[name].expand(shape).contiguous() for side in (domain.low, domain.high)))
         for name, shape in shapes.items()
