@@ -98,7 +98,6 @@ CAUSES = {
     "1467": "a tolerance, a norm or a budget is out of range",
     "1468": "what was asked for needs two files, or two models of one structure",
     "1472": "labels do not fit the samples or the classifier",
-    "1473": "options do not fit the kind of a bound",
     "0932": "no generated kernel computes a layer here",
     "0941": "an adversary beats a bound, which is a bug",
     "1375": "the theorem on generalization does not cover a network",

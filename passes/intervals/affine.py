@@ -29,6 +29,8 @@ def affine_box(step: Affine, boxes: Sequence[Box], *, linear_only: bool = False)
         case Sum():
             return boxes[0].plus(boxes[1])
         case Constant():
+            if linear_only:
+                return Box.zero(step.shape, step.values.values.device)
             return coefficient_box(step.values).expanded(step.shape)
         case Shifted():
             x = boxes[0] if linear_only else boxes[0].plus(coefficient_box(step.shift))
@@ -44,6 +46,13 @@ def affine_box(step: Affine, boxes: Sequence[Box], *, linear_only: bool = False)
             move = step.linear if linear_only else step.run
             return Box(move(*(b.low for b in boxes)), move(*(b.high for b in boxes)))
     return around(*products(step, boxes))
+
+
+def carried(step: Affine, ds: Sequence[Box]) -> Box:
+    """Enclose what a step makes of differences; before the first weights that differ there are none."""
+    if all(d.is_zero for d in ds):
+        return Box.zero(step.shape, ds[0].low.device if ds else None)
+    return affine_box(step, ds, linear_only=True)
 
 
 def coefficient_box(c: Coefficients) -> Box:

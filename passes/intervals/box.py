@@ -94,8 +94,7 @@ class Box:
         low, high = _ends(self, other.low)
         if other.low is not other.high:
             lower, higher = _ends(self, other.high)
-            torch.minimum(low, lower, out=low)
-            torch.maximum(high, higher, out=high)
+            low, high = torch.minimum(low, lower), torch.maximum(high, higher)
         return _outward(low, high)
 
     def scaled(self, c: Tensor, relative: float) -> Box:
@@ -135,7 +134,7 @@ def _ends(box: Box, c: Tensor) -> tuple[Tensor, Tensor]:
     """The smaller and the larger of the products of both bounds, as they are computed."""
     # 0 · ∞: the bound is not attained, 0 is.
     x, y = ((bound * c).nan_to_num_(0.0, inf, -inf) for bound in (box.low, box.high))
-    return torch.minimum(x, y), torch.maximum(x, y, out=y)
+    return torch.minimum(x, y), torch.maximum(x, y)
 
 
 def _outward(low: Tensor, high: Tensor) -> Box:

@@ -13,7 +13,7 @@ from math import prod
 
 import torch
 
-from pathlift.passes.intervals.affine import affine_box, around, products
+from pathlift.passes.intervals.affine import affine_box, around, carried, products
 from pathlift.passes.intervals.box import Box
 from pathlift.passes.intervals.elementwise import Curve, gap, slopes
 from pathlift.passes.intervals.intervals import bilinear_box, enclose
@@ -106,10 +106,10 @@ def _affine_triple(first: Affine, second: Affine, triples: Sequence[Triple]) -> 
         return _product_triple(first, second, rest, triples[0])
     a, b = affine_box(first, a_s), affine_box(second, b_s)
     if rest is None or not rest.inputs:
-        d = _carried(second, ds)
+        d = carried(second, ds)
         return Triple(a, b, d if rest is None else d.plus(affine_box(rest, ())))
     d, *others = (
-        _carried((second, first)[way], ds).plus(affine_box(rest, (a_s, b_s)[way]))
+        carried((second, first)[way], ds).plus(affine_box(rest, (a_s, b_s)[way]))
         for way in _ways(first, second, rest, triples[0])
     )
     d = d.meet(others[0]) if others else d
@@ -190,10 +190,3 @@ def _largest(x: torch.Tensor, axis: int, pools: torch.Tensor) -> torch.Tensor:
     taken = x.index_select(axis, index.reshape(-1)).reshape(*x.shape[:axis], *pools.shape, *x.shape[axis + 1 :])
     held = (pools >= 0).to(x.device).reshape(*pools.shape, *[1] * (x.ndim - axis - 1))
     return torch.where(held, taken, -torch.inf).amax(axis + 1)
-
-
-def _carried(step: Affine, ds: Sequence[Box]) -> Box:
-    """What a step makes of differences; before the first weights that differ there are none."""
-    if all(d.is_zero for d in ds):
-        return Box.zero(step.shape, ds[0].low.device if ds else None)
-    return affine_box(step, ds, linear_only=True)

@@ -38,6 +38,7 @@ from pathlift.passes.path_norm.algebra import PathNormAlgebra
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.path_norm.support import KindAlgebra, support
 from pathlift.passes.sizes import resolve_inputs
+from pathlift.passes.tape.record import Recorder, record
 from pathlift.passes.witness.magnitudes import Magnitudes
 from pathlift.testing import execute, random_feeds, samples
 from pathlift.testing.perturbations import perturbed
@@ -64,6 +65,7 @@ ALGEBRAS: dict[type[Algebra], Callable[[Graph], object]] = {
     PathWords: lambda graph: outgoing(graph, resolve_inputs(graph, {})),
     NormProduct: lambda graph: norm_product(graph, resolve_inputs(graph, {}), "l2"),
     Noisy: lambda graph: run(graph, Noisy(0.1, (0,)), tensors(graph)),
+    Recorder: lambda graph: record(graph, resolve_inputs(graph, {})),
 }
 BASES = {TwoSorted, FieldAlgebra}
 """Parts of analyses, which lack what their subclasses say."""

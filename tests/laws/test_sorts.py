@@ -31,6 +31,7 @@ from pathlift.passes.path_metric.algebra import PairField, PathMetricAlgebra
 from pathlift.passes.path_norm.algebra import PathNormAlgebra
 from pathlift.passes.path_norm.support import KindAlgebra, Signal
 from pathlift.passes.rescaling.random_rescale import RandomRescale
+from pathlift.passes.tape import record
 from pathlift.testing import samples
 from pathlift.testing.assertions import assert_equivalent
 
@@ -38,6 +39,13 @@ PARAMETERS = {"w", "c", "slope", "gamma", "var"}
 """Slots, by name, that only parameters fit."""
 KEEPING = {"derive", "add", "scale", "move"}
 """Primitives that make a parameter of parameters; all others make signals."""
+
+
+def written(recorder: record.Recorder, shape: tuple[int, ...]) -> record.Signal:
+    """A value of a tape that nothing computes."""
+    recorder.shapes.append(tuple(n if isinstance(n, int) else 1 for n in shape))
+    return record.Signal(len(recorder.shapes) - 1)
+
 
 # How each algebra reads an input of the network.
 SIGNALS: dict[type[TwoSorted[Any, Any]], Callable[[Any, tuple[int, ...]], object]] = {
@@ -49,12 +57,14 @@ SIGNALS: dict[type[TwoSorted[Any, Any]], Callable[[Any, tuple[int, ...]], object
     NeuronAlgebra: lambda algebra, shape: CellMap(algebra.fresh(*shape), shape),
     PathWords: lambda algebra, shape: Paths(shape),
     NormProduct: lambda algebra, shape: Slope(0.0, shape),
+    record.Recorder: written,
 }
 NEW: dict[type[TwoSorted[Any, Any]], Callable[[], TwoSorted[Any, Any]]] = {
     **{algebra: algebra for algebra in SIGNALS},
     PathNormAlgebra: lambda: PathNormAlgebra(1.0),
     PathMetricAlgebra: lambda: PathMetricAlgebra({}),
     NormProduct: lambda: NormProduct("l2"),
+    record.Recorder: lambda: record.Recorder({}),
 }
 
 

@@ -1,4 +1,4 @@
-"""Which elements of gates are linear on a box."""
+"""Gates on a box: which of their elements are linear there."""
 
 from __future__ import annotations
 

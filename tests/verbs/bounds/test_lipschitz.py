@@ -176,7 +176,7 @@ def test_text(pathlift: Cli, tmp_path: Path) -> None:
     [
         ({"budget": 0.0}, "PL1480"),
         ({"samples": 3}, "PL1481"),
-        ({"radius": 0.1}, "PL1507"),
+        ({"radius": 0.1}, "PL1462"),
         ({"kind": "product", "norm": "l1"}, "PL1481"),
     ],
 )

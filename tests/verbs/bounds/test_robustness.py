@@ -135,7 +135,7 @@ def test_the_best_margin_is_kept() -> None:
         ({"x": AT, "y": np.array([0, 1])}, {}, "PL1472"),
         ({"x": AT, "y": np.array([0, 1, 3])}, {}, "PL1472"),
         ({"x": AT, "y": np.array([0.0, 1, 2])}, {}, "PL1472"),
-        ({"z": AT, "v": AT}, {}, "PL1507"),
+        ({"z": AT, "v": AT}, {}, "PL1462"),
     ],
 )
 def test_usage(at: Any, options: dict[str, Any], code: str) -> None:
