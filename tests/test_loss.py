@@ -57,7 +57,7 @@ def norms() -> dict[float, Any]:
     return {norm.q: norm for norm in pathlift.norm(network(), q=tuple(Q), example=EXAMPLE).norms}
 
 
-@pytest.mark.parametrize("q", Q)
+@pytest.mark.parametrize("q", [pytest.param(q, marks=() if q == 1 else pytest.mark.slow) for q in Q])
 @pytest.mark.parametrize("log", [False, True])
 def test_gradients_match_finite_differences(q: float, log: bool) -> None:
     module = network()
@@ -83,7 +83,7 @@ def test_gradients_match_finite_differences(q: float, log: bool) -> None:
     assert seen > 0
 
 
-@pytest.mark.parametrize("q", Q)
+@pytest.mark.parametrize("q", [pytest.param(q, marks=() if q == 1 else pytest.mark.slow) for q in Q])
 def test_value_is_that_of_the_file(q: float) -> None:
     module = network()
     value = pathlift.path_norm_loss(module, EXAMPLE, q)
@@ -157,6 +157,7 @@ def test_rescaling_leaves_the_loss_and_moves_the_gradient() -> None:
     assert pathlift.path_norm_loss(module, example, 2).item() == before
 
 
+@pytest.mark.slow
 def test_norms_beyond_float64_have_a_logarithm() -> None:
     layers: list[nn.Module] = []
     for _ in range(120):

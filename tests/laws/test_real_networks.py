@@ -121,7 +121,14 @@ def reference_log10(module: nn.Module, shape: tuple[int, ...], q: float) -> floa
 
 @pytest.mark.parametrize(
     "name",
-    ["resnet18", "vgg11_bn", pytest.param("densenet121", marks=pytest.mark.slow), "mobilenet_v2", "unet", "mlp"],
+    [
+        "resnet18",
+        "vgg11_bn",
+        pytest.param("densenet121", marks=pytest.mark.slow),
+        "unet",
+        "mlp",
+        pytest.param("mobilenet_v2", marks=pytest.mark.slow),
+    ],
 )
 def test_path_norms_equal_plain_torch(name: str) -> None:
     image, width = LITTLE[name]

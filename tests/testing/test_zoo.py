@@ -64,7 +64,10 @@ def check_export(name: str, image: int | None, width: float) -> None:
     assert np.abs(got - exact).max() / scale < 1e-5 + 4 * rounding
 
 
-DEEP = {"resnet101", "resnet152", "densenet121", "inception_v3", "gpt2", "vgg11_bn", "vgg16", "vgg19", "vgg19_bn"}
+DEEP = {
+    "resnet50", "resnet101", "resnet152", "densenet121", "inception_v3", "gpt2", "vit_s16", "mobilenet_v2",
+    "vgg11_bn", "vgg16", "vgg19", "vgg19_bn",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in DEEP else n for n in zoo.NAMES])

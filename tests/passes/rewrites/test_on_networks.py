@@ -20,6 +20,8 @@ from pathlift.testing import assert_equivalent, assert_same_as_onnxruntime, in_f
 DIGITS = Path(__file__).parents[3] / "examples" / "digits.onnx"
 BATCH_NORMS = {"digits": (2, 0), "resnet18": (20, 0), "mobilenet_v2": (52, 0), "densenet121": (121, 62)}
 """How many there are, and how many have a ReLU on one side and no convolution on the other."""
+DEEP = ("mobilenet_v2", "densenet121")
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name in DEEP else ()) for name in BATCH_NORMS]
 TRANSFORMS = [FoldBatchnorm(), ConstantFolding(), CommonSubexpressions(), CommonSubexpressions(parameters=True)]
 
 
@@ -33,7 +35,7 @@ def batch_norms(graph: Graph) -> int:
 
 
 @pytest.mark.parametrize("transform", TRANSFORMS, ids=lambda t: t.name)
-@pytest.mark.parametrize("name", BATCH_NORMS)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_function_stays(name: str, transform: Transform) -> None:
     graph = network(name)
     rewritten = transform.run(graph)
@@ -44,7 +46,7 @@ def test_the_function_stays(name: str, transform: Transform) -> None:
     assert_equivalent(wide, transform.run(wide).graph, trials=1)
 
 
-@pytest.mark.parametrize("name", BATCH_NORMS)
+@pytest.mark.parametrize("name", NAMES)
 def test_batch_norms(name: str) -> None:
     graph = in_float64(network(name))
     rewritten = FoldBatchnorm().run(graph)
