@@ -140,19 +140,20 @@ def _name(node: Node) -> str:
 
 def _activations(found: MatchedPair) -> Iterator[str]:
     """Which activations differ, in words."""
-    quantized = [0, 0]
+    quantizers = []
     for key, sources in found.nodes.items():
         ours, theirs = found.first[key], found.second[key]
-        quantized[0] += ours.op == "FakeQuantize"
-        quantized[1] += theirs.op == "FakeQuantize"
-        if (
-            all(sources)
-            and "FakeQuantize" not in (ours.op, theirs.op)
-            and (ours.op, ours.attrs) != (theirs.op, theirs.attrs)
-        ):
+        if "FakeQuantize" in (ours.op, theirs.op):
+            quantizers.append((ours, theirs))
+        elif all(sources) and not _alike(ours, theirs):
             yield f"{ours.label!r} is {_spelled(ours)} in the first and {_spelled(theirs)} in the second"
-    if any(quantized):
-        yield f"{quantized[0]} values are quantized in the first, and {quantized[1]} in the second"
+    if not all(_alike(*sides) for sides in quantizers):
+        first, second = (sum(node.op == "FakeQuantize" for node in side) for side in zip(*quantizers, strict=True))
+        yield f"{first} values are quantized in the first, and {second} in the second"
+
+
+def _alike(ours: Node, theirs: Node) -> bool:
+    return (ours.op, ours.attrs) == (theirs.op, theirs.attrs)
 
 
 def _spelled(node: Node) -> str:
