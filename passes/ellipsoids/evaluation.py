@@ -72,7 +72,7 @@ def started(plan: Plan, start: Tensor | None = None) -> dict[str, Tensor]:
             logits = move.start(m)
             after = move(m, logits)
             while after is None:
-                if bool((logits < -500).all()):
+                if not bool((logits >= -500).any()):  # also where they are no numbers
                     return found
                 logits = logits - 0.5
                 after = move(m, logits)
