@@ -56,6 +56,20 @@ def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[
             raise _failed(target, error) from error
 
 
+def check_replaceable(path: str | os.PathLike[str], *, force: bool = False) -> None:
+    """Check that `replacing` would begin, for a file that may be written in the end.
+
+    Raises
+    ------
+    OutputError
+        As `replacing` does.
+    """
+    target = Path(os.path.abspath(path))
+    _check_free(target, force)
+    with _staging(target):
+        pass
+
+
 def _check_free(target: Path, force: bool) -> None:
     if target.is_dir():
         raise OutputError("0701", f"output {str(target)!r} is a folder", hint="name a file in it")

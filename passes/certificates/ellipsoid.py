@@ -66,7 +66,7 @@ class Ellipsoid:
                 if turn:
                     break
                 raise UnsupportedError(
-                    "1394", f"one pass over its ellipsoids takes {seconds:.0f} s at the least, and there is less time",
+                    "1394", f"one pass over its ellipsoids takes {seconds:.2g} s at the least, and there is less time",
                     hint="give more time, or use other methods",
                 )  # fmt: skip
             rows, _ = output_rows(plan)

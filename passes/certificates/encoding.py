@@ -1,10 +1,9 @@
-"""Steps as JSON: arrays as compressed bytes, with a digest of all of them."""
+"""Steps as JSON: arrays as compressed bytes."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -39,18 +38,7 @@ def decode(steps: Any) -> list[Step]:
     try:
         return [Step(str(s["method"]), {str(n): _unpacked(x) for n, x in dict(s["parameters"]).items()}) for s in steps]
     except (KeyError, TypeError, ValueError, AttributeError, binascii.Error, zlib.error) as error:
-        raise InvalidModelError("0190", f"the certificate's steps cannot be read: {error}") from error
-
-
-def digest(steps: Sequence[Step]) -> str:
-    """Return a SHA-256 of all methods and parameters."""
-    sha = hashlib.sha256()
-    for step in steps:
-        sha.update(step.method.encode() + b"\0")
-        for name, x in step.parameters.items():
-            array = np.ascontiguousarray(x.detach().cpu().numpy())
-            sha.update(f"{name}\0{array.dtype}\0{array.shape}\0".encode() + array.tobytes())
-    return sha.hexdigest()
+        raise InvalidModelError("0192", f"the certificate's steps cannot be read: {error}") from error
 
 
 def _packed(x: torch.Tensor) -> dict[str, Any]:

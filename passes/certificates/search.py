@@ -157,13 +157,17 @@ def replay(problem: Problem, methods: Mapping[str, Method], steps: Sequence[Step
     Raises
     ------
     InvalidModelError
-        If a step names no method.
+        If a step names no method, or its parameters do not fit.
     """
     outcome = Outcome()
     for step in steps:
         if step.method not in methods:
             raise InvalidModelError("0191", f"there is no method {step.method!r}", hint=", ".join(methods))
-        outcome.keep(methods[step.method].check(problem, step.parameters))
+        try:
+            outcome.keep(methods[step.method].check(problem, step.parameters))
+        except (RuntimeError, IndexError, KeyError, TypeError, ValueError) as error:
+            reason = f"parameters of a step {step.method!r} are not what it takes: {error}"
+            raise InvalidModelError("0192", reason) from error
         outcome.steps.append(step)
     return outcome
 

@@ -48,7 +48,7 @@ def carried_out(
             after = move(m)
         else:
             given = multipliers.get(move.name)
-            if given is None or given.ndim != 2 or given.shape[1] != _count(move):
+            if given is None or given.ndim != 2 or given.shape[1] != _count(move) or not len(given):
                 with torch.no_grad():
                     given = move.start(m)
             after = move(m, given)

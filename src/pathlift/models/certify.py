@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,26 +14,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from pathlift.frontend.files import replacing
+from pathlift.frontend.files import check_replaceable, replacing
 from pathlift.ir.errors import UnsupportedError, UsageError
+from pathlift.models.certificate import encode_box, stated, write
 from pathlift.models.distance import Comparison, Measured
 from pathlift.models.domain import Domains, read_domains
 from pathlift.passes.certificates.blame import blame
-from pathlift.passes.certificates.encoding import digest, encode
+from pathlift.passes.certificates.encoding import encode
 from pathlift.passes.certificates.problem import Bound
-from pathlift.report.distance import METHODS, DistanceResult, LayerBlame, MethodBound, finite
+from pathlift.report.distance import METHODS, DistanceResult, LayerBlame, MethodBound
 
 if TYPE_CHECKING:
     from pathlift.models.source import Opened
 
-VERSION = 1
 WORKS = "files are read as functions of real numbers: rounding in the executor's own format is not covered"
 OUTWARD = (
     "bounds are rounded outward: centres and radii in float64, inflated by γₙ of Higham (Accuracy and Stability of "
     "Numerical Algorithms, §3.1) times the magnitudes"
 )
-TOLERATED = 1e-9
-"""How far a recomputed bound may be from the one that a certificate states, relative to it."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +66,11 @@ class Request:
             raise UsageError("1467", f"there is no norm {self.norm!r}", hint="l1 or linf")
         if not 0 < self.budget < inf:
             raise UsageError("1467", f"the budget is {self.budget} seconds", hint="a positive number")
+        named = [os.path.abspath(p) for p in (self.certificate, self.chart, self.witness) if p is not None]
+        if len(named) > len(set(named)):
+            raise UsageError("1467", "two files that are to be written have the same name")
+        if self.tol is not None and self.witness is not None:
+            check_replaceable(self.witness, force=self.force)
 
 
 def distance(
@@ -88,8 +90,12 @@ def distance(
         from pathlift.report.row_chart import check_chart
 
         check_chart(str(request.chart))
+    if request.certificate is not None and None in (ours.source.sha256, theirs.source.sha256):
+        raise UsageError("1468", "a certificate is about two files", hint="give their paths")
     domains = read_domains(ours.graph, request.domain, at=request.at, radius=request.radius, shape=dict(ours.shape))
     comparison = Comparison.of(ours.graph, theirs.graph, torch.device(request.device))
+    if request.per_layer and comparison.pair is None:
+        raise UsageError("1468", f"there are no common layers: {comparison.apart}")
     with ExitStack() as stack:
         files = _files(request)
         staged = {what: stack.enter_context(replacing(path, force=request.force)) for what, path in files.items()}
@@ -97,7 +103,7 @@ def distance(
         if not any(m.outcome.bounds for m in measured):
             reasons = {reason: name for m in measured for name, reason in m.outcome.refused.items()}
             raise UnsupportedError("0345", "; ".join(f"{name}: {reason}" for reason, name in reasons.items()))
-        verdict, refuting = _verdict(measured, request)
+        verdict, refuting = _verdict(comparison, domains, measured, request)
         told = _told(comparison, domains, measured, request, verdict)
         layers = _blame(comparison, measured, request) if request.per_layer else None
         written = {}
@@ -143,20 +149,19 @@ def _measured(
     return measured
 
 
-def _verdict(measured: Sequence[Measured], request: Request) -> tuple[str, Mapping[str, torch.Tensor] | None]:
+def _verdict(
+    comparison: Comparison, domains: Domains, measured: Sequence[Measured], request: Request
+) -> tuple[str, Mapping[str, torch.Tensor] | None]:
+    """What is shown of the tolerance, and the input that refutes it, if any."""
     if request.tol is None:
         return "bounded", None
     worst = max(measured, key=lambda m: getattr(m.attacked, request.norm))
     if getattr(worst.attacked, request.norm) > request.tol:
-        return "refuted", worst.attacked.witness[request.norm]
-    whole = all(m.outcome.bounds and getattr(m.outcome, request.norm) <= request.tol for m in measured)
-    return "proved" if whole and not _unfinished(measured, request) else "inconclusive", None
-
-
-def _unfinished(measured: Sequence[Measured], request: Request) -> bool:
-    """Whether an interrupt left boxes undone."""
-    del request
-    return measured[-1].outcome.interrupted and not measured[-1].outcome.bounds
+        return "refuted", comparison.as_fed(worst, request.norm, request.tol)
+    # An interrupt may have left boxes undone.
+    whole = len(measured) == len(domains.boxes) and all(m.outcome.bounds for m in measured)
+    small = whole and all(getattr(m.outcome, request.norm) <= request.tol for m in measured)
+    return "proved" if small else "inconclusive", None
 
 
 def _told(
@@ -207,8 +212,6 @@ def _told(
 
 def _blame(comparison: Comparison, measured: Sequence[Measured], request: Request) -> list[LayerBlame]:
     """What each layer does, on the box where most was found."""
-    if comparison.pair is None:
-        raise UsageError("1468", f"there are no common layers: {comparison.apart}")
     worst = max(measured, key=lambda m: m.attacked.l1)
     problem = comparison.problem(worst.domain)
     points = [[worst.attacked.witness[norm][name] for name in worst.domain.low] for norm in ("l1", "linf")]
@@ -248,36 +251,24 @@ def _write_certificate(
 ) -> None:
     from importlib.metadata import version
 
-    if ours.source.sha256 is None or theirs.source.sha256 is None:
-        raise UsageError("1468", "a certificate is about two files", hint="give their paths")
     if told["l1"] == inf and told["linf"] == inf:
         raise UnsupportedError("0346", "there is no finite bound to certify")
-    steps = [m.outcome.steps for m in measured]
     boxes = [{n: {"low": m.domain.low[n], "high": m.domain.high[n]} for n in m.domain.low} for m in measured]
     content = {
-        "pathlift_certificate": VERSION,
         "tool": {"name": "pathlift", "version": version("pathlift")},
-        "claim": "for every input in one of the boxes, |R_second(x) - R_first(x)| is at most the bound",
         "first": {"path": ours.source.path, "sha256": ours.source.sha256},
         "second": {"path": theirs.source.path, "sha256": theirs.source.sha256},
         "domain": domains.to_json(),
         "boxes": [{n: {side: encode_box(x) for side, x in ends.items()} for n, ends in box.items()} for box in boxes],
         "shape": dict(ours.shape),
         "bound": {
-            "l1": finite(told["l1"]),
-            "linf": finite(told["linf"]),
-            "per_output": [finite(x) for x in told["per_output"]],
+            "l1": stated(told["l1"]),
+            "linf": stated(told["linf"]),
+            "per_output": [stated(x) for x in told["per_output"]],
         },
         "method": told["best"],
         "found": {"l1": told["sampled_l1"], "linf": told["sampled_linf"], "seed": request.seed},
-        "steps": [encode(s) for s in steps],
-        "digest": [digest(s) for s in steps],
+        "steps": [encode(m.outcome.steps) for m in measured],
         "assumptions": [*domains.assumptions, *comparison.remarks, WORKS, OUTWARD],
     }
-    path.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def encode_box(x: torch.Tensor) -> Any:
-    """One number where all are alike, else all, nested."""
-    first = float(x.reshape(-1)[0]) if x.numel() else 0.0
-    return first if bool((x == first).all()) else x.tolist()
+    write(path, content)

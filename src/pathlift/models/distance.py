@@ -12,6 +12,7 @@ import torch
 
 from pathlift.ir.errors import PathliftError, RuntimeFailureError, UnsupportedError
 from pathlift.ir.graph import Graph
+from pathlift.ir.types import TensorType
 from pathlift.passes.attacks.differences import largest_difference
 from pathlift.passes.attacks.domain import Domain
 from pathlift.passes.certificates.elementary import Differential, Gap, bound_of
@@ -150,31 +151,50 @@ class Comparison:
             If the adversary beats a bound: a bug, and no user's fault.
         """
         began = monotonic()
-        outcome = self._gap(domain) if self.pair is None else None
-        problem: Problem | None = None
-        if outcome is None:
-            try:
-                problem = self.problem(domain)
-            except UnsupportedError as refusal:
-                outcome = self._gap(domain)
-                outcome.refused = dict.fromkeys(self.methods(), f"{refusal.code} {refusal.message}") | outcome.refused
+        problem = self._problem_or_reason(domain)
         attacked = self._attack(domain, problem, budget * ATTACK_SHARE, seed)
-        if outcome is None:
-            assert problem is not None
+        if isinstance(problem, str):
+            outcome = self._gap(domain, problem)
+        else:
             outcome = search(problem, self.stages(), budget - (monotonic() - began), tell)
         check(outcome, attacked)
         return Measured(domain, outcome, attacked)
 
     def again(self, domain: Domain, steps: Sequence[Step]) -> Outcome:
         """Prove a bound again."""
-        if self.pair is None:
-            return self._gap(domain)
-        return replay(self.problem(domain), self.methods(), steps)
+        problem = self._problem_or_reason(domain)
+        if isinstance(problem, str):
+            return self._gap(domain, problem)
+        return replay(problem, self.methods(), steps)
 
-    def _gap(self, domain: Domain) -> Outcome:
+    def _problem_or_reason(self, domain: Domain) -> Problem | str:
+        """The pair on a box, or why there is none."""
+        if self.pair is None:
+            return self.apart
+        try:
+            return self.problem(domain)
+        except UnsupportedError as refusal:
+            return f"{refusal.code} {refusal.message}"
+
+    def as_fed(self, measured: Measured, norm: str, tolerance: float) -> Mapping[str, Tensor]:
+        """Return the input where most was found, in the types that the first network takes if it is one there, too."""
+        point, domain = measured.attacked.witness[norm], measured.domain
+        problem = self._problem_or_reason(domain)
+        fed = {}
+        for key in self.first.inputs:
+            name, type_ = self.first[key].names[0], self.first[key].types[0]
+            dtype = str(type_.dtype) if isinstance(type_, TensorType) else ""
+            wanted = {"float32": torch.float32, "float16": torch.float16}.get(dtype, torch.float64)
+            fed[name] = _inside(point[name], domain.low[name], domain.high[name], wanted)
+        fed = {name: fed[name] for name in point}
+        if isinstance(problem, str) or not domain.contains({name: x.double() for name, x in fed.items()}):
+            return point
+        return fed if _least(problem, fed, norm) > tolerance else point
+
+    def _gap(self, domain: Domain, reason: str) -> Outcome:
         """What can be said of two networks that have nothing in common but inputs and outputs."""
         outcome = Outcome()
-        outcome.refused = dict.fromkeys(("differential", "path_metric", "joint", "ellipsoid"), self.apart)
+        outcome.refused = dict.fromkeys(("differential", "path_metric", "joint", "ellipsoid"), reason)
         try:
             ends = []
             for graph in (self.first, self.second):
@@ -188,7 +208,7 @@ class Comparison:
             outcome.refused["interval"] = f"{refusal.code} {refusal.message}"
         return outcome
 
-    def _attack(self, domain: Domain, problem: Problem | None, budget: float, seed: int) -> Attacked:
+    def _attack(self, domain: Domain, problem: Problem | str, budget: float, seed: int) -> Attacked:
         found = largest_difference(self.first, self.second, domain, budget=budget, seed=seed)
         names = list(domain.low)
         norms, witness = {}, {}
@@ -196,11 +216,25 @@ class Comparison:
             point = {name: x[[index]] for name, x in found.inputs.items()}
             witness[norm] = point
             value = float(found.value[index])
-            if problem is not None:  # what the networks really do there, beyond rounding
-                sizes = enclosed_difference(problem, {name: point[name] for name in names})
-                value = float(sizes.sum()) * (1 - 2.0**-40) if norm == "l1" else float(sizes.max())
+            if isinstance(problem, Problem):  # what the networks really do there, beyond rounding
+                value = _least(problem, {name: point[name] for name in names}, norm)
             norms[norm] = max(0.0, value)
         return Attacked(norms["l1"], norms["linf"], witness)
+
+
+def _least(problem: Problem, point: Mapping[str, Tensor], norm: str) -> float:
+    """What the difference is at least at a point, in exact arithmetic."""
+    sizes = enclosed_difference(problem, point)
+    if not sizes.numel():
+        return 0.0
+    return float(sizes.sum()) * (1 - 2.0**-40) if norm == "l1" else float(sizes.max())
+
+
+def _inside(x: Tensor, low: Tensor, high: Tensor, dtype: torch.dtype) -> Tensor:
+    """The nearest numbers of a type that are in a box, if it holds some there."""
+    found = x.to(dtype)
+    found = torch.where(found.double() < low, found.nextafter(torch.full_like(found, inf)), found)
+    return torch.where(found.double() > high, found.nextafter(torch.full_like(found, -inf)), found)
 
 
 def check(outcome: Outcome, attacked: Attacked) -> None:

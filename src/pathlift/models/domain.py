@@ -45,8 +45,8 @@ class Domains:
         names = self.boxes[0].low
         ends = {
             name: {
-                "low": min(float(box.low[name].min()) for box in self.boxes),
-                "high": max(float(box.high[name].max()) for box in self.boxes),
+                "low": min(float(box.low[name].min()) for box in self.boxes) + 0.0,  # no -0
+                "high": max(float(box.high[name].max()) for box in self.boxes) + 0.0,
             }
             for name in names
         }
@@ -101,11 +101,16 @@ def read_domains(
     samples = _samples(read_arrays(at if isinstance(at, Mapping) else {"": at}), shapes)
     free = {n: (np.full_like(low, -np.inf), np.full_like(high, np.inf)) for n, (low, high) in sides.items()}
     limits = {**free, **{n: sides[n] for n in domain or {}}}
+    several = [n for n, (low, _) in limits.items() if len(low) > 1]
+    if several:
+        raise UsageError("1464", f"the domain of {several[0]!r} is several boxes: samples stay within one")
     balls = []
-    for sample in samples:
+    for i, sample in enumerate(samples):
         ball = Domain.ball(sample, radius, outward=True)
-        low = {n: _tensor(np.maximum(ball.low[n].numpy(), limits[n][0][:1])) for n in shapes}
-        high = {n: _tensor(np.minimum(ball.high[n].numpy(), limits[n][1][:1])) for n in shapes}
+        low = {n: _tensor(np.maximum(ball.low[n].numpy(), limits[n][0])) for n in shapes}
+        high = {n: _tensor(np.minimum(ball.high[n].numpy(), limits[n][1])) for n in shapes}
+        if not all(bool((low[n] <= high[n]).all()) for n in shapes):
+            raise UsageError("1462", f"nothing within {radius:g} of sample {i} is in the domain")
         balls.append(Domain(low, high))
     return Domains(tuple(balls), radius=float(radius))
 
@@ -122,10 +127,15 @@ def _sides(name: str, given: Any, shape: tuple[int, ...]) -> tuple[Array, Array]
     if not isinstance(given, Sequence) or len(given) != 2:
         raise UsageError("1464", f"the domain of {name!r} is {given!r}, not two bounds", hint=f"--domain {name}=0:1")
     try:
-        low, high = (np.asarray(side, np.float64) for side in given)
+        sides = [np.asarray(side) for side in given]
+        if any(side.dtype.kind == "c" for side in sides):
+            raise TypeError("complex numbers")
+        low, high = (side.astype(np.float64) for side in sides)
     except (TypeError, ValueError) as error:
         raise UsageError("1464", f"the bounds of {name!r} are no numbers", hint=f"--domain {name}=0:1") from error
     batch = max([len(side) for side in (low, high) if side.ndim == len(shape)] or [1])
+    if not batch:
+        raise UsageError("1464", f"the domain of {name!r} is no box: its bounds are empty")
     try:
         low, high = (np.broadcast_to(side, (batch, *shape[1:])) for side in (low, high))
     except ValueError as error:

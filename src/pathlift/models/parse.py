@@ -67,6 +67,13 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item.strip() for item in text.split(",")))
 
 
+def seed(value: int) -> int:
+    """Take a number that is not negative."""
+    if value < 0:
+        raise UsageError("0409", f"the seed is {value}", hint="a number that is not negative")
+    return value
+
+
 def counts(text: str) -> tuple[int, ...]:
     """Read ``1,2``."""
     items = [item.strip() for item in text.split(",")]

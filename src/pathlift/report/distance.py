@@ -165,12 +165,7 @@ def _log10(value: float) -> float | None:
 def distance_text(payload: Payload) -> Iterator[RenderableType]:
     """Yield the answer, the methods, the layers, and what was written."""
     bound = payload["bound"]
-    inputs = ", ".join(
-        f"{name} in [{ends['low']:g}, {ends['high']:g}]" for name, ends in payload["domain"]["inputs"].items()
-    )
-    count = payload["domain"]["samples"]
-    where = inputs if count == 1 else f"{count} boxes, {inputs}"
-    yield _answer(payload, where)
+    yield _answer(payload, place(payload["domain"]))
     yield ""
     yield table(
         ["", "at most", "found", "bound/found", "method"],
@@ -198,6 +193,12 @@ def distance_text(payload: Payload) -> Iterator[RenderableType]:
         yield ""
         yield _blame_table(layers)
     yield from (f"wrote {payload[what]}" for what in ("certificate", "witness", "chart") if payload.get(what))
+
+
+def place(domain: Payload) -> str:
+    """Return a domain, as JSON, in words."""
+    inputs = ", ".join(f"{name} in [{ends['low']:g}, {ends['high']:g}]" for name, ends in domain["inputs"].items())
+    return inputs if domain["samples"] == 1 else f"{domain['samples']} boxes, {inputs}"
 
 
 def _answer(payload: Payload, where: str) -> str:

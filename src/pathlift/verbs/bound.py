@@ -65,7 +65,7 @@ def bound(
     margin: Annotated[float | None, Flag(metavar="GAMMA")] = None,
     delta: Annotated[float | None, Flag(metavar="P", default="0.05")] = None,
     draws: Annotated[int | None, Flag(metavar="N", default="300")] = None,
-    seed: Annotated[int | None, Flag(metavar="N", default="0")] = None,
+    seed: Annotated[int | None, Flag(metavar="N", default="0", type=int, read=parse.seed)] = None,
     norm: Annotated[Literal["linf", "l1", "l2"] | None, Flag(default="linf; l2 of a product")] = None,
     domain: Domain = None,
     at: At = None,
