@@ -74,7 +74,7 @@ def test_a_lone_array_need_not_be_named_as_the_input(tmp_path: Path) -> None:
         (None, {"at": {"x": np.zeros((1, 4))}, "radius": 1.0}, "PL1462"),
         (None, {"at": {"x": np.full((1, 3), np.nan)}, "radius": 1.0}, "PL1462"),
         (None, {"at": {"x": np.zeros((0, 3))}, "radius": 1.0}, "PL1462"),
-        ({"x": (0, 1)}, {"at": {"x": np.full((1, 3), 5.0)}, "radius": 1.0}, "PL1485"),
+        ({"x": (0, 1)}, {"at": {"x": np.full((1, 3), 5.0)}, "radius": 1.0}, "PL1462"),
     ],
 )
 def test_what_is_no_domain_is_refused(domain: Any, options: dict[str, Any], code: str) -> None:

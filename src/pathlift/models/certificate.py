@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
-from math import inf
+from math import inf, nextafter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ def stated(proved: float) -> float | None:
         return None
     upward = Context(prec=DIGITS, rounding=ROUND_CEILING)
     number = float(upward.multiply(Decimal(proved), 1 + ROOM))
+    number = nextafter(number, inf) if proved else 0.0  # where float64 has few digits left
     return number if number < inf else None
 
 

@@ -19,7 +19,7 @@ def few_steps(steps: int = 3, attack: int = 8) -> Iterator[None]:
     Parameters
     ----------
     steps
-        Of each descent of slopes or multipliers.
+        Of each descent of multipliers; five times as many of slopes.
     attack
         Starting points, and steps from each, of the adversary.
     """
@@ -34,7 +34,7 @@ def few_steps(steps: int = 3, attack: int = 8) -> Iterator[None]:
 
     attacked = partial(distance.largest_difference, restarts=attack, steps=attack, rounds=1)
     with ExitStack() as stack:
-        stack.enter_context(patch.object(joint, "STEPS", steps))
+        stack.enter_context(patch.object(joint, "STEPS", 5 * steps))
         stack.enter_context(patch.object(ellipsoid, "descend", shortly))
         stack.enter_context(patch.object(distance, "largest_difference", attacked))
         yield

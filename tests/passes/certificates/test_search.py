@@ -12,7 +12,7 @@ from pathlift.ir.errors import InvalidModelError, PathliftError, UnsupportedErro
 from pathlift.ir.text import parse_graph
 from pathlift.passes.certificates.blame import blame
 from pathlift.passes.certificates.elementary import Differential, Gap, total
-from pathlift.passes.certificates.encoding import decode, digest, encode
+from pathlift.passes.certificates.encoding import decode, encode
 from pathlift.passes.certificates.problem import Bound, Clock, Problem
 from pathlift.passes.certificates.search import Outcome, Stage, Step, replay, search
 from pathlift.passes.intervals.box import Box
@@ -115,26 +115,15 @@ def test_replaying_finds_the_same() -> None:
     outcome = search(problem(), [Stage(Differential()), Stage(Fixed(2.0), 0.5)], 9.0)
     again = replay(problem(), {"differential": Differential(), "fixed": Fixed()}, decode(encode(outcome.steps)))
     assert (again.l1, again.linf) == (outcome.l1, outcome.linf)
-    assert digest(again.steps) == digest(outcome.steps)
+    assert encode(again.steps) == encode(outcome.steps)
     with pytest.raises(PathliftError, match="PL0191"):
         replay(problem(), {}, outcome.steps)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_parameters_that_are_no_numbers_are_refused(value: float) -> None:
-    with pytest.raises(InvalidModelError, match="PL0190"):
+    with pytest.raises(InvalidModelError, match="PL0192"):
         decode(encode([Step("m", {"t": torch.tensor([1.0, value]).double()})]))
-
-
-@pytest.mark.parametrize("change", ["value", "name", "method", "shape"])
-def test_a_digest_is_of_everything(change: str) -> None:
-    x = torch.arange(4.0).double()
-    step = Step("m", {"t": x})
-    other = {
-        "value": Step("m", {"t": torch.nextafter(x, x + 1)}), "name": Step("m", {"u": x}),
-        "method": Step("n", {"t": x}), "shape": Step("m", {"t": x.reshape(2, 2)}),
-    }[change]  # fmt: skip
-    assert digest([step]) != digest([other])
 
 
 def _damaged() -> Iterator[Any]:
@@ -154,7 +143,7 @@ def _damaged() -> Iterator[Any]:
 
 @pytest.mark.parametrize("steps", list(_damaged()))
 def test_what_is_no_list_of_steps_is_refused(steps: Any) -> None:
-    with pytest.raises(InvalidModelError, match="PL0190"):
+    with pytest.raises(InvalidModelError, match="PL0192"):
         decode(steps)
 
 
