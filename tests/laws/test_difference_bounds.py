@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume
 from hypothesis import strategies as st
 
-from pathlift.ir.errors import UnsupportedError
-from pathlift.ir.graph import Graph
-from pathlift.ir.types import is_float
+from pathlift.ir.builder import Builder
+from pathlift.ir.errors import PathliftError, UnsupportedError
+from pathlift.ir.graph import Graph, Value
+from pathlift.ir.types import TensorType, is_float
 from pathlift.models.distance import Comparison
 from pathlift.passes.attacks.domain import Domain
 from pathlift.passes.certificates.problem import Bound, Method, Problem
 from pathlift.passes.sizes import resolve_inputs
 from pathlift.testing.perturbations import CHANGES, perturbed, with_parameters
-from pathlift.testing.rescaling import in_float64
+from pathlift.testing.samples import samples
 from pathlift.testing.strategies import graphs
 
 CheckLaw = Callable[..., None]
 SEEDS = st.integers(0, 2**16)
-POINTS, CLIMBS = 40, 3
-MONOTONE = ["Gemm", "Conv", "Relu", "Add", "AveragePool", "MaxPool", "Flatten", "Concat", "Identity", "LeakyRelu"]
-"""Ops that raise no output where no weight is negative and an input falls, and that have exact path metrics."""
+POINTS, CLIMBS = 24, 3
 CLIPPING = 1e-9
 """How far, relatively, a bound may be above a difference that attains it."""
 
@@ -43,12 +43,10 @@ def domain_of(graph: Graph, seed: int) -> Domain:
 
 
 def bounds_of(problem: Problem, methods: dict[str, Method]) -> list[Bound]:
-    """What each method says, alone and after the others, without a search."""
+    """What each method says, knowing what those before have learnt, without a search."""
     found = []
     for method in methods.values():
         try:
-            fresh = Problem(problem.first, problem.second, problem.domain)
-            found.append(method.check(fresh, {}))
             found.append(method.check(problem, {}))
         except UnsupportedError:
             continue
@@ -88,13 +86,17 @@ def rounding(problem: Problem) -> float:
 
 
 def assert_sound(first: Graph, second: Graph, domain: Domain, seed: int) -> Comparison:
-    """No attack beats any bound of any method."""
+    """No attack beats any bound of any method.
+
+    Raises
+    ------
+    UnsupportedError
+        If certificates know nothing about the networks.
+    """
     comparison = Comparison.of(first, second)
-    assume(comparison.pair is not None)
-    try:
-        problem = comparison.problem(domain)
-    except UnsupportedError:
-        assume(False)
+    if comparison.pair is None:
+        raise UnsupportedError("0345", comparison.apart)
+    problem = comparison.problem(domain)
     found = attacked(problem, domain, seed).abs().nan_to_num(0.0, 0.0, 0.0)
     slack = rounding(problem)
     bounds = bounds_of(problem, comparison.methods())
@@ -107,12 +109,69 @@ def assert_sound(first: Graph, second: Graph, domain: Domain, seed: int) -> Comp
     return comparison
 
 
+def fed_by_scales(graph: Graph, rng: np.random.Generator) -> Graph:
+    """Return the graph with inputs scaled and shifted by parameters, so that networks differ before any of its ops."""
+    b, new = Builder(), dict[Value, Value]()
+    for key in graph.order:
+        node = graph[key]
+        if node.op == "Input":
+            x = b.input_of(node.names[0], node.types[0])
+            shape = b.type_of(x).shape[1:] if isinstance(b.type_of(x), TensorType) else ()
+            w, c = rng.choice([-1.5, 0.5, 1.0, 2.0], shape), rng.choice([-0.5, 0.0, 0.25, 1.0], shape)
+            new[Value(key)] = b.op("Add", b.op("Mul", x, b.param(w.astype(np.float32))), b.param(c.astype(np.float32)))
+        elif node.value is not None:
+            new[Value(key)] = b.param(node.value)
+        else:
+            operands = [None if v is None else new[v] for v in graph.inputs_of(key)]
+            names = [f"{name}_" if name else "" for name in node.names]
+            for i, v in enumerate(b.node(node.op, *operands, names=names, types=node.types, **node.attrs)):
+                new[Value(key, i)] = v
+    b.info = type(b.info)(functions=graph.info.functions, opsets=graph.info.opsets)
+    return b.finish(*(new[v] for v in graph.outputs))
+
+
+def check_op(name: str, change: str, positive: bool) -> bool:
+    """Check a sample of an op, and say whether there was something to check."""
+    seed = zlib.crc32(f"{name} {change} {positive}".encode())
+    rng = np.random.default_rng(seed)
+    try:
+        first = fed_by_scales(samples()[name], rng)
+        if positive:
+            first = non_negative(first)
+        second = perturbed(first, change, rng, share=1)
+        domain = Domain.from_interval(resolve_inputs(first, {}), 0.0, 1.0) if positive else domain_of(first, seed)
+        return assert_sound(first, second, domain, seed) is not None
+    except PathliftError as refusal:  # what tapes know nothing about, or no batch of one
+        assert refusal.exit_code in (2, 4), refusal
+        return False
+
+
+OPS = sorted(samples())
+FAST = [(name, CHANGES[i % len(CHANGES)], i % 2 == 0) for i, name in enumerate(OPS)][::4]
+
+
+def test_no_attack_beats_a_bound_of_an_op() -> None:
+    checked = [check_op(*case) for case in FAST]
+    assert sum(checked) >= 0.7 * len(FAST)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", CHANGES)
+def test_no_attack_beats_a_bound_of_any_op(change: str) -> None:
+    """Six changes of about a hundred networks, half of which have no negative weight and are attacked at a corner."""
+    checked = [check_op(name, change, i % 2 == 0) for i, name in enumerate(OPS)]
+    assert sum(checked) >= 84
+
+
 def law(graph: Graph, change: str, seed: int) -> None:
-    assert_sound(graph, perturbed(graph, change, np.random.default_rng(seed)), domain_of(graph, seed), seed)
+    try:
+        assert_sound(graph, perturbed(graph, change, np.random.default_rng(seed)), domain_of(graph, seed), seed)
+    except UnsupportedError:
+        return
 
 
 def test_no_attack_beats_a_bound(check_law: CheckLaw) -> None:
-    check_law(law, graphs(batch=1, capacity=16, max_nodes=6), st.sampled_from(CHANGES), SEEDS, examples=0.25)
+    check_law(law, graphs(batch=1, capacity=12, max_nodes=5), st.sampled_from(CHANGES), SEEDS, examples=0.1)
 
 
 def non_negative(graph: Graph) -> Graph:
@@ -120,21 +179,45 @@ def non_negative(graph: Graph) -> Graph:
     return with_parameters(graph, {k: abs(p.numpy()) for k, p in params.items() if p is not None and is_float(p.dtype)})
 
 
-def attained(graph: Graph, change: str, seed: int) -> None:
-    """At the upper corner of [0, 1]: where no weight is negative, and none grows, that is the largest difference."""
-    rng = np.random.default_rng(seed)
-    first = non_negative(in_float64(graph))
-    second = perturbed(first, change, rng)
-    domain = Domain.from_interval(resolve_inputs(first, {}), 0.0, 1.0)
+DENSE: dict[str, Any] = {"strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
+
+
+def monotone(seed: int, positive: bool = True) -> Graph:
+    """Layers of all kinds that raise their outputs where inputs rise, if no weight is negative."""
+    rng, b = np.random.default_rng(seed), Builder()
+
+    def w(*shape: int) -> Value:
+        values = rng.integers(1, 9, shape) / 8
+        return b.param(values if positive else values * rng.choice([-1, 1], shape))
+
+    x = b.input("x", (1, 1, 3, 3), "f64")
+    x = b.op("Relu", b.op("Conv", x, w(2, 1, 2, 2), w(2), **DENSE))
+    pool = {"kernel": (2, 1), "strides": (1, 1), "pads": (0, 0, 0, 0), "dilations": (1, 1)}
+    y = b.op("Add", x, b.op("LeakyRelu", b.op("Conv", x, w(2, 2, 1, 1), **DENSE), alpha=0.25))
+    x = b.op("MaxPool", y, **pool)
+    x = b.op("Relu", b.op("Gemm", b.op("Flatten", x), w(4, 3), w(3)))
+    return b.finish(b.op("Gemm", x, w(3, 2), w(2)))
+
+
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(i, marks=pytest.mark.slow) for i in range(3, 20))])
+@pytest.mark.parametrize("change", ["prune", "shrink"])
+def test_bounds_of_monotone_networks_are_attained(seed: int, change: str) -> None:
+    """At the upper corner of [0, 1], where no weight is negative and none grows."""
+    first = monotone(seed)
+    second = perturbed(first, change, np.random.default_rng(seed), share=1)
+    domain = Domain.from_interval({"x": (1, 1, 3, 3)}, 0.0, 1.0)
     comparison = assert_sound(first, second, domain, seed)
     problem = comparison.problem(domain)
     corner = difference(problem, domain, domain.flat_high).abs()
-    for bound in (m.check(problem, {}) for name, m in comparison.methods().items() if name in ("differential", "joint", "path_metric")):
-        slack = CLIPPING * (1 + float(corner.max()))
-        assert bool((bound.per_output <= corner + slack).all()), (bound.method, bound.per_output, corner)
-        assert bound.l1 <= float(corner.sum()) + slack * len(corner), bound.method
+    for name in ("differential", "path_metric", "joint"):
+        bound = comparison.methods()[name].check(problem, {})
+        assert bool((bound.per_output <= corner * (1 + CLIPPING)).all()), (name, bound.per_output, corner)
+        assert bound.l1 <= float(corner.sum()) * (1 + CLIPPING), name
 
 
-def test_bounds_of_monotone_networks_are_attained(check_law: CheckLaw) -> None:
-    strategy = graphs(batch=1, ops=MONOTONE, capacity=16, max_nodes=6)
-    check_law(attained, strategy, st.sampled_from(["prune", "shrink"]), SEEDS, examples=0.25)
+@pytest.mark.parametrize("seed", range(2))
+def test_networks_of_both_signs(seed: int) -> None:
+    first = monotone(seed, positive=False)
+    for change in ("flip", "scale"):
+        second = perturbed(first, change, np.random.default_rng(seed), share=1)
+        assert_sound(first, second, Domain.from_interval({"x": (1, 1, 3, 3)}, -1.0, 1.0), seed)
