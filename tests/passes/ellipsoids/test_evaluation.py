@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
-from pathlift.passes.ellipsoids.evaluation import carried_out, largest_eigenvalue, projected, sum_bound, support
+from pathlift.passes.ellipsoids.evaluation import (
+    carried_out,
+    largest_eigenvalue,
+    projected,
+    started,
+    sum_bound,
+    support,
+)
 from pathlift.passes.ellipsoids.moves import Widened
 from pathlift.passes.ellipsoids.plan import Plan
 
@@ -66,3 +75,20 @@ def test_what_is_no_number_proves_nothing(logit: float) -> None:
     if m is not None:
         assert bool((support(m, True, torch.eye(3, dtype=torch.float64)[None, 1:])[0] >= radius).all())
     assert (m is None) == (logit != logit)
+
+
+def test_a_start_that_is_no_number_ends() -> None:
+    """Where an ellipsoid overflows, no multipliers are found, instead of ever smaller ones being tried."""
+
+    class Overflowing:
+        name, moves, tries = "gate", property(lambda self: [self]), 0
+
+        def start(self, m: object = None) -> Tensor:
+            return torch.full((1, 2), torch.nan).double()
+
+        def __call__(self, m: Tensor, logits: Tensor) -> None:
+            self.tries += 1
+            assert self.tries < 5000, "this never ends"
+
+    plan: Any = Overflowing()
+    assert started(plan) == {}
