@@ -57,8 +57,16 @@ def test_reading_what_was_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", ["value", "name", "method", "box", "claim"])
 def test_a_digest_is_of_everything(change: str, tmp_path: Path) -> None:
     x = torch.arange(4.0).double()
-    step = {"value": Step("m", {"t": torch.nextafter(x, x + 1)}), "name": Step("m", {"u": x}), "method": Step("n", {"t": x})}
-    other = {"steps": [encode([step[change]])]} if change in step else {"box": {"boxes": [{}]}, "claim": {"claim": "all"}}[change]
+    step = {
+        "value": Step("m", {"t": torch.nextafter(x, x + 1)}),
+        "name": Step("m", {"u": x}),
+        "method": Step("n", {"t": x}),
+    }
+    other = (
+        {"steps": [encode([step[change]])]}
+        if change in step
+        else {"box": {"boxes": [{}]}, "claim": {"claim": "all"}}[change]
+    )
     assert digest(content()) != digest(content(**other))
     write(tmp_path / "c.json", content())
     written = json.loads((tmp_path / "c.json").read_text())

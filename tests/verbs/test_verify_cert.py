@@ -51,7 +51,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         save(network(change), path / f"{name}.onnx")
     files = [str(path / name) for name in ("a.onnx", "b.onnx")]
     with few_steps(2):
-        code = run(["compare", *files, "--domain", "x=-1:1", "--budget", f"{SECONDS}", "-c", str(path / "c.json"), "-q"])
+        code = run(
+            ["compare", *files, "--domain", "x=-1:1", "--budget", f"{SECONDS}", "-c", str(path / "c.json"), "-q"]
+        )
     assert code == 0
     return path
 
