@@ -54,7 +54,7 @@ def bounds_of(problem: Problem, methods: dict[str, Method]) -> list[Bound]:
 
 
 def attacked(problem: Problem, domain: Domain, seed: int) -> torch.Tensor:
-    """Differences of all outputs, ``(points, elements)``: at corners, elsewhere, and where gradients lead from there."""
+    """Differences of all outputs, ``(points, elements)``: at corners, elsewhere, and where gradients lead."""
     generator = torch.Generator().manual_seed(seed)
     low, high = domain.flat_low, domain.flat_high
     share = torch.rand(POINTS, low.shape[1], generator=generator, dtype=torch.float64)
@@ -142,7 +142,8 @@ def check_op(name: str, change: str, positive: bool) -> bool:
         domain = Domain.from_interval(resolve_inputs(first, {}), 0.0, 1.0) if positive else domain_of(first, seed)
         return assert_sound(first, second, domain, seed) is not None
     except PathliftError as refusal:  # what tapes know nothing about, or no batch of one
-        assert refusal.exit_code in (2, 4), refusal
+        if refusal.exit_code not in (2, 4):
+            raise
         return False
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.models import parse
 from pathlift.models.options import AssumeEval, At, Domain, Flag, Force, MemoryLimit, Model, Radius, Shape
 from pathlift.report.result import Result
 from pathlift.report.tables import Payload, fixed, table

@@ -165,7 +165,9 @@ def _proof(opened: Sequence[Opened], said: Certificate, device: str) -> _Proof:
     if len(said.per_output) != len(elements):
         reason = "it states bounds of another number of outputs"
     both = [(f"the {norm} bound", said.bound[norm], value) for norm, value in found.items()]
-    both += [(f"the bound of output element {i}", *x) for i, x in enumerate(zip(said.per_output, elements))]
+    both += [
+        (f"the bound of output element {i}", *x) for i, x in enumerate(zip(said.per_output, elements, strict=False))
+    ]
     for what, claimed, value in both:
         if claimed is not None and not value <= claimed:
             reason = reason or f"{what} is stated as {claimed}, its steps prove {finite(value)}"
