@@ -122,9 +122,10 @@ class Certificate:
             raise ValueError(f"it has {len(boxes)} boxes, and steps for {len(steps)}")
         first, second = ({key: str(content[side][key]) for key in ("path", "sha256")} for side in ("first", "second"))
         bound = content["bound"]
+        sides = ("low", "high")
         return cls(
             first, second, tuple((str(n), int(v)) for n, v in dict(content["shape"]).items()), dict(content["domain"]),
-            [{str(n): {side: dict(ends)[side] for side in ("low", "high")} for n, ends in dict(b).items()} for b in boxes],
+            [{str(n): {side: dict(ends)[side] for side in sides} for n, ends in dict(b).items()} for b in boxes],
             {norm: _number(bound[norm]) for norm in ("l1", "linf")}, [_number(x) for x in list(bound["per_output"])],
             steps, digest(content) == content["digest"],
         )  # fmt: skip
