@@ -17,7 +17,10 @@ import onnxruntime
 from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from pathlift.frontend.load import load
+from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array
+from pathlift.testing.perturbations import with_parameters
 
 
 class Carried(NamedTuple):
@@ -117,8 +120,15 @@ SINGLE = frozenset(["GroupNormalization", "MeanVarianceNormalization", "LRN"])
 
 
 @functools.cache
-def carried(name: str) -> Carried:
+def carried(name: str, *, weighted: bool = False) -> Carried:
     """Return one of them.
+
+    Parameters
+    ----------
+    name
+        Of the table.
+    weighted
+        Whether its inputs are multiplied by parameters ``w0``, ``w1`` … first, which are 1.
 
     Raises
     ------
@@ -133,14 +143,16 @@ def carried(name: str) -> Carried:
     arrays = {n: a for n, a in zip(names, inputs, strict=True) if isinstance(a, np.ndarray)}
     arrays = {n: a.astype(floats) if a.dtype == np.float64 else a for n, a in arrays.items()}
     outputs = [f"y{i}" for i in range(OUTPUTS.get(op_type, 1))]
+    shapes = {n: s for n, s in zip(names, inputs, strict=True) if isinstance(s, tuple)}
+    read = [f"{n}w" if weighted and n in shapes else n for n in names]
+    nodes = [helper.make_node(op_type, read, outputs, **attributes)]
+    if weighted:
+        arrays |= {f"w{i}": np.ones(shape, floats) for i, shape in enumerate(shapes.values())}
+        nodes = [helper.make_node("Mul", [n, f"w{i}"], [f"{n}w"]) for i, n in enumerate(shapes)] + nodes
     graph = helper.make_graph(
-        [helper.make_node(op_type, names, outputs, **attributes)],
+        nodes,
         "carried",
-        [
-            helper.make_tensor_value_info(n, format_, list(s))
-            for n, s in zip(names, inputs, strict=True)
-            if isinstance(s, tuple)
-        ],
+        [helper.make_tensor_value_info(n, format_, list(s)) for n, s in shapes.items()],
         [helper.make_tensor_value_info(n, format_, None) for n in outputs],
         [numpy_helper.from_array(a, n) for n, a in arrays.items()],
     )
@@ -155,3 +167,12 @@ def reference(name: str, feeds: Mapping[str, Array]) -> tuple[list[Array], float
         return list(ReferenceEvaluator(model).run(None, dict(feeds))), 1e-9  # type: ignore[arg-type]
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     return list(session.run(None, {n: x.astype(np.float32) for n, x in feeds.items()})), 1e-5
+
+
+def pair_of(name: str, rng: np.random.Generator, *, apart: float = 0.25) -> tuple[Graph, Graph]:
+    """Return a node behind a product with ones, and one behind a product with numbers beside 1."""
+    graph = load(carried(name, weighted=True).model)
+    keys = [key for key in graph.params if graph[key].names[0].startswith("w")]
+    values = {key: graph[key].value for key in keys}
+    moved = {key: 1 + apart * rng.uniform(-1, 1, v.shape) for key, v in values.items() if v is not None}
+    return graph, with_parameters(graph, moved)
