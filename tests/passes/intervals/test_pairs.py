@@ -148,14 +148,14 @@ def test_every_value_and_every_difference_lies_in_its_box_thoroughly(
 @pytest.mark.parametrize("name", TABLE)
 def test_what_programs_compute_lies_in_its_box(name: str) -> None:
     _, low, high = carried(name)
-    for seed, reach in enumerate([0.0, 1e-6, 0.05, 0.3, 1.0]):
+    for seed, reach in enumerate([1e-3, 0.3, 1.0]):
         rng = np.random.default_rng(seed)
         first, second = (record(g, input_shapes(g)) for g in pair_of(name, rng))
         domain = []
         for shape in first.inputs.values():
             ends = np.sort(low + (high - low) * (rng.random((2, *shape)) * reach + rng.random(shape) * (1 - reach)), 0)
             domain.append(Box(*map(torch.from_numpy, ends)))
-        check_soundness(first, second, domain, samples(domain, rng, 12))
+        check_soundness(first, second, domain, samples(domain, rng, 4))
         outputs = [pair_intervals(first, second, domain)[i].d for i in first.outputs.values()]
         alone = pair_differences(first, second, domain)
         assert all(torch.equal(x.low, y.low) and torch.equal(x.high, y.high) for x, y in zip(outputs, alone, strict=True))
