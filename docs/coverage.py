@@ -175,7 +175,9 @@ def row(network: Network, known: str = "") -> str:
     """Load a network and return its row; of a row that is known, what is there stays."""
     torch.manual_seed(0)
     cells = ["", "", "", "", ""]
-    model, inputs, failure = None, [], ""
+    model: onnx.ModelProto | None = None
+    inputs: Sequence[Tensor] = []
+    failure = ""
     try:
         made, inputs = network.make()
         arrays = made.parameters() if isinstance(made, nn.Module) else map(to_array, made.graph.initializer)
@@ -244,7 +246,9 @@ def certificate(model: onnx.ModelProto, inputs: Sequence[Tensor]) -> tuple[str, 
     signal.alarm(LIMIT)
     try:
         shapes = input_shapes(graph)
-        domain = [Box(torch.full(s, 0.5 - 1 / 255).double(), torch.full(s, 0.5 + 1 / 255).double()) for s in shapes.values()]
+        domain = [
+            Box(torch.full(s, 0.5 - 1 / 255).double(), torch.full(s, 0.5 + 1 / 255).double()) for s in shapes.values()
+        ]
         bounds = pair_differences(record(graph, shapes), record(halved(graph), shapes), domain)
         most = max((float(d.magnitude.max()) for d in bounds if d.low.numel()), default=0.0)
         return "", f"{most:.2g}"

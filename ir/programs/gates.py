@@ -32,7 +32,13 @@ STEPS = {
     "Round": Activation("Round", (0.0, inf), lambda x: x.round(), bends=(), affine=True, smooth=lambda x: x, jump=0.5),
     "Trunc": Activation("Trunc", (0.0, inf), lambda x: x.trunc(), bends=(), affine=True, smooth=lambda x: x, jump=1.0),
     "Sign": Activation(
-        "Sign", (0.0, inf), lambda x: x.sign(), bends=(-1.0, 1.0), affine=True, smooth=lambda x: x.clamp(-1, 1), jump=1.0
+        "Sign",
+        (0.0, inf),
+        lambda x: x.sign(),
+        bends=(-1.0, 1.0),
+        affine=True,
+        smooth=lambda x: x.clamp(-1, 1),
+        jump=1.0,
     ),
 }
 

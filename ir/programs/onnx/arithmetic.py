@@ -93,5 +93,3 @@ def prelu(alg: Algebra[T], x: T, slope: T) -> T:
 def swish(alg: Algebra[T], x: T, *, alpha: float = 1.0) -> T:
     """x·σ(αx)."""
     return times(alg, x, alg.gate(alg.scale(x, alpha), SIGMOID))
-
-

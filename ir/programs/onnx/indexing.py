@@ -22,9 +22,7 @@ def cum_sum(alg: Algebra[T], x: T, axis: T, *, exclusive: int = 0, reverse: int 
     (along,) = ints(alg, axis)
     n = alg.extents(x)[along]
     matrix = np.triu(np.ones((n, n)), 1 if exclusive else 0)
-    y = alg.linear(
-        Contract("...i,io->...o"), moved(alg, x, along, -1), constant(alg, matrix.T if reverse else matrix)
-    )
+    y = alg.linear(Contract("...i,io->...o"), moved(alg, x, along, -1), constant(alg, matrix.T if reverse else matrix))
     return moved(alg, y, -1, along)
 
 
@@ -64,9 +62,10 @@ def where(alg: Algebra[T], mask: T, x: T, y: T) -> T:
 def _places(alg: Algebra[T], shape: tuple[int, ...], indices: Array, axis: int) -> Array:
     """Positions among all elements, in order."""
     axis %= len(shape)
-    grid = list(np.indices(indices.shape))
+    grid: list[Array] = list(np.indices(indices.shape))
     grid[axis] = np.where(indices < 0, indices + shape[axis], indices)
-    return np.ravel_multi_index(tuple(g.astype(np.int64) for g in grid), shape)
+    places: Array = np.asarray(np.ravel_multi_index(tuple(g.astype(np.int64) for g in grid), shape))
+    return places
 
 
 def _taken(alg: Algebra[T], x: T, places: Array) -> T:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from pathlift.ir.algebras.protocol import Algebra, T
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.primitives.maps import Contract
@@ -44,8 +46,8 @@ def lstm(
         results.append(_direction(alg, inputs[::way], sides, hidden_size, batch))
     outputs = [h[::way] for (h, _), way in zip(results, ways, strict=True)]
     rows = [_stacked(alg, [side[t] for side in outputs], 0) for t in range(steps)]
-    last = [_stacked(alg, [part(side) for side in results], 0) for part in (lambda s: s[0][-1], lambda s: s[1])]
-    return _stacked(alg, rows, 0), last[0], last[1]
+    hidden_last = _stacked(alg, [states[-1] for states, _ in results], 0)
+    return _stacked(alg, rows, 0), hidden_last, _stacked(alg, [c for _, c in results], 0)
 
 
 def _direction(
@@ -55,8 +57,7 @@ def _direction(
     w, r, b, h, c = sides
     assert w is not None
     assert r is not None
-    nothing = [[0.0] * size for _ in range(batch)]
-    states = []
+    states: list[T] = []
     for x in inputs:
         gates = alg.linear(Contract("...i,oi->...o"), x, w)
         if h is not None or states:
@@ -69,7 +70,7 @@ def _direction(
         c = new if c is None else alg.add(times(alg, alg.gate(f, SIGMOID), c), new)
         h = times(alg, alg.gate(o, SIGMOID), alg.gate(c, TANH))
         states.append(h)
-    return states, constant(alg, nothing) if c is None else c
+    return states, constant(alg, np.zeros((batch, size))) if c is None else c
 
 
 def _one(alg: Algebra[T], x: T, axis: int, index: int) -> T:

@@ -51,7 +51,9 @@ def program_of(node: Node) -> Program | None:
         given = {"version": node.attrs.get("version", 0), "op_type": op_type, **_attributes(node)}
         unknown = [n for n in given if n not in (*names, *SILENT, "version", "op_type")]
         if unknown:
-            raise UnsupportedError("0304", f"{node.attrs['reason']}, and its attribute {unknown[0]} has no meaning here")
+            raise UnsupportedError(
+                "0304", f"{node.attrs['reason']!s}, and its attribute {unknown[0]} has no meaning here"
+            )
         return found(alg, *xs, **{n: v for n, v in given.items() if n in names})
 
     return run

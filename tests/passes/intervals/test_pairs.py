@@ -158,7 +158,9 @@ def test_what_programs_compute_lies_in_its_box(name: str) -> None:
         check_soundness(first, second, domain, samples(domain, rng, 4))
         outputs = [pair_intervals(first, second, domain)[i].d for i in first.outputs.values()]
         alone = pair_differences(first, second, domain)
-        assert all(torch.equal(x.low, y.low) and torch.equal(x.high, y.high) for x, y in zip(outputs, alone, strict=True))
+        assert all(
+            torch.equal(x.low, y.low) and torch.equal(x.high, y.high) for x, y in zip(outputs, alone, strict=True)
+        )
         assert all(d.bounded for d in alone), "where there is no pole, there is a bound"
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, note, settings
 from hypothesis import strategies as st
+from onnx import helper
 
 from pathlift.frontend.load import load
 from pathlift.ir import dims as D
@@ -21,10 +22,12 @@ from pathlift.ir.errors import InvalidModelError, UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.primitives.base import Nonlinear
 from pathlift.ir.primitives.views import Pad
+from pathlift.ir.programs import parts
+from pathlift.ir.programs.onnx import PROGRAMS
+from pathlift.ir.types import Param
 from pathlift.passes.fields.weight import Weight
 from pathlift.passes.tape.record import Recorder, Signal, coefficients, input_shapes, record
 from pathlift.passes.tape.steps import Bilinear, Constant, Moved, Scaled, Shifted, Weighted, Within
-from pathlift.ir.programs.onnx import PROGRAMS
 from pathlift.testing.carried import TABLE, carried, reference
 from pathlift.testing.samples import sample, samples
 from pathlift.testing.strategies import graphs
@@ -239,6 +242,38 @@ def test_a_program_computes_what_onnx_says(name: str) -> None:
     for output, y in zip(tape.outputs.values(), found, strict=True):
         assert values[output].shape == y.shape
         assert np.allclose(values[output].numpy(), y, rtol=off, atol=off)
+
+
+def test_an_even_window_of_channels_begins_at_its_own() -> None:
+    # ⌊(size − 1)/2⌋ channels before, ⌈(size − 1)/2⌉ behind; ONNX Runtime knows odd sizes only.
+    node = helper.make_node("LRN", ["x"], ["y"], size=2, alpha=2.0, beta=1.0, bias=1.0)
+    ends = [helper.make_tensor_value_info(n, 1, [1, 3, 1]) for n in ("x", "y")]
+    model = helper.make_model(
+        helper.make_graph([node], "g", ends[:1], ends[1:]), opset_imports=[helper.make_opsetid("", 13)]
+    )
+    graph = load(model)
+    tape = record(graph, input_shapes(graph))
+    values = tape.run([torch.tensor([[[1.0], [2.0], [4.0]]]).double()])
+    assert values[tape.outputs["y"]].reshape(-1).tolist() == pytest.approx([1 / 6, 2 / 21, 4 / 17])
+
+
+def test_products_of_matrices_with_one_element_are_no_elementwise_ones() -> None:
+    recorder = Recorder({"x": (3, 1), "y": (1,)})
+    recorder.node = sample("Relu")["y"]
+    parts.bilinear(recorder, Signal(0), Signal(1), lambda x, y: x @ y)
+    (step,) = recorder.steps
+    assert isinstance(step, Bilinear)
+    assert step.shape == (3,)
+    assert step.terms > 1
+
+
+def test_whole_numbers_too_many_to_read_are_not_known() -> None:
+    recorder = Recorder({"x": (2,)})
+    recorder.node = sample("Relu")["y"]
+    few, many = (recorder.param(Param.of(np.full(n, 7))) for n in (3, 2**20 + 1))
+    assert recorder.numbers(few).tolist() == [7, 7, 7]
+    with pytest.raises(UnsupportedError, match="PL0304"):
+        recorder.numbers(many)
 
 
 def test_every_program_has_a_node_that_it_is_tried_on() -> None:
