@@ -41,16 +41,11 @@ def instance_normalization(alg: Algebra[T], x: T, scale: T, bias: T, *, epsilon:
 
 
 @program("GroupNormalization")
-def group_normalization(
-    alg: Algebra[T], x: T, scale: T, bias: T, *, num_groups: int, epsilon: float = real(1e-5), version: int
-) -> T:
-    """Standardized over groups of channels; scaled and shifted by channel, before opset 21 by group."""
+def group_normalization(alg: Algebra[T], x: T, scale: T, bias: T, *, num_groups: int, epsilon: float = real(1e-5)) -> T:
+    """Standardized over groups of channels; scaled and shifted by channel."""
     shape = alg.extents(x)
     grouped = reshaped(alg, x, (shape[0], num_groups, prod(shape[1:]) // num_groups))
     y = standardized(alg, grouped, (2,), epsilon)
-    if version < 21:
-        y = alg.add(times(alg, y, along(alg, scale, 1, 3)), along(alg, bias, 1, 3))
-        return reshaped(alg, y, shape)
     y = reshaped(alg, y, shape)
     return alg.add(times(alg, y, along(alg, scale, 1, len(shape))), along(alg, bias, 1, len(shape)))
 

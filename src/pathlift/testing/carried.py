@@ -1,4 +1,4 @@
-"""ONNX nodes that are carried as they are, one or more for each operator whose program certificates know.
+"""ONNX nodes whose programs certificates know, one or more for each operator that is carried as it is, and Softmax.
 
 >>> from pathlift.testing.carried import carried
 >>> carried("LRN").model.graph.node[0].op_type
@@ -95,7 +95,6 @@ TABLE: dict[str, _Row] = {
     "RMSNormalization/axes": ([_X, _f(4, 3)], {"axis": -2, "epsilon": 0.01}, _ANY),
     "InstanceNormalization": ([_IMAGE, _f(4), _f(4)], {"epsilon": 0.01}, _ANY),
     "GroupNormalization": ([_IMAGE, _f(4), _f(4)], {"num_groups": 2, "epsilon": 0.01}, _ANY),
-    "GroupNormalization/groups": ([_IMAGE, _f(2), _f(2)], {"num_groups": 2, "epsilon": 0.01}, _ANY),
     "MeanVarianceNormalization": ([_IMAGE], {"axes": [0, 2, 3]}, _ANY),
     "LpNormalization": ([_X], {"axis": 1}, _POSITIVE),
     "LpNormalization/taxicab": ([_X], {"p": 1}, _POSITIVE),
@@ -111,9 +110,15 @@ TABLE: dict[str, _Row] = {
         {"hidden_size": 2, "direction": "bidirectional"},
         _ANY,
     ),
+    "Softmax": ([_X], {"axis": 1}, _ANY),
+    "Softmax/long": ([(2, 40)], {}, _ANY),
+    "Softmax/one": ([(3, 1)], {}, _ANY),
+    "LogSoftmax": ([_X], {"axis": 1}, _ANY),
+    "LogSoftmax/long": ([(40, 2)], {"axis": 0}, _ANY),
+    "LogSoftmax/one": ([(3, 1)], {}, _ANY),
     "Swish": ([_X], {"alpha": 0.5}, _ANY),
 }
-OPSETS = {"RMSNormalization": 23, "Swish": 24, "GroupNormalization/groups": 18}
+OPSETS = {"RMSNormalization": 23, "Swish": 24}
 OUTPUTS = {"LSTM": 3}
 SINGLE = frozenset(["GroupNormalization", "MeanVarianceNormalization", "LRN"])
 """Operators that are held against ONNX Runtime, in float32: the reference is wrong about them, or fails."""
@@ -156,9 +161,7 @@ def carried(name: str, *, weighted: bool = False) -> Carried:
         [helper.make_tensor_value_info(n, format_, None) for n in outputs],
         [numpy_helper.from_array(a, n) for n, a in arrays.items()],
     )
-    model = helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", OPSETS.get(name, OPSETS.get(op_type, 21)))], ir_version=10
-    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSETS.get(op_type, 21))], ir_version=10)
     return Carried(model, low, high)
 
 
