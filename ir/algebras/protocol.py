@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlift.ir.graph import Node
     from pathlift.ir.primitives.base import Activation, LinearMap, Nonlinear, OrderStatistic, View
     from pathlift.ir.primitives.derived import NormScale
-    from pathlift.ir.types import Param, ValueType
+    from pathlift.ir.types import Array, Param, ValueType
 
 T = TypeVar("T")
 
@@ -76,6 +76,20 @@ class Algebra(Generic[T]):
     def apply(self, f: Nonlinear, xs: Sequence[T | None], types: Sequence[ValueType]) -> tuple[T, ...]:
         """Anything else: softmax, products of activations, opaque ONNX nodes. `types` are the outputs' types."""
         raise UnsupportedError("0304", f.reason, hint=f.hint)
+
+    # ---- what programs (`pathlift.ir.programs`) ask for
+
+    def extents(self, x: T) -> tuple[int, ...]:
+        """The shape of a value."""
+        raise self.refusal("programs, which depend on shapes")
+
+    def is_constant(self, x: T) -> bool:
+        """Whether a value is a parameter."""
+        raise self.refusal("programs, which depend on parameters")
+
+    def numbers(self, x: T) -> Array:
+        """The numbers that a parameter holds."""
+        raise self.refusal("programs, which depend on numbers")
 
     def refusal(self, what: str) -> UnsupportedError:
         """Return the default refusal of a primitive."""

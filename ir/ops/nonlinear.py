@@ -1,14 +1,17 @@
-"""Ops outside the piecewise-linear world: executed, shaped and saved; analyses refuse them by name."""
+"""Ops outside the piecewise-linear world: executed, shaped and saved; what analyses know of them is their program."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pathlift.ir import dims as D
 from pathlift.ir.algebras.protocol import Algebra, T
 from pathlift.ir.ops.registry import op
 from pathlift.ir.primitives.base import Nonlinear
+from pathlift.ir.programs import softmax as programs
+from pathlift.ir.programs.onnx import program_of
 from pathlift.ir.types import Dims
 
 
@@ -18,10 +21,10 @@ def _apply(
     shape: Callable[..., Dims],
     execute: Callable[..., Any],
     *xs: T,
-    commutative: bool = False,
+    **more: Any,
 ) -> T:
     assert alg.node is not None
-    f = Nonlinear(alg.node, reason, shape=shape, execute=execute, commutative=commutative)
+    f = Nonlinear(alg.node, reason, shape=shape, execute=execute, **more)
     (y,) = alg.apply(f, xs, alg.node.types)
     return y
 
@@ -35,21 +38,23 @@ def _along(shape: Dims, axis: int) -> Dims:
 def softmax(alg: Algebra[T], x: T, *, axis: int = -1) -> T:
     """exp(x) normalized along an axis."""
     reason = "a softmax inside the network is not piecewise linear"
-    return _apply(alg, reason, lambda s: _along(s, axis), lambda x: x.softmax(axis), x)
+    program = partial(programs.softmax, axis=axis)
+    return _apply(alg, reason, lambda s: _along(s, axis), lambda x: x.softmax(axis), x, program=program)
 
 
 @op("LogSoftmax")
 def log_softmax(alg: Algebra[T], x: T, *, axis: int = -1) -> T:
     """The logarithm of Softmax."""
     reason = "a log-softmax inside the network is not piecewise linear"
-    return _apply(alg, reason, lambda s: _along(s, axis), lambda x: x.log_softmax(axis), x)
+    program = partial(programs.log_softmax, axis=axis)
+    return _apply(alg, reason, lambda s: _along(s, axis), lambda x: x.log_softmax(axis), x, program=program)
 
 
 @op("Product")
 def product(alg: Algebra[T], x: T, y: T) -> T:
     """x·y of two activations, with broadcasting (gates, attention, squeeze-and-excitation)."""
     reason = "a product of two activations is not piecewise linear"
-    return _apply(alg, reason, D.broadcast, lambda x, y: x * y, x, y, commutative=True)
+    return _apply(alg, reason, D.broadcast, lambda x, y: x * y, x, y, commutative=True, bilinear=True)
 
 
 @op("Opaque")
@@ -67,4 +72,4 @@ def opaque(
     """An ONNX node without a meaning here: carried, executed and saved unchanged."""
     assert alg.node is not None
     del op_type, domain, version, proto, captures  # how to execute and save it; `Nonlinear.node` hands them on
-    return alg.apply(Nonlinear(alg.node, reason, hint), xs, alg.node.types)
+    return alg.apply(Nonlinear(alg.node, reason, hint, program=program_of(alg.node)), xs, alg.node.types)

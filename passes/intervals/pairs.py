@@ -83,6 +83,26 @@ def pair_intervals(
     return triples
 
 
+def pair_differences(first: Tape, second: Tape, domain: Sequence[Box]) -> list[Box]:
+    """Enclose what two tapes' outputs differ by; other values are forgotten after their last use.
+
+    Parameters
+    ----------
+    first, second, domain
+        As `pair_intervals` has them.
+    """
+    check_agreement(first, second)
+    outputs = list(first.outputs.values())
+    last = {i: value for value, step in first.numbered() for i in step.inputs}
+    held = {i: Triple(x, x, Box.zero(tuple(x.low.shape), x.low.device)) for i, x in enumerate(domain)}
+    for (value, ours), theirs in zip(first.numbered(), second.steps, strict=True):
+        held[value] = pair_enclose(ours, theirs, [held[i] for i in ours.inputs])
+        for i in {value, *ours.inputs}:
+            if last.get(i, value) == value and i not in outputs:
+                del held[i]
+    return [held[i].d for i in outputs]
+
+
 def pair_enclose(first: Step, second: Step, triples: Sequence[Triple]) -> Triple:
     """Enclose what two steps make of triples."""
     if isinstance(first, Affine) and isinstance(second, Affine):

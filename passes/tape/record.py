@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf, prod
+from math import inf, nan, prod
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from pathlift.ir import dims as D
@@ -40,6 +41,8 @@ from pathlift.passes.tape.steps import (
 from pathlift.passes.tape.tape import Tape
 
 Tensor = torch.Tensor
+FEW = 2**20
+"""The most elements of a parameter of whole numbers that are read."""
 
 
 def record(
@@ -120,7 +123,7 @@ class Recorder(TwoSorted[Weight, Signal]):
         assert self.node is not None
         name = self.node.names[0]
         if not is_float(p.dtype):
-            return Weight(torch.zeros((), dtype=torch.float64, device=self.device).expand(p.shape), integer=name)
+            return Weight(self._whole(p), integer=name)
         if p.non_finite:
             raise not_finite(name, p.numpy())
         error = self.errors.get(name)
@@ -205,19 +208,46 @@ class Recorder(TwoSorted[Weight, Signal]):
 
     def apply(self, f: Nonlinear, xs: Sequence[Any], types: Sequence[ValueType]) -> tuple[Any, ...]:
         if f.bilinear:
-            assert f.execute is not None
-            assert f.shape is not None
-            x, y = (self.signal(operand) for operand in xs)
-            shape = _known(f.shape(self.extents(x), self.extents(y)))
-            # Each of the smaller operand's elements is in one product of an element of the result, at most.
-            terms = 1 if f.shape is D.broadcast else max(1, min(prod(self.extents(x)), prod(self.extents(y))))
-            return (self.append(Bilinear, (x, y), shape, f.execute, terms),)
+            return (self._product(f, *xs),)
         if f.program is None:
             return super().apply(f, xs, types)
-        y = self.signal(f.program(self, *xs))
+        found = f.program(self, *xs)
+        ys = [self.signal(y) for y in (found if isinstance(found, tuple) else (found,))][: len(types)]
+        if len(ys) < len(types):
+            raise UnsupportedError("0304", f"its output {len(ys)} is used")
         if f.within is not None:
-            y = self.append(Within, (y,), self.extents(y), *f.within)
-        return (y,)
+            ys = [self.append(Within, (y,), self.extents(y), *f.within) for y in ys]
+        return tuple(ys)
+
+    def _product(self, f: Nonlinear, x: Weight | Signal, y: Weight | Signal) -> Weight | Signal:
+        assert f.execute is not None
+        assert f.shape is not None
+        shape = _known(f.shape(self.extents(x), self.extents(y)))
+        elementwise = f.shape is D.broadcast
+        if elementwise and self.is_parameter(x):
+            x, y = y, x
+        if elementwise and self.is_parameter(y):
+            return self.scale(x, y)
+        x, y = self.signal(x), self.signal(y)
+        # Each of the smaller operand's elements is in one product of an element of the result, at most.
+        terms = 1 if elementwise else max(2, min(prod(self.extents(x)), prod(self.extents(y))))
+        return self.append(Bilinear, (x, y), shape, f.execute, terms)
+
+    def is_constant(self, x: Weight | Signal) -> bool:
+        return self.is_parameter(x)
+
+    def numbers(self, x: Weight | Signal) -> Array:
+        parameter = self.parameter(x)
+        if parameter.error is not None or bool(parameter.values.isnan().any()):
+            raise UnsupportedError("0304", "numbers that decide what this node computes are not known")
+        values: Array = parameter.values.cpu().numpy()
+        return values
+
+    def _whole(self, p: Param) -> Tensor:
+        """What a parameter holds that is not of real numbers, where it may say something: axes, indices, a mask."""
+        if p.dtype.kind in "iub" and p.size <= FEW:
+            return torch.from_numpy(p.numpy().astype(np.int64)).to(self.device)
+        return torch.full((), nan, dtype=torch.float64, device=self.device).expand(p.shape)
 
     def _expanded(self, x: Signal, shape: tuple[int, ...]) -> Signal:
         return x if self.extents(x) == shape else self.append(Moved, (x,), shape, Expand(shape), self.device)

@@ -21,11 +21,12 @@ from pathlift.ir.primitives.base import Activation
 from pathlift.ir.types import Array, Param
 from pathlift.passes.intervals.box import Box
 from pathlift.passes.intervals.intervals import intervals
-from pathlift.passes.intervals.pairs import Triple, pair_intervals
+from pathlift.passes.intervals.pairs import Triple, pair_differences, pair_intervals
 from pathlift.passes.intervals.rectifiers import relu, relu_difference
 from pathlift.passes.tape.record import input_shapes, record
 from pathlift.passes.tape.steps import Affine, Bilinear, Gate
 from pathlift.passes.tape.tape import Tape
+from pathlift.testing.carried import TABLE, carried, pair_of
 from pathlift.testing.strategies import graphs
 
 OPS = (
@@ -33,8 +34,9 @@ OPS = (
     "ReduceMean", "ReduceSum", "Resize", "BatchNormalization", "Relu", "LeakyRelu", "PRelu", "Abs", "Clip", "MaxPool",
     "ReduceMax", "ReduceMin", "TopK", "Max", "Min", "Identity", "Cast", "Reshape", "Flatten", "Transpose", "Squeeze",
     "Unsqueeze", "Slice", "Gather", "Split", "Concat", "Pad", "Expand", "Tile",
+    "Softmax", "LogSoftmax", "Product",
 )  # fmt: skip
-"""What is linear, selects or bends: the others' values are `elementwise`'s."""
+"""What is linear, selects, bends or is a program: the others' values are `elementwise`'s."""
 
 CHANGES: dict[str, Callable[[Array, np.random.Generator], Array]] = {
     "none": lambda v, rng: v,
@@ -141,6 +143,25 @@ def test_every_value_and_every_difference_lies_in_its_box_thoroughly(
     graph: Graph, change: str, kind: str, seed: int
 ) -> None:
     run_law(graph, change, kind, seed)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_what_programs_compute_lies_in_its_box(name: str) -> None:
+    _, low, high = carried(name)
+    for seed, reach in enumerate([1e-3, 0.3, 1.0]):
+        rng = np.random.default_rng(seed)
+        first, second = (record(g, input_shapes(g)) for g in pair_of(name, rng))
+        domain = []
+        for shape in first.inputs.values():
+            ends = np.sort(low + (high - low) * (rng.random((2, *shape)) * reach + rng.random(shape) * (1 - reach)), 0)
+            domain.append(Box(*map(torch.from_numpy, ends)))
+        check_soundness(first, second, domain, samples(domain, rng, 4))
+        outputs = [pair_intervals(first, second, domain)[i].d for i in first.outputs.values()]
+        alone = pair_differences(first, second, domain)
+        assert all(
+            torch.equal(x.low, y.low) and torch.equal(x.high, y.high) for x, y in zip(outputs, alone, strict=True)
+        )
+        assert all(d.bounded for d in alone), "where there is no pole, there is a bound"
 
 
 def network(widths: Sequence[int], weights: Callable[..., Array], *, gates: bool, dtype: str = "f32") -> Tape:

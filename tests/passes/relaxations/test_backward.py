@@ -20,6 +20,7 @@ from pathlift.passes.relaxations.tighten import tighten
 from pathlift.passes.relaxations.tournament import unfolded
 from pathlift.passes.tape.record import input_shapes, record
 from pathlift.passes.tape.tape import Tape
+from pathlift.testing.carried import TABLE, carried, pair_of
 from pathlift.testing.perturbations import CHANGES, perturbed
 from pathlift.testing.strategies import graphs
 
@@ -144,7 +145,25 @@ def test_random_networks_stay_within(graph: Graph, change: str, seed: int) -> No
         pair_intervals(tapes[0], tapes[1], domain)
     except PathliftError:
         assume(False)
-    first, second = (unfolded(t)[0] for t in tapes)
+    check_within(tapes[0], tapes[1], domain, rng)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TABLE)
+def test_programs_stay_within(name: str) -> None:
+    _, low, high = carried(name)
+    for seed, reach in enumerate([0.3]):
+        rng = np.random.default_rng(seed)
+        tapes = [record(g, input_shapes(g)) for g in pair_of(name, rng, apart=0.1)]
+        domain = []
+        for shape in tapes[0].inputs.values():
+            start = low + (high - low) * (1 - reach) * torch.from_numpy(rng.random(shape))
+            domain.append(Box(start, start + (high - low) * reach))
+        check_within(tapes[0], tapes[1], domain, rng)
+
+
+def check_within(one: Tape, other: Tape, domain: list[Box], rng: np.random.Generator) -> None:
+    first, second = (unfolded(t)[0] for t in (one, other))
     triples = pair_intervals(first, second, domain)
     tighten(first, second, triples, lambda value, rows: True)
     points = [torch.tensor(0.0), torch.tensor(1.0), *torch.from_numpy(rng.random(12))]

@@ -1,0 +1,73 @@
+"""Elementary functions over boxes: their values, their slopes, their lines, and their poles."""
+
+from __future__ import annotations
+
+from math import inf
+
+import numpy as np
+import pytest
+import torch
+
+from pathlift.ir.primitives.base import Activation
+from pathlift.ir.programs.gates import EXP, LOG, RECIPROCAL, SQRT, STEPS, power
+from pathlift.passes.intervals.box import Box
+from pathlift.passes.intervals.elementwise import Curve, image, slopes
+from pathlift.passes.relaxations.lines import lines
+
+GATES = {
+    f.name: f for f in (EXP, LOG, SQRT, RECIPROCAL, *STEPS.values(), *map(power, (3.0, 4.0, -1.0, -2.0, -0.5, 0.75)))
+}
+EVERYWHERE = ("Exp", "Floor", "Ceil", "Round", "Trunc", "Sign", "Pow(3.0)", "Pow(4.0)")
+
+
+@pytest.mark.parametrize("f", GATES.values(), ids=lambda f: f.name)
+def test_values_and_chords_lie_where_they_are_said_to(f: Activation) -> None:
+    rng = np.random.default_rng(0)
+    ends = (
+        np.sort(rng.uniform(-3, 3, (2, 200)), 0) if f.name in EVERYWHERE else np.sort(rng.uniform(0.01, 3, (2, 200)), 0)
+    )
+    box = Box(*map(torch.from_numpy, ends))
+    curve = Curve(f)
+    values, rises, (below, above) = image(curve, box), slopes(curve, box), lines(curve, box)
+    assert values.bounded
+    x, y = (torch.lerp(box.low, box.high, torch.from_numpy(rng.random((40, 200)))) for _ in range(2))
+    fx, fy = f.torch(x), f.torch(y)
+    assert bool(((values.low <= fx) & (fx <= values.high)).all())
+    if not f.jump:
+        slack = 1e-9 * (1 + fx.abs() + fy.abs())
+        assert bool(((fy - fx) * (y - x) >= rises.low * (y - x) ** 2 - slack).all())
+        assert bool(((fy - fx) * (y - x) <= rises.high * (y - x) ** 2 + slack).all())
+    assert bool((below.slope * x + below.offset <= fx + 1e-12 * (1 + fx.abs())).all())
+    assert bool((above.slope * x + above.offset >= fx - 1e-12 * (1 + fx.abs())).all())
+
+
+@pytest.mark.parametrize("f", [LOG, RECIPROCAL, power(-1.0), power(-2.0), power(-0.5)], ids=lambda f: f.name)
+@pytest.mark.parametrize("ends", [(-1.0, 2.0), (0.0, 1.0), (-1.0, 0.0)])
+def test_around_a_pole_nothing_is_known(f: Activation, ends: tuple[float, float]) -> None:
+    box = Box(*(torch.tensor([end]).double() for end in ends))
+    found = image(Curve(f), box)
+    assert (found.low.item(), found.high.item()) == (-inf, inf)
+    assert not slopes(Curve(f), box).bounded
+
+
+def test_beside_a_pole_there_is_a_bound() -> None:
+    box = Box(torch.tensor([1e-12]).double(), torch.tensor([1.0]).double())
+    for f in (LOG, RECIPROCAL, power(-0.5)):
+        assert image(Curve(f), box).bounded
+
+
+def test_a_root_at_zero_has_values_and_no_slope() -> None:
+    box = Box(torch.tensor([0.0]).double(), torch.tensor([4.0]).double())
+    found = image(Curve(SQRT), box)
+    assert found.low.item() == pytest.approx(0.0, abs=1e-14)
+    assert found.high.item() == pytest.approx(2.0)
+    assert slopes(Curve(SQRT), box).high.item() == inf
+
+
+def test_where_a_root_is_not_defined_nothing_is_known() -> None:
+    box = Box(torch.tensor([-1.0]).double(), torch.tensor([4.0]).double())
+    assert not image(Curve(SQRT), box).bounded
+
+
+def test_powers_with_other_exponents_are_other_functions() -> None:
+    assert not Curve(power(3.0)).same(Curve(power(5.0)))
