@@ -70,8 +70,6 @@ class _Budget:
     clock: Clock
 
     def __post_init__(self) -> None:
-        # What torch imports the first time is no row's cost.
-        torch.func.vmap(torch.func.vjp(torch.neg, torch.zeros(1))[1])(torch.zeros(1, 1))
         self.start, self.limit = monotonic(), 0.5 * self.clock.left
         self.skipped: list[int] = []
         self.done = 0.0

@@ -72,7 +72,11 @@ class Corners:
         Tensor
             ``(U, R)``.
         """
-        return self._rounded(self._least(self._heights(rows), slopes), rows, slopes)
+        return self._rounded(self.unrounded(rows, slopes), rows, slopes)
+
+    def unrounded(self, rows: Tensor, slopes: Tensor) -> Tensor:
+        """The same as they are computed."""
+        return self._least(self._heights(rows), slopes)
 
     def start(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The slopes, of those to begin with, whose bound is highest at the centre, and their offsets."""
