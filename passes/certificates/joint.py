@@ -4,35 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
+from math import prod
 from time import monotonic
 from typing import ClassVar
 
 import torch
 
 from pathlift.passes.certificates.problem import Bound, Clock, Problem
-from pathlift.passes.intervals.box import Box, gamma, up
+from pathlift.passes.intervals.box import Box
 from pathlift.passes.intervals.pairs import Triple, pair_enclose
-from pathlift.passes.relaxations.backward import Backward
+from pathlift.passes.relaxations.backward import Backward, Form
+from pathlift.passes.relaxations.climb import climb
 from pathlift.passes.relaxations.gates import Chosen
 from pathlift.passes.relaxations.rounding import below, floor, total
-from pathlift.passes.relaxations.tighten import chunks, elements, tighten
+from pathlift.passes.relaxations.sums import Sum, added, sum_bound
+from pathlift.passes.relaxations.tighten import chunks, tighten
 from pathlift.passes.relaxations.tournament import unfolded
+from pathlift.passes.tape.steps import Affine
+from pathlift.passes.tape.tape import Tape
 
 Tensor = torch.Tensor
-SIGNS = 10
-"""Up to so many outputs, the sum of magnitudes is bounded by a row for each way to choose signs."""
-STEPS = 80
-RATE = 0.05
+OWN = 32
+"""How many choices of signs get slopes of their own, for the sum of magnitudes."""
+OUTPUTS = -1
+"""Stands for the outputs, where they get no rows."""
+_CLIMBED = 256
+"""Up to so many rows at the outputs, slopes are searched."""
+_SPEED = 1e9
+"""Products per second that a core computes at the least, until it is measured."""
 
 
 @dataclass(frozen=True)
 class Joint:
     """Bounds of R_b − R_a by linear relaxations of (z, δ), δ = z_b − z_a, substituted back to the inputs.
 
-    Parameters, all optional: ``skipped`` holds numbers of values (of the tapes with maxima as tournaments) whose
-    intervals are left to interval arithmetic; ``at.N`` and ``slopes.N``, neurons of the gate that computes value N,
-    and their slopes for the rows +δ_j and then −δ_j of the outputs. Any slopes are sound (`relaxations.hexagon`).
+    Parameters, all optional: ``skipped`` holds numbers of values (of the tapes with maxima as tournaments) that get no
+    rows, but what interval arithmetic says, −1 for the outputs; ``signs``, choices s of signs whose s·δ has slopes of its own; ``at.N`` and
+    ``slopes.N``, neurons of the gate that computes value N, and their slopes for the rows +δ_j, then −δ_j of the
+    outputs, then −s·δ. Any slopes are sound (`relaxations.hexagon`).
     """
 
     name: ClassVar[str] = "joint"
@@ -41,51 +50,88 @@ class Joint:
         """Return the bound that these slopes give; what it finds about values on the way is learnt."""
         skipped = set(parameters["skipped"].tolist()) if "skipped" in parameters else set()
         state = _State.of(problem, lambda value, rows: value not in skipped)
-        return state.bound(parameters)
+        found = state.bound(parameters)
+        found.learn(problem)
+        return found.bound
 
     def search(self, problem: Problem, clock: Clock) -> Iterator[Bound]:
         """Yield the bound without a search for slopes, and then better ones as gradients improve the slopes."""
-        budget = _Budget(clock)
+        budget = _Budget(clock, unfolded(problem.first)[0])
         state = _State.of(problem, budget.wanted)
+        budget.wanted(OUTPUTS, 8 * state.width)
         skipped = {"skipped": torch.tensor(budget.skipped)} if budget.skipped else {}
-        best = state.bound(skipped)
-        yield best
-        slopes = state.ascend(clock)
-        if slopes:
-            found = state.bound(skipped | slopes)
-            if bool((found.per_output < best.per_output).any()) or found.l1 < best.l1:
-                yield found
+        began = monotonic()
+        first = state.bound(skipped)
+        first.learn(problem)
+        yield first.bound
+        if OUTPUTS in budget.skipped or 2 * state.width > _CLIMBED:
+            return
+        # The last check takes as long as the first one did.
+        slopes = state.ascend(first.signs, clock, 1.5 * (monotonic() - began))
+        if not slopes:
+            return
+        found = state.bound(skipped | slopes)
+        worse = bool((found.bound.per_output > first.bound.per_output).any()) or found.bound.l1 > first.bound.l1
+        better = bool((found.bound.per_output < first.bound.per_output).any()) or found.bound.l1 < first.bound.l1
+        if better and not worse:
+            found.learn(problem)
+            yield found.bound
 
 
 @dataclass
 class _Budget:
-    """Which values get rows, by the clock: half of the time may go there.
+    """Which values get rows, by the clock: so much of the time may go there.
 
     Parameters
     ----------
     clock
         When to stop.
+    tape
+        The network, whose maxima are tournaments.
+    share
+        Of the time.
     """
 
     clock: Clock
+    tape: Tape
+    share: float = 0.6
 
     def __post_init__(self) -> None:
-        self.start, self.limit = monotonic(), 0.5 * self.clock.left
+        self.start, self.limit = monotonic(), self.share * self.clock.left
         self.skipped: list[int] = []
-        self.done = 0.0
-        self.last = (0.0, 0.0)
+        self.last: tuple[float, float] | None = None
+        # Products that a row takes, about.
+        self.work, work = [0.0] * len(self.tape.inputs), 0.0
+        for _, step in self.tape.numbered():
+            work += 6.0 * prod(step.shape) * (step.terms if isinstance(step, Affine) else 20)
+            self.work.append(work)
 
     def wanted(self, value: int, rows: int) -> bool:
         """Whether so many rows of a value fit; what rows cost is taken from the last ones, that went less far."""
         now = monotonic() - self.start
-        weight = float(rows) * value
-        begun, before = self.last
-        rate = (now - begun) / before if before else 0.0
+        weight = rows * self.work[value]
+        rate = 1 / _SPEED
+        if self.last is not None:
+            begun, before = self.last
+            rate = (now - begun) / before
         if now + rate * weight > self.limit:
             self.skipped.append(value)
             return False
         self.last = (now, weight)
         return True
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A bound, what it says of the outputs, and where a search may go on."""
+
+    bound: Bound
+    outputs: Mapping[int, Triple]
+    signs: Tensor
+
+    def learn(self, problem: Problem) -> None:
+        for value, triple in self.outputs.items():
+            problem.learn(value, triple)
 
 
 @dataclass(eq=False)
@@ -109,15 +155,15 @@ class _State:
             found = pair_enclose(step, theirs, [triples[i] for i in step.inputs])
             triples.append(found.meet(known[value]) if value in known else found)
         walk = tighten(first, second, triples, wanted)
-        if second is not first:
-            for value in dict.fromkeys(first.outputs.values()):
-                t = triples[value]
-                everything = torch.ones(t.d.low.shape, dtype=torch.bool)
-                triples[value] = t.meet(Triple(t.a, t.b, elements(walk, value, everything, t.d)))
         state = cls(walk, triples, list(first.outputs.values()), numbers)
         for old, new in enumerate(numbers):
             problem.learn(old, triples[new])
         return state
+
+    @property
+    def width(self) -> int:
+        """How many elements the outputs have."""
+        return sum(self.triples[value].d.low.numel() for value in self.outputs)
 
     def rows(self, weights: Tensor) -> dict[int, tuple[Tensor, Tensor]]:
         """Rows of the outputs' differences, ``(R, m)`` over all their elements, by value."""
@@ -131,6 +177,10 @@ class _State:
             taken += shape.numel()
         return rows
 
+    def forms(self, weights: Tensor) -> Form:
+        """Affine functions of the inputs below such rows, so many at a time as fit."""
+        return Form.joined([self.walk.form(self.rows(weights[at])) for at in chunks(self.walk, torch.arange(len(weights)))])
+
     @property
     def difference(self) -> Box:
         """What is known of the outputs' difference, all elements flattened."""
@@ -138,82 +188,60 @@ class _State:
         return Box(torch.cat([d.low.flatten() for d in found]), torch.cat([d.high.flatten() for d in found]))
 
     @torch.no_grad()
-    def bound(self, parameters: Mapping[str, Tensor]) -> Bound:
-        """The bound that slopes give."""
-        d = self.difference
-        m = d.low.numel()
-        slopes = {
-            int(key.removeprefix("at.")): Chosen(at, parameters[f"slopes.{key.removeprefix('at.')}"])
-            for key, at in parameters.items()
-            if key.startswith("at.")
-        }
+    def bound(self, parameters: Mapping[str, Tensor]) -> _Found:
+        """The bound that slopes give, no larger than without them."""
+        d, m = self.difference, self.width
+        no_signs = torch.zeros(0, m, dtype=torch.float64)
+        if not m or OUTPUTS in parameters.get("skipped", torch.zeros(0)).tolist():
+            return _Found(Bound(Joint.name, d.magnitude, float(added(d.magnitude)), dict(parameters)), {}, no_signs)
+        each = self.forms(both_signs(m))
+        low = each.least(self.triples)
+        d = d.meet(Box(low[:m], -low[m:]))
+        slopes, own = _slopes(parameters), {}
         if slopes:
-            both = torch.cat([torch.eye(m), -torch.eye(m)]).double()
-            low = self.walk.lower(self.rows(both), slopes)
-            d = d.meet(Box(low[:m], -low[m:]))
-        return Bound(Joint.name, d.magnitude, self._sum(d, slopes), dict(parameters))
+            signs = parameters.get("signs", no_signs)
+            low = self.walk.lower(self.rows(torch.cat([both_signs(m), -signs])), slopes)
+            d = d.meet(Box(low[:m], -low[m : 2 * m]))
+            own = {tuple(s): -x for s, x in zip(signs.tolist(), low[2 * m :].tolist(), strict=True)}
+        summed = sum_bound(self.forms, d, self.triples, each, own)
+        l1 = min(summed.value, float(added(d.magnitude)))
+        return _Found(Bound(Joint.name, d.magnitude, l1, dict(parameters)), self._known(d), summed.signs[:OWN])
 
-    def _sum(self, d: Box, slopes: Mapping[int, Chosen]) -> float:
-        """Bound Σ|δ_j|: the largest Σ s_j·δ_j over all signs, or the sum of the largest magnitudes."""
-        each = _added(d.magnitude[None])
-        m = d.low.numel()
-        if not 1 < m <= SIGNS:
-            return float(each)
-        signs = torch.tensor(list(product((1.0, -1.0), repeat=m)), dtype=torch.float64)
-        # For one choice of signs: a row for it, or what is known of each element.
-        most = _added(torch.where(signs > 0, d.high, -d.low))
-        for part in chunks(self.walk, torch.arange(len(signs))):
-            rows = self.rows(-signs[part])
-            most[part] = torch.minimum(most[part], -self.walk.lower(rows))
-            if slopes:
-                mine = {value: _sums(chosen, -signs[part]) for value, chosen in slopes.items()}
-                most[part] = torch.minimum(most[part], -self.walk.lower(rows, mine))
-        return min(float(each), max(0.0, float(most.max())))
+    def _known(self, d: Box) -> dict[int, Triple]:
+        """What is known of the outputs, by their numbers in the problem."""
+        known: dict[int, Triple] = {}
+        taken = 0
+        for value in self.outputs:
+            t = self.triples[value]
+            part = slice(taken, taken + t.d.low.numel())
+            box = Box(d.low[part].reshape(t.d.low.shape), d.high[part].reshape(t.d.low.shape))
+            known[self.numbers.index(value)] = t.meet(Triple(t.a, t.b, box))
+            taken += t.d.low.numel()
+        return known
 
-    def ascend(self, clock: Clock) -> dict[str, Tensor]:
-        """Improve slopes of the rows ±δ_j by gradients (Adam), and return the best of each row."""
-        m = self.difference.low.numel()
-        rows = self.rows(torch.cat([torch.eye(m), -torch.eye(m)]).double())
+    def ascend(self, signs: Tensor, clock: Clock, check: float) -> dict[str, Tensor]:
+        """Improve slopes of the rows ±δ_j and −s·δ by gradients, in time for a check; return the best of each row."""
+        rows = self.rows(torch.cat([both_signs(self.width), -signs]))
         start: dict[int, Chosen] = {}
         with torch.no_grad():
-            base = self.walk.lower(rows, None, start)
-        if not start or not bool(base.isfinite().any()):
-            return {}
-        scales = {n: c.slopes.abs().mean((0, 1)) + 1e-300 for n, c in start.items()}
-        free = {n: (c.slopes / scales[n]).requires_grad_() for n, c in start.items()}
-        best, found = base.clone(), {n: c.slopes.clone() for n, c in start.items()}
-        adam = torch.optim.Adam(free.values(), RATE)
-        weights = torch.where(base.isfinite(), 1 / (base.abs() + 1e-300), 0.0)
-        for i in range(STEPS):
-            if clock.left < 0:
-                break
-            trial = {n: x * scales[n] for n, x in free.items()}
-            with torch.enable_grad():
-                value = self.walk.lower(rows, {n: Chosen(start[n].at, x * scales[n]) for n, x in free.items()})
-                (-(value * weights)[weights > 0].sum()).backward()  # type: ignore[no-untyped-call]
-            better = value.detach() > best
-            best = torch.where(better, value.detach(), best)
-            for n, x in trial.items():
-                found[n][:, better] = x.detach()[:, better]
-            adam.step()
-            adam.zero_grad()
-            for group in adam.param_groups:
-                group["lr"] = RATE * (1 - (i + 1) / STEPS) + 1e-4
-        return {f"at.{n}": c.at for n, c in start.items()} | {f"slopes.{n}": x for n, x in found.items()}
+            self.walk.form(rows, None, start)
+        found = climb(
+            lambda slopes: self.walk.form(rows, slopes, rounded=False).least(self.triples), start,
+            lambda: clock.left - check,
+        )  # fmt: skip
+        # Half of the digits are as good, and are not written down.
+        slopes = {f"slopes.{n}": c.slopes.float().double() for n, c in found.items()}
+        return {"signs": signs} | {f"at.{n}": c.at for n, c in found.items()} | slopes if found else {}
 
 
-def _sums(chosen: Chosen, signs: Tensor) -> Chosen:
-    """Slopes of a row for some signs: the sum of those of ±δ_j. Its bound is then no worse than the sum of theirs."""
-    m = signs.shape[1]
-    take = torch.cat([(signs > 0).double(), (signs < 0).double()], 1)  # (R, 2m)
-    assert chosen.slopes.shape[1] == 2 * m
-    return Chosen(chosen.at, torch.einsum("rj,ujk->urk", take, chosen.slopes))
+def both_signs(m: int) -> Tensor:
+    """Rows of +δ_j, and then of −δ_j."""
+    return torch.cat([torch.eye(m), -torch.eye(m)]).double()
 
 
-def _added(x: Tensor) -> Tensor:
-    """Σ over the last axis, rounded up."""
-    finite = torch.where(x.isfinite(), x, 0.0)
-    return up(x.sum(-1) + gamma(x.shape[-1]) * (1 + 1e-6) * finite.abs().sum(-1))
+def _slopes(parameters: Mapping[str, Tensor]) -> dict[int, Chosen]:
+    numbers = [key.removeprefix("at.") for key in parameters if key.startswith("at.")]
+    return {int(n): Chosen(parameters[f"at.{n}"], parameters[f"slopes.{n}"]) for n in numbers}
 
 
 @torch.no_grad()

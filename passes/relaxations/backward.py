@@ -24,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Protocol
 
 import torch
@@ -85,6 +86,17 @@ class Form:
                 found = found + flat(floor(p, q, triples[value])).sum(1)
         return found
 
+    @classmethod
+    def joined(cls, parts: Sequence[Form]) -> Form:
+        """All rows of several."""
+        if len(parts) == 1:
+            return parts[0]
+        rows: dict[int, Rows] = {}
+        for value in parts[0].rows:
+            ps, qs = zip(*(part.rows[value] for part in parts), strict=True)
+            rows[value] = torch.cat(ps), None if qs[0] is None else torch.cat(qs)
+        return cls(rows, torch.cat([part.constant for part in parts]), parts[0].rounded)
+
     def mixed(self, weights: Tensor, triples: Known) -> Form:
         """Sums of them with weights that are not negative: ``(S, R)``."""
         n = gamma(weights.shape[1])
@@ -99,7 +111,7 @@ class Form:
                 sums.append(None if x is None else torch.tensordot(weights, x, 1))
             assert sums[0] is not None
             rows[value] = sums[0], sums[1]
-        return Form(rows, below(constant))
+        return Form(rows, below(constant).nan_to_num(-inf, inf, -inf))
 
 
 class Backward:

@@ -78,6 +78,8 @@ class GateRelaxation:
             self.corners = interval_corners(ours, operand.a, at)
         elif len(at) and theirs is not None:
             self.corners = pair_corners(ours, theirs, operand, at)
+        bends = torch.zeros_like(straight).flatten().index_fill(0, at, True).reshape(straight.shape)
+        self.straight = [line.where(~bends) for line, _ in self.lines]
         self.sizes = [torch.where(self.unknown, 0.0, box.magnitude) for box in boxes]
         self.centres = [torch.where(self.unknown, 0.0, 0.5 * b.low + 0.5 * b.high) for b in boxes]
 
@@ -118,7 +120,7 @@ class GateRelaxation:
             return self.rows(p, q, chosen)
         if corners is not None and (chosen is None or chosen.slopes.shape[0] != len(corners.at)):
             return self.rows(p, q, chosen)
-        (ours, _), (theirs, _) = self.lines[0], self.lines[-1]
+        ours, theirs = self.straight[0], self.straight[-1]
         offset = flat(p if q is None else p - q) @ ours.offset.flatten()
         if q is not None:
             offset = offset + flat(q) @ theirs.offset.flatten()
