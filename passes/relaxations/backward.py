@@ -291,7 +291,7 @@ class _Fold:
 
     def weigh(self, rows: Tensor, values: Tensor) -> None:
         """Add Σ row·value."""
-        self.gain(dot(rows, values) if self.rounded else flat(rows) @ values.flatten())
+        self.gain(dot(rows, values) if self.rounded else flat(rows) @ values.flatten().to(rows.dtype))
 
     def add(self, value: int, p: Tensor, q: Tensor | None) -> None:
         """Put rows to a value, on top of what waits there."""

@@ -30,7 +30,7 @@ def climb(
     left
         Seconds left.
     """
-    scales = {n: c.slopes.abs().mean((0, 1)) + 1e-300 for n, c in start.items()}
+    scales = {n: c.slopes.abs().mean((0, 1)) + 1e-30 for n, c in start.items()}
     free = {n: (c.slopes / scales[n]).requires_grad_() for n, c in start.items()}
     averages = {n: (torch.zeros_like(x), torch.zeros_like(x)) for n, x in free.items()}
     found: dict[int, Tensor] = {}
@@ -43,7 +43,7 @@ def climb(
             value = bound({n: Chosen(start[n].at, x * scales[n]) for n, x in free.items()})
             if not step:
                 best = value.detach()
-                weights = torch.where(best.isfinite(), 1 / (best.abs() + 1e-300), 0.0)
+                weights = torch.where(best.isfinite(), 1 / (best.abs() + 1e-30), 0.0)
                 found = {n: c.slopes.clone() for n, c in start.items()}
                 if not bool(best.isfinite().any()):
                     return {}

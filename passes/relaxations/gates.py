@@ -120,7 +120,7 @@ class GateRelaxation:
             return self.rows(p, q, chosen)
         if corners is not None and (chosen is None or chosen.slopes.shape[0] != len(corners.at)):
             return self.rows(p, q, chosen)
-        ours, theirs = self.straight[0], self.straight[-1]
+        ours, theirs = (line.to(p.dtype) for line in (self.straight[0], self.straight[-1]))
         offset = flat(p if q is None else p - q) @ ours.offset.flatten()
         if q is not None:
             offset = offset + flat(q) @ theirs.offset.flatten()
@@ -131,7 +131,7 @@ class GateRelaxation:
                 flat(s).index_copy(1, corners.at, chosen.slopes[..., i].T).reshape(s.shape)
                 for i, s in enumerate(slopes)
             ]
-            offset = offset + corners.unrounded(rows, chosen.slopes).sum(0)
+            offset = offset + corners.to(p.dtype).unrounded(rows, chosen.slopes).sum(0)
         return slopes[0], slopes[1] if q is not None else None, offset, chosen
 
     def _by_corners(self, p: Tensor, q: Tensor | None, chosen: Chosen | None) -> tuple[Chosen, Tensor]:

@@ -25,7 +25,7 @@ def transposed(step: Affine, rows: Tensor) -> list[Tensor]:
     step
         An affine step.
     rows
-        ``(R, *shape)``.
+        ``(R, *shape)``, in any format of floating-point numbers.
 
     Returns
     -------
@@ -34,13 +34,13 @@ def transposed(step: Affine, rows: Tensor) -> list[Tensor]:
     """
     match step:
         case Weighted(map=Contract() as f) if _spreads_nothing(f, step.shapes[0]):
-            return [_contracted(f, rows, step.weights.values, step.shapes[0])]
+            return [_contracted(f, rows, step.weights.values.to(rows.dtype), step.shapes[0])]
         case Weighted(map=Conv() as f):
-            return [_convolved(f, rows, step.weights.values, step.shapes[0])]
+            return [_convolved(f, rows, step.weights.values.to(rows.dtype), step.shapes[0])]
         case Combined():
             return [_combined(step, rows)]
         case Scaled():
-            return [_summed(rows * step.factor.values, step.shapes[0])]
+            return [_summed(rows * step.factor.values.to(rows.dtype), step.shapes[0])]
         case Sum() | Shifted():
             return [_summed(rows, shape) for shape in step.shapes]
         case Moved(view=Reinterpretation()):
