@@ -68,11 +68,11 @@ def sum_bound(
         return Sum(0.0, torch.zeros(0, 0))
     few = FEW if 1 < m <= MANY else 1
     if few > 1:
-        each = forms(torch.cat([_placed(-_signs(len(at)), at, m) for at in torch.arange(m).split(few)]))
+        each = forms(torch.cat([_placed(-_signs(len(at)), at, m) for at in torch.split(torch.arange(m), few)]))
     width = sum(p[0].numel() for p, _ in each.rows.values()) or 1
     together = max(few, min(TOGETHER, (LARGEST // width).bit_length() - 1) // few * few)
     found, signs = [], torch.zeros(0, m, dtype=torch.float64)
-    for at in torch.arange(m).split(together):
+    for at in torch.split(torch.arange(m), together):
         signs = _signs(len(at))
         most = -each.mixed(_choice(signs, at, m, few), triples).least(triples)
         most = torch.minimum(most, added(torch.where(signs > 0, d.high[at], -d.low[at])))

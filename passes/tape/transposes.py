@@ -94,11 +94,11 @@ def _combined(step: Combined, rows: Tensor) -> Tensor:
 def _moved(step: Moved, rows: Tensor) -> list[Tensor]:
     """Elements of operands are numbered from 1, to see where they go; 0 is what is filled in."""
     sizes = [prod(s) for s in step.shapes]
-    numbers = torch.arange(1, sum(sizes) + 1, dtype=torch.float64, device=rows.device).split(sizes)
+    numbers = torch.split(torch.arange(1, sum(sizes) + 1, dtype=torch.float64, device=rows.device), sizes)
     places = step.linear(*(x.reshape(s) for x, s in zip(numbers, step.shapes, strict=True))).flatten().long()
     flat = rows.reshape(len(rows), -1)
     found = flat.new_zeros(len(rows), sum(sizes) + 1).scatter_add(1, places.expand_as(flat), flat)[:, 1:]
-    return [x.reshape(len(rows), *s) for x, s in zip(found.split(sizes, 1), step.shapes, strict=True)]
+    return [x.reshape(len(rows), *s) for x, s in zip(torch.split(found, sizes, 1), step.shapes, strict=True)]
 
 
 def _summed(rows: Tensor, shape: Shape) -> Tensor:
