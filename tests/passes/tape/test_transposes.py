@@ -14,7 +14,7 @@ from pathlift.passes.tape.record import record
 from pathlift.passes.tape.steps import Affine
 from pathlift.passes.tape.transposes import transposed
 
-CONVS = {
+CONVS: dict[str, dict[str, Any]] = {
     "plain": {"strides": (1, 1), "pads": (1, 1, 1, 1), "dilations": (1, 1), "groups": 1},
     "strided, with a rest": {"strides": (2, 3), "pads": (0, 0, 0, 0), "dilations": (1, 1), "groups": 1},
     "lopsided": {"strides": (2, 1), "pads": (2, 0, 1, 3), "dilations": (1, 2), "groups": 2},
