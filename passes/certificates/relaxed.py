@@ -10,8 +10,9 @@ import torch
 from pathlift.passes.certificates.problem import Bound, Clock, Problem
 from pathlift.passes.intervals.box import Box
 from pathlift.passes.intervals.pairs import Triple, pair_enclose
-from pathlift.passes.relaxations.backward import Backward, Form, Rows
+from pathlift.passes.relaxations.backward import Backward
 from pathlift.passes.relaxations.climb import climb
+from pathlift.passes.relaxations.forms import Form, Rows
 from pathlift.passes.relaxations.gates import Chosen
 from pathlift.passes.relaxations.sums import added, sum_bound
 from pathlift.passes.relaxations.tighten import chunks, tighten

@@ -14,7 +14,7 @@ from itertools import product
 import torch
 
 from pathlift.passes.intervals.box import Box, gamma, up
-from pathlift.passes.relaxations.backward import Form, Known
+from pathlift.passes.relaxations.forms import Form, Known
 
 Tensor = torch.Tensor
 FEW = 5

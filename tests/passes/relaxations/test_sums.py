@@ -12,7 +12,8 @@ from pathlift.ir.builder import Builder
 from pathlift.passes.intervals.box import Box
 from pathlift.passes.intervals.pairs import Triple, pair_intervals
 from pathlift.passes.relaxations import sums
-from pathlift.passes.relaxations.backward import Backward, Form
+from pathlift.passes.relaxations.backward import Backward
+from pathlift.passes.relaxations.forms import Form
 from pathlift.passes.relaxations.sums import sum_bound
 from pathlift.passes.tape.record import record
 from pathlift.passes.tape.tape import Tape
