@@ -24,28 +24,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 
 from pathlift.passes.intervals.box import SMALLEST, U, gamma
 from pathlift.passes.intervals.elementwise import Curve
-from pathlift.passes.intervals.pairs import Triple
+from pathlift.passes.relaxations.forms import Form, Known, Rows
 from pathlift.passes.relaxations.gates import Chosen, GateRelaxation
 from pathlift.passes.relaxations.products import ProductRelaxation
-from pathlift.passes.relaxations.rounding import MORE, below, dot, floor, size, total
+from pathlift.passes.relaxations.rounding import MORE, below, dot, flat, floor, size, total
 from pathlift.passes.tape.steps import Affine, Bilinear, Gate, Within
 from pathlift.passes.tape.tape import Tape
+from pathlift.passes.tape.transposes import transposed
 
 Tensor = torch.Tensor
-Rows = tuple[Tensor, Tensor | None]
-"""P and Q, each ``(R, *shape)``; no Q for one network alone."""
-
-
-class Known(Protocol):
-    """What is known of every value."""
-
-    def __getitem__(self, value: int, /) -> Triple: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +90,26 @@ class Backward:
         Tensor
             ``(R,)``, float64, rounded down.
         """
-        fold = _Fold(self.triples, rows)
+        return self.form(rows, slopes, used).least(self.triples)
+
+    def form(
+        self,
+        rows: Mapping[int, Rows],
+        slopes: Mapping[int, Chosen] | None = None,
+        used: dict[int, Chosen] | None = None,
+        *,
+        rounded: bool = True,
+    ) -> Form:
+        """Bound Σ_v P_v·z_v + Q_v·δ_v from below by affine functions of the inputs.
+
+        Parameters
+        ----------
+        rows, slopes, used
+            As in `lower`.
+        rounded
+            Whether roundings count: without them it is no bound, but cheaper, and what a search climbs.
+        """
+        fold = _Fold(self.triples, rows, rounded)
         inputs = len(self.first.inputs)
         for value in range(max(rows), inputs - 1, -1):
             if value not in fold.rows:
@@ -110,7 +121,8 @@ class Backward:
                 case Affine():
                     self._affine(fold, value, step, p, q)
                 case Gate():
-                    p, q, offset, free = self._gate(value, step).rows(p, q, chosen)
+                    gate = self._gate(value, step)
+                    p, q, offset, free = (gate.rows if rounded else gate.unrounded)(p, q, chosen)
                     fold.gain(offset)
                     fold.add(step.inputs[0], p, q)
                     if used is not None and free is not None:
@@ -124,32 +136,32 @@ class Backward:
                         fold.add(step.inputs[position], p_, q_)
                 case _:
                     fold.settle(value, p, q)
-        for value, (p, q) in fold.rows.items():
-            fold.settle(value, p, q)
-        return fold.constant
+        return Form({value: (p, q) for value, (p, q) in fold.rows.items()}, fold.constant, rounded)
 
     def _affine(self, fold: _Fold, value: int, step: Affine, p: Tensor, q: Tensor | None) -> None:
-        off = self._rounding(value, step)
-        fold.gain(-size(p, off.p))
+        off = self._rounding(value, step) if fold.rounded else None
+        if off is not None:
+            fold.gain(-size(p, off.p))
         if step.constant is not None:
-            fold.gain(dot(p, step.constant.values.expand(step.shape)))
-        ours = step.transpose(p)
+            fold.weigh(p, step.constant.values.expand(step.shape))
+        ours = transposed(step, p)
         if q is None:
             for i, row in zip(step.inputs, ours, strict=True):
                 fold.add(i, row, None)
             return
         assert self.second is not None
-        assert off.q is not None
-        fold.gain(-size(q, off.q))
+        if off is not None:
+            assert off.q is not None
+            fold.gain(-size(q, off.q))
         theirs = self.second.steps[value - len(self.first.inputs)]
         assert isinstance(theirs, Affine)
         rest = self._rest(value, step)
-        through = theirs.transpose(q)
+        through = transposed(theirs, q)
         if rest is not None:
             if rest.constant is not None:
-                fold.gain(dot(q, rest.constant.values.expand(step.shape)))
+                fold.weigh(q, rest.constant.values.expand(step.shape))
             if rest.inputs:
-                ours = [x + y for x, y in zip(ours, rest.transpose(q), strict=True)]
+                ours = [x + y for x, y in zip(ours, transposed(rest, q), strict=True)]
         for i, x, y in zip(step.inputs, ours, through, strict=True):
             fold.add(i, x, y)
 
@@ -200,15 +212,20 @@ class Backward:
 class _Fold:
     """Rows that wait at values, and the constant."""
 
-    def __init__(self, triples: Known, rows: Mapping[int, Rows]) -> None:
-        self.triples = triples
+    def __init__(self, triples: Known, rows: Mapping[int, Rows], rounded: bool) -> None:
+        self.triples, self.rounded = triples, rounded
         self.rows = dict(rows)
         p, _ = next(iter(rows.values()))
         self.constant = torch.zeros(p.shape[0], dtype=torch.float64, device=p.device)
 
     def gain(self, x: Tensor) -> None:
         """Add lower bounds to the constant."""
-        self.constant = below(self.constant + x)
+        total = self.constant + x
+        self.constant = below(total) if self.rounded else total
+
+    def weigh(self, rows: Tensor, values: Tensor) -> None:
+        """Add Σ row·value."""
+        self.gain(dot(rows, values) if self.rounded else flat(rows) @ values.flatten().to(rows.dtype))
 
     def add(self, value: int, p: Tensor, q: Tensor | None) -> None:
         """Put rows to a value, on top of what waits there."""
@@ -218,11 +235,13 @@ class _Fold:
         known, difference = self.rows[value]
         p = known + p
         t = self.triples[value]
-        self.gain(-size(p, U * t.a.magnitude))
+        if self.rounded:
+            self.gain(-size(p, U * t.a.magnitude))
         if q is not None:
             assert difference is not None
             q = difference + q
-            self.gain(-size(q, U * t.d.magnitude))
+            if self.rounded:
+                self.gain(-size(q, U * t.d.magnitude))
         self.rows[value] = p, q
 
     def settle(self, value: int, p: Tensor, q: Tensor | None) -> None:

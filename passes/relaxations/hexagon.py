@@ -9,7 +9,7 @@ lower the offset, so what lies outside by a rounding error is kept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import inf
 
 import torch
@@ -46,6 +46,8 @@ class Corners:
         Pairs of slopes (of z's value, of δ's): each ``(U,)``.
     centre
         ``(U, 2)`` or ``(U, 1)``: where slopes are compared.
+    others
+        The same in other formats.
     """
 
     at: Tensor
@@ -56,6 +58,7 @@ class Corners:
     sizes: Tensor
     starts: list[tuple[str, Tensor, Tensor]]
     centre: Tensor
+    others: dict[torch.dtype, Corners] = field(default_factory=dict)
 
     def offsets(self, rows: Tensor, slopes: Tensor) -> Tensor:
         """The offsets, rounded down, that belong to slopes.
@@ -72,7 +75,20 @@ class Corners:
         Tensor
             ``(U, R)``.
         """
-        return self._rounded(self._least(self._heights(rows), slopes), rows, slopes)
+        return self._rounded(self.unrounded(rows, slopes), rows, slopes)
+
+    def unrounded(self, rows: Tensor, slopes: Tensor) -> Tensor:
+        """The same as they are computed."""
+        return self._least(self._heights(rows), slopes)
+
+    def to(self, dtype: torch.dtype) -> Corners:
+        """Another format, for what is `unrounded`."""
+        if dtype == self.lines.dtype:
+            return self
+        if dtype not in self.others:
+            lines, values, outside = (x.to(dtype) for x in (self.lines, self.values, self.outside))
+            self.others[dtype] = replace(self, lines=lines, values=values, outside=outside)
+        return self.others[dtype]
 
     def start(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """The slopes, of those to begin with, whose bound is highest at the centre, and their offsets."""
@@ -174,14 +190,14 @@ def pair_corners(ours: Curve, theirs: Curve, t: Triple, at: Tensor) -> Corners:
     fa, fb = ours(a), theirs(b)
     off_a = ours.error(a, fa).amax(0) + ours.f.jump
     off_b = theirs.error(b, fb).amax(0) + theirs.f.jump
-    sa, sb, both = slopes(ours, t.a), slopes(theirs, t.b), slopes(theirs, t.both)
+    sa, both = slopes(ours, t.a), slopes(theirs, t.both)
     steep = torch.maximum(slopes(ours, t.both).magnitude, both.magnitude)
     top, bottom = _cone(both, t.d)
-    z_slopes = [chord(ours, t.a), sa.high, sa.low]
-    b_slopes = [chord(theirs, t.b), sb.high, sb.low]
-    mean = 0.5 * z_slopes[0] + 0.5 * b_slopes[0]
-    starts = [("slope", x, y) for x in z_slopes for y in (top, both.high, both.low, bottom, mean)]
-    starts += [("twin", x, y) for x in z_slopes for y in b_slopes]
+    chord_a, chord_b, steepest, flattest = chord(ours, t.a), chord(theirs, t.b), sa.high, sa.low
+    starts = [
+        ("slope", chord_a, top), ("slope", chord_a, bottom), ("twin", chord_a, chord_b),
+        ("slope", steepest, both.high), ("slope", flattest, top), ("slope", steepest, top),
+    ]  # fmt: skip
 
     def flat(v: Tensor) -> Tensor:
         return v.reshape(*v.shape[: v.ndim - len(shape)], -1)[..., at]

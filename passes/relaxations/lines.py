@@ -31,6 +31,10 @@ class Line:
     slope: Tensor
     offset: Tensor
 
+    def to(self, dtype: torch.dtype) -> Line:
+        """In another format."""
+        return Line(self.slope.to(dtype), self.offset.to(dtype))
+
     def where(self, held: Tensor) -> Line:
         """The same where this holds, and zero elsewhere."""
         return Line(torch.where(held, self.slope, 0.0), torch.where(held, self.offset, 0.0))

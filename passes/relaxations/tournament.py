@@ -44,6 +44,11 @@ class Contest(Affine):
         alone = (self.ours == self.theirs).reshape([-1, *[1] * (x.ndim - self.axis - 1)])
         return torch.where(alone, 0.0, x + y)
 
+    def transpose(self, rows: Tensor) -> list[Tensor]:
+        found = rows.new_zeros(len(rows), *self.shapes[0])
+        axis = self.axis + 1
+        return [found.index_add(axis, self.ours, rows).index_add(axis, self.theirs, rows, alpha=-1)]
+
 
 def unfolded(tape: Tape) -> tuple[Tape, list[int]]:
     """Write maxima and minima as tournaments.

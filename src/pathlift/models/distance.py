@@ -133,7 +133,7 @@ class Comparison:
         assert self.pair is not None
         return [
             Stage(Differential()), Stage(Gap()), Stage(Metric(self.pair.first, self.pair.second)),
-            Stage(Ellipsoid(), 0.5), Stage(Joint(), 0.5), Stage(Ellipsoid(), 0.95),
+            Stage(Joint(), 0.2), Stage(Ellipsoid(), 0.7), Stage(Joint(), 0.95),
         ]  # fmt: skip
 
     def methods(self) -> dict[str, Method]:

@@ -130,9 +130,10 @@ class Classifier:
                 sample.learn(by_intervals(problem, sample.label), "interval")
                 if sample.margin <= 0 and sample.own == sample.label:
                     problems[i] = problem
-        for i, problem in problems.items():
-            if end.left > ATTACK_SHARE * budget:
-                _relaxed(judged[i], problem)
+        for done, (i, problem) in enumerate(problems.items()):
+            left = end.left - ATTACK_SHARE * budget
+            if left > 0:
+                _relaxed(judged[i], problem, Clock.of(left / (len(problems) - done)))
             else:
                 judged[i].reason = "no time was left for relaxations; a larger --budget may help"
         self._attack(judged, samples, radius, limits, end, seed, tape)
@@ -166,12 +167,13 @@ def by_intervals(problem: Problem, label: int) -> float:
     return float(down(low[label] - others.max()).nan_to_num(-inf))
 
 
-def _relaxed(sample: Sample, problem: Problem) -> None:
+def _relaxed(sample: Sample, problem: Problem, clock: Clock) -> None:
     from pathlift.passes.certificates.joint import lower_bounds
 
     try:
         (value,) = problem.outputs
-        margins = lower_bounds(problem, {value: margin_rows(problem.triples[value].a, sample.label)})
+        rows = {value: margin_rows(problem.triples[value].a, sample.label)}
+        margins = lower_bounds(problem, rows, clock, enough=0.0)
         sample.learn(float(margins.min()), "relaxation")
     except UnsupportedError as refusal:
         sample.reason = f"{refusal.code} {refusal.message}"

@@ -197,3 +197,30 @@ def test_one_network_alone(make_pair: Make, family: str) -> None:
     assert bool((values >= found[:, None] - 1e-12 * (1 + values.abs())).all())
     box = alone.triples[out].a
     assert bool((found[:2] >= box.low.flatten() - 1e-9 * (1 + box.low.abs().flatten())).all())
+
+
+def test_slopes_of_one_network_are_searched(make_pair: Make) -> None:
+    pair = make_pair("three layers", 5, 0.8, 0.1)
+    alone = Problem(pair.first, pair.first, pair.problem().domain)
+    out = alone.outputs[0]
+    rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, -1.0], [-1.0, 1.0]], dtype=torch.float64)
+    rows = rows.reshape(4, *pair.first.shapes[out])
+    plain = lower_bounds(alone, {out: rows})
+    searched = lower_bounds(alone, {out: rows}, Clock.of(20.0))
+    y = pair.values(pair.points(60))[out][0]
+    values = torch.einsum("rn,pn->rp", rows.reshape(4, -1), y.reshape(len(y), -1))
+    assert bool((values >= searched[:, None] - 1e-12 * (1 + values.abs())).all())
+    assert bool((searched >= plain).all())
+    assert bool((searched > plain + 1e-3).any())
+    enough = float(plain.sort().values[1])
+    some = lower_bounds(alone, {out: rows}, Clock.of(20.0), enough)
+    assert torch.equal(some[plain > enough], plain[plain > enough])
+    assert bool((some[plain <= enough] > plain[plain <= enough]).any())
+
+
+def test_outputs_without_rows_keep_their_intervals(make_pair: Make) -> None:
+    pair = make_pair("three layers", 1, 0.5, 0.1)
+    known = pair.problem()
+    without = Joint().check(known, {"skipped": torch.tensor([-1])})
+    assert torch.equal(without.per_output, known.triples[known.outputs[0]].d.magnitude.flatten())
+    assert bool((Joint().check(pair.problem(), {}).per_output < without.per_output).any())
