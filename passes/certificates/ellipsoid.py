@@ -21,14 +21,16 @@ from pathlift.passes.ellipsoids.evaluation import (
 )
 from pathlift.passes.ellipsoids.plan import Networks, Plan
 from pathlift.passes.ellipsoids.readings import triple_of
-from pathlift.passes.ellipsoids.search import Objective, Search, least_seconds
-from pathlift.passes.ellipsoids.steps import differences
+from pathlift.passes.ellipsoids.search import Objective, Search, pass_seconds
+from pathlift.passes.ellipsoids.steps import LARGEST, check_width, differences, widths
 from pathlift.passes.intervals.box import Box, gamma
 from pathlift.passes.intervals.pairs import pair_intervals
 
 Tensor = torch.Tensor
 _AT_ONCE = 4e6
 """Entries of ellipsoids that are computed at once, where each output has its own."""
+PASSES = 30
+"""That many passes must fit into the time, or else only the end of a network is followed."""
 SUMS = 6
 """Up to how many sums with signs have ellipsoids of their own."""
 
@@ -38,7 +40,8 @@ class Ellipsoid:
     """Ellipsoids of the values of both networks, tightest where most neurons may be on either side of their bends.
 
     Multipliers are found by gradient descent, first in common for all outputs, whose intervals are then fed back, then
-    for the sum over all outputs, then for each by itself.
+    for each by itself, then for the sums with signs that are largest. Where a network is too wide for that, only its end
+    is followed, from intervals that are known there.
 
     Parameters
     ----------
@@ -61,15 +64,10 @@ class Ellipsoid:
         total = clock.left
         found: dict[str, Tensor] = {}
         at: Mapping[str, Tensor] | None = None
+        if begin := _affordable(problem, clock.left):
+            found["begin"] = torch.tensor([begin])
         for turn in range(self.rounds + 1):
-            plan, _ = _plan(scratch)
-            if (seconds := least_seconds(plan)) > clock.left:
-                if turn:
-                    break
-                raise UnsupportedError(
-                    "1394", f"one pass over its ellipsoids takes {seconds:.0f} s at the least, and there is less time",
-                    hint="give more time, or use other methods",
-                )  # fmt: skip
+            plan, _ = _plan(scratch, begin)
             rows, _ = output_rows(plan)
             if not len(rows):
                 break
@@ -128,7 +126,7 @@ class Ellipsoid:
         parameters
             ``"ROUND.GROUP.MOVE"``: multipliers ``(R, k)``, where the group is ``shared``, ``sum``, or ``each``. Every
             ellipsoid bounds all outputs, and all their sums with signs. Those that are missing are where a search
-            would start.
+            would start. ``begin``: the value that is followed first.
 
         Raises
         ------
@@ -146,7 +144,7 @@ class Ellipsoid:
     @torch.no_grad()
     def _round(self, problem: Problem, parameters: Mapping[str, Tensor], turn: int) -> Bound:
         """The bound of one round's multipliers."""
-        plan, centre = _plan(problem)
+        plan, centre = _plan(problem, _begin(problem, parameters))
         rows, places = output_rows(plan)
         count = sum(plan.sizes)
         per_output = torch.zeros(count, dtype=torch.float64)
@@ -175,12 +173,49 @@ class Ellipsoid:
         return Bound(self.name, per_output, min(l1, total) if l1 == l1 else total, dict(parameters))
 
 
-def _plan(problem: Problem) -> tuple[Plan, Sequence[Box]]:
+def _plan(problem: Problem, begin: int) -> tuple[Plan, Sequence[Box]]:
+    networks = _networks(problem)
+    return differences(networks, begin), networks.centre
+
+
+def _networks(problem: Problem) -> Networks:
     middle = [Box.point(box.centre_radius()[0]) for box in problem.domain]
     if not all(box.bounded for box in problem.domain):
         raise UnsupportedError("1391", "ellipsoids need a bounded domain", hint="give the inputs bounds")
     centre = [t.a for t in pair_intervals(problem.first, problem.second, middle)]
-    return differences(Networks(problem.first, problem.second, problem.triples, centre), problem.domain), centre
+    return Networks(problem.first, problem.second, problem.triples, centre)
+
+
+def _affordable(problem: Problem, seconds: float) -> int:
+    """The first value from which on a few passes take no more than the time, and no ellipsoid is too large.
+
+    Raises
+    ------
+    UnsupportedError
+        If nothing is left then but affine steps.
+    """
+    networks = _networks(problem)
+    found = widths(networks, True)
+    cost, begin, gates = 0.0, len(found), 0
+    for value, (width, own, bends) in reversed(list(enumerate(found))):
+        cost += PASSES * bends * pass_seconds(width, own)
+        if width > LARGEST or cost > seconds:
+            break
+        begin, gates = value, gates + bends
+    if not gates and any(bends for _, _, bends in found):
+        check_width(networks, True)
+        raise UnsupportedError(
+            "1394", f"{PASSES} passes over its last ellipsoids alone take {cost:.1g} s, and there is less time",
+            hint="give more time, or use other methods",
+        )  # fmt: skip
+    return begin if begin >= len(problem.domain) else 0
+
+
+def _begin(problem: Problem, parameters: Mapping[str, Tensor]) -> int:
+    given = parameters.get("begin")
+    if given is None or given.numel() != 1 or not bool(given.isfinite().all()):
+        return 0
+    return int(given.clamp(0, len(problem.triples)))
 
 
 def _learning(problem: Problem, plan: Plan, centre: Sequence[Box], own: Multipliers) -> Tensor | None:

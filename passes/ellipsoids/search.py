@@ -133,13 +133,17 @@ def _newton(slope: Tensor, pairs: list[tuple[Tensor, Tensor]]) -> Tensor:
 
 def least_seconds(plan: Plan) -> float:
     """How long one pass takes at the least."""
-    flops, n = 0.0, plan.size
+    seconds, n = 0.0, plan.size
     for move in plan.moves:
         if isinstance(move, Linear):
             after = len(move.matrix)
-            flops += 2.0 * after * n * (n + after)
+            seconds += 2.0 * after * n * (n + after) / _FLOPS
             n = after
         elif isinstance(move, Gated):
-            k = int((move.kappa > 0).sum())
-            flops += k**3 / 3 + float(k) * k * n + 2.0 * k * n * n
-    return flops / _FLOPS
+            seconds += pass_seconds(n, int((move.kappa > 0).sum()))
+    return seconds
+
+
+def pass_seconds(n: int, k: int) -> float:
+    """How long a gate of k among n coordinates takes at the least, there and back."""
+    return (k**3 / 3 + 4.0 * k * k * n + 4.0 * k * n * n) / _FLOPS
