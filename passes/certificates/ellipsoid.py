@@ -39,9 +39,9 @@ SUMS = 6
 class Ellipsoid:
     """Ellipsoids of the values of both networks, tightest where most neurons may be on either side of their bends.
 
-    Multipliers are found by gradient descent, first in common for all outputs, whose intervals are then fed back, then
-    for each by itself, then for the sums with signs that are largest. Where a network is too wide for that, only its end
-    is followed, from intervals that are known there.
+    Multipliers are found by L-BFGS, first in common for all outputs, whose intervals are then fed back, then for each
+    by itself, then for the sums with signs that are largest. Where a network is too wide for that, only its end is
+    followed, from intervals that are known there.
 
     Parameters
     ----------
@@ -102,7 +102,9 @@ class Ellipsoid:
                 break
             own = search.descend(_logarithms(plan, rows[[j]]), 40, _left(clock, until), at)
             groups["each"].append(search.multipliers(own))
-        near = search.descend(_largest(plan, forms), 40, _left(clock, clock.left - 0.12 * total), at) if len(forms) else at
+        near = (
+            search.descend(_largest(plan, forms), 40, _left(clock, clock.left - 0.12 * total), at) if len(forms) else at
+        )
         for _ in range(SUMS if len(forms) else 0):
             groups["sum"].append(search.multipliers(near))
             if clock.left < 0.05 * total:

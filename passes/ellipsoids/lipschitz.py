@@ -103,6 +103,7 @@ def lipschitz(tape: Tape, triples: Sequence[Triple] | None, norm: Norm, left: Ca
             every = signs(len(rows)) @ rows
             places["sum"] = [descended(lambda m: support(m, False, every[None]).amax().log(), 0.1, 30, at)]
         if several:
+
             def whole(m: Tensor) -> Tensor:
                 return torch.linalg.eigvalsh(rows @ m[0] @ rows.T)[-1].log()
 

@@ -43,14 +43,15 @@ def differences(networks: Networks, begin: int = 0) -> Plan:
             boxes[value, False] = Box.point(t.a.minus(networks.centre[value]).magnitude)
         if bool((t.d.magnitude > 0).any()):
             boxes[value, True] = t.d
-    places = sheet.begin({key: tuple(box.low.shape) for key, box in boxes.items()})
-    size, radii = sheet.size, []
+    sheet.begin({key: tuple(box.low.shape) for key, box in boxes.items()})
+    size = sheet.size
+    radii: list[Tensor] = []
     for key, box in boxes.items():
         centre, radius = box.centre_radius() if key[1] else (torch.zeros_like(box.low), box.high)
         radii.append(radius.reshape(-1))
         if bool((centre != 0).any()):
             sheet.put(key, sheet.rows[key], sheet.fixed(Box.point(centre)))
-    radius = torch.cat([r for r in radii]) if radii else torch.zeros(0, dtype=torch.float64)
+    radius = torch.cat(radii) if radii else torch.zeros(0, dtype=torch.float64)
     if not bool(radius.isfinite().all()):
         raise UnsupportedError("1391", "nothing is known that bounds the values that it begins with")
     sheet.moves.append(Widened("input", torch.arange(1, size), radius))

@@ -43,10 +43,10 @@ def test_no_time_leaves_what_there_was() -> None:
 
 
 def test_steps_that_prove_nothing_are_halved() -> None:
-    """What is best lies at the edge: an objective that grows with multipliers leads out of what is feasible."""
+    """An objective that large ellipsoids please leads to the edge of what is feasible, and not over it."""
     search = Search(plan())
     found = search.descend(lambda m: -m.diagonal(dim1=1, dim2=2).log().sum(), 60, lambda: 1e9)
-    assert bool((found["gate"] > search.start["gate"]).all())
+    assert bool((found["gate"] != search.start["gate"]).all())
     assert carried_out(plan(), search.multipliers(found)) is not None
 
 
