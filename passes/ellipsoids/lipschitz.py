@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
@@ -105,11 +106,13 @@ def lipschitz(tape: Tape, triples: Sequence[Triple] | None, norm: Norm, left: Ca
         if several:
 
             def whole(m: Tensor) -> Tensor:
-                return torch.linalg.eigvalsh(rows @ m[0] @ rows.T)[-1].log()
+                largest: Tensor = torch.linalg.eigvalsh(rows @ m[0] @ rows.T)[-1]
+
+            return largest.log()
 
             places["whole"] = [descended(whole, 0.1, 30, at)]
             places["each"] = [
-                descended(lambda m, row=row: support(m, False, row[None, None]).log().sum(), 0.35 / len(rows), 40, at)
+                descended(partial(_size, row), 0.35 / len(rows), 40, at)
                 for row in rows
             ]  # fmt: skip
         for group, ends in places.items():
@@ -149,6 +152,10 @@ def check(tape: Tape, triples: Sequence[Triple] | None, norm: Norm, parameters: 
     total = float(best.sum()) * (1 + gamma(count))
     root = float(best.square().sum()) ** 0.5 * (1 + gamma(count + 4))
     return Lipschitz(norm, per_output, min(l1, total), min(l2, root), dict(parameters))
+
+
+def _size(row: Tensor, m: Tensor) -> Tensor:
+    return support(m, False, row[None, None]).log().sum()
 
 
 def _plan(tape: Tape, triples: Sequence[Triple] | None, norm: Norm) -> tuple[Plan, Tensor | None]:

@@ -72,7 +72,7 @@ class Search:
         sizes = [len(x) for x in start.values()]
 
         def at(x: Tensor) -> dict[str, Tensor]:
-            return dict(zip(start, x.split(sizes), strict=True))
+            return dict(zip(start, torch.split(x, sizes), strict=True))
 
         def tried(x: Tensor) -> tuple[float, Tensor] | None:
             found = rehearsal(at(x), lambda m: objective(m.double()))
