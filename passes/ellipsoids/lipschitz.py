@@ -107,7 +107,6 @@ def lipschitz(tape: Tape, triples: Sequence[Triple] | None, norm: Norm, left: Ca
 
             def whole(m: Tensor) -> Tensor:
                 largest: Tensor = torch.linalg.eigvalsh(rows @ m[0] @ rows.T)[-1]
-
                 return largest.log()
 
             places["whole"] = [descended(whole, 0.1, 30, at)]
