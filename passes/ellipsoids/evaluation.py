@@ -60,24 +60,41 @@ def carried_out(
     return m
 
 
-def started(plan: Plan, start: Tensor | None = None) -> dict[str, Tensor]:
-    """Return multipliers, ``(1, k)`` each, for which the plan can be carried out."""
+def started(
+    plan: Plan, start: Tensor | None = None, relative: Mapping[str, Tensor] | None = None
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return multipliers, ``(1, k)`` each, for which the plan can be carried out, and what they are relatively.
+
+    Parameters
+    ----------
+    plan
+        What to do.
+    start
+        The ellipsoid to start from, if not the plan's.
+    relative
+        Where to look for them, by move ``(k,)``: the logarithm of t_i·M_ii for gates, logits of shares for boxes.
+    """
     found: dict[str, Tensor] = {}
+    measured: dict[str, Tensor] = {}
     m = plan.start() if start is None else start
     with torch.no_grad():
         for move in plan.moves:
             if isinstance(move, Linear):
                 m = move(m)
                 continue
-            logits = move.start(m)
-            after = move(m, logits)
+            unit = torch.zeros(_count(move), dtype=m.dtype)
+            if isinstance(move, Gated):
+                unit = m[0].diagonal()[move.index].clamp(min=1e-300).log()
+            known = None if relative is None else relative.get(move.name)
+            logits = move.start(m) if known is None or len(known) != len(unit) else (known - unit)[None]
+            after, less = move(m, logits), 2.0**-6
             while after is None:
                 if not bool((logits >= -500).any()):  # also where they are no numbers
-                    return found
-                logits = logits - 0.5
+                    return found, measured
+                logits, less = logits - less, 2 * less
                 after = move(m, logits)
-            found[move.name], m = logits, after
-    return found
+            found[move.name], measured[move.name], m = logits, logits[0] + unit, after
+    return found, measured
 
 
 def _count(move: Gated | Widened) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
@@ -16,17 +17,15 @@ import torch
 from pathlift.ir.errors import UnsupportedError
 from pathlift.passes.ellipsoids.evaluation import (
     SIGNS,
-    Multipliers,
     carried_out,
     largest_eigenvalue,
     output_rows,
     signs,
-    started,
     sum_bound,
     support,
 )
 from pathlift.passes.ellipsoids.plan import Networks, Plan
-from pathlift.passes.ellipsoids.search import descend, least_seconds
+from pathlift.passes.ellipsoids.search import Objective, Search, least_seconds
 from pathlift.passes.ellipsoids.steps import increments
 from pathlift.passes.intervals.box import Box, gamma
 from pathlift.passes.intervals.pairs import Triple
@@ -91,22 +90,33 @@ def lipschitz(tape: Tape, triples: Sequence[Triple] | None, norm: Norm, left: Ca
     if len(rows):
         total = left()
         several = len(rows) > 1
-        turns: list[tuple[str, Callable[[Tensor], Tensor], float, int]] = [
-            ("shared", lambda m: support(m, False, rows[None]).log().sum(-1), 0.4, 150)
-        ]
+        search = Search(plan, first)
+
+        def descended(
+            objective: Objective, share: float, passes: int, at: Mapping[str, Tensor] | None
+        ) -> dict[str, Tensor]:
+            until = left() - share * total
+            return search.descend(objective, passes, lambda: left() - until, at)
+
+        at = descended(lambda m: support(m, False, rows[None]).log().sum(), 0.4, 100, None)
+        places = {"shared": [at]}
         if several and len(rows) <= SIGNS:
             every = signs(len(rows)) @ rows
-            turns.append(("sum", lambda m: support(m, False, every[None]).amax(-1).log(), 0.15, 40))
+            places["sum"] = [descended(lambda m: support(m, False, every[None]).amax().log(), 0.1, 30, at)]
         if several:
-            turns.append(("whole", lambda m: torch.linalg.eigvalsh(rows @ m @ rows.T)[:, -1].log(), 0.15, 40))
-            turns.append(("each", lambda m: support(m, False, rows[:, None]).log().sum(-1), 0.3, 60))
-        at: Multipliers = started(plan, first)
-        for group, objective, share, steps in turns:
-            until = left() - share * total
-            start = {k: x.repeat(len(rows), 1) for k, x in at.items()} if group == "each" else at
-            better = descend(plan, start, objective, steps, lambda until=until: left() - until, first)  # type: ignore[misc]
-            at = better if group == "shared" else at
-            found |= {f"{group}.{name}": x for name, x in better.items()}
+
+            def whole(m: Tensor) -> Tensor:
+                largest: Tensor = torch.linalg.eigvalsh(rows @ m[0] @ rows.T)[-1]
+                return largest.log()
+
+            places["whole"] = [descended(whole, 0.1, 30, at)]
+            places["each"] = [
+                descended(partial(_size, row), 0.35 / len(rows), 40, at)
+                for row in rows
+            ]  # fmt: skip
+        for group, ends in places.items():
+            multipliers = [search.multipliers(x) for x in ends]
+            found |= {f"{group}.{name}": torch.cat([x[name] for x in multipliers]) for name in multipliers[0]}
     return check(tape, triples, norm, found)
 
 
@@ -133,17 +143,18 @@ def check(tape: Tape, triples: Sequence[Triple] | None, norm: Norm, parameters: 
         m = carried_out(plan, given, start=first)
         if m is None:
             continue
-        if group == "each" and len(m) == len(rows):
-            best = torch.minimum(best, support(m, False, rows[:, None])[:, 0])
-            continue
-        best = torch.minimum(best, support(m, False, rows[None])[0])
-        l1 = min(l1, sum_bound(m[:1], False, rows))
-        l2 = min(l2, largest_eigenvalue(m[:1], rows))
+        best = torch.minimum(best, support(m, False, rows[None]).amin(0))
+        l1 = min(l1, *(sum_bound(x[None], False, rows) for x in m))
+        l2 = min(l2, *(largest_eigenvalue(x[None], rows) for x in m))
     per_output[places] = best
     count = len(best)
     total = float(best.sum()) * (1 + gamma(count))
     root = float(best.square().sum()) ** 0.5 * (1 + gamma(count + 4))
     return Lipschitz(norm, per_output, min(l1, total), min(l2, root), dict(parameters))
+
+
+def _size(row: Tensor, m: Tensor) -> Tensor:
+    return support(m, False, row[None, None]).log().sum()
 
 
 def _plan(tape: Tape, triples: Sequence[Triple] | None, norm: Norm) -> tuple[Plan, Tensor | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +17,6 @@ from pathlift.passes.tape.steps import Affine, Step
 from pathlift.passes.tape.tape import Tape
 
 Tensor = torch.Tensor
-LARGEST = 6000
-"""Coordinates."""
 Key = tuple[int, bool]
 """A value's number (below 0 if no tape has it), and whether the difference is meant, or the value less its centre."""
 
@@ -118,17 +116,15 @@ class Sheet:
     moves: list[Move] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
 
-    def begin(self, shapes: Sequence[tuple[int, ...]], difference: bool) -> slice:
-        """Make coordinates of inputs; return which."""
-        begin = self.size = int(self.constant)
-        for shape in shapes:
-            self.size += torch.Size(shape).numel()
-        at = begin
-        for i, shape in enumerate(shapes):
-            n = torch.Size(shape).numel()
-            self.rows[i, difference] = self._unit(slice(at, at + n), shape)
-            at += n
-        return slice(begin, self.size)
+    def begin(self, shapes: Mapping[Key, tuple[int, ...]]) -> dict[Key, slice]:
+        """Make coordinates of values; return which."""
+        at, places = int(self.constant), {}
+        for key, shape in shapes.items():
+            places[key] = slice(at, at + torch.Size(shape).numel())
+            at = places[key].stop
+        self.size = at
+        self.rows = {key: self._unit(places[key], shape) for key, shape in shapes.items()}
+        return places
 
     def pushed(self, step: Affine, keys: Sequence[Key]) -> Box | None:
         """What the linear part of a step makes of values."""
@@ -171,24 +167,13 @@ class Sheet:
         self.rows = {k: b for k, b in self.rows.items() if k[0] in live}
 
     def settle(self, key: int, operand: int | None, node: str) -> dict[Key, slice]:
-        """Make all values coordinates; `key` is a copy of `operand`, from the tape. Return where they are.
-
-        Raises
-        ------
-        UnsupportedError
-            If there are too many of them.
-        """
+        """Make all values coordinates; `key` is a copy of `operand`, from the tape. Return where they are."""
         keys = sorted(self.rows)
         at, places = int(self.constant), {}
         for k in keys:
             n = self.rows[k].low[0].numel()
             places[k] = slice(at, at + n)
             at += n
-        if at > LARGEST:
-            raise UnsupportedError(
-                "1392", f"{at} values are live at once, and ellipsoids are made of at most {LARGEST}",
-                hint="other methods bound such networks", node=node, op="step",
-            )  # fmt: skip
         if not (at == self.size and self._settled(keys, places)):
             low = torch.cat([self._one(), *(self.rows[k].low.reshape(self.size, -1) for k in keys)], 1)
             high = torch.cat([self._one(), *(self.rows[k].high.reshape(self.size, -1) for k in keys)], 1)
