@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 OPS = {"Conv": ("pads",), "Gemm": ("trans_w",), "Relu": (), "MaxPool": ("kernel",), "Reshape": ()}
 ITERATIONS = 20
+LIMIT = 120.0
+"""Seconds for one pair on one domain, imports and all."""
 SIGNS = 10
 """Up to so many outputs, the sum is bounded by a row for each way to choose signs, too."""
 
 
-def bound(python: str, pair: Pair, domain: Domain, seconds: float) -> dict[str, Any] | str:
+def bound(python: str, pair: Pair, domain: Domain) -> dict[str, Any] | str:
     """Return ``l1``, ``linf`` and ``seconds``, or why there are none."""
     ops = [pair.first[key].op for key in pair.first.order if pair.first[key].op not in ("Input", "Param")]
     if left := set(ops) - OPS.keys():
@@ -40,9 +42,9 @@ def bound(python: str, pair: Pair, domain: Domain, seconds: float) -> dict[str, 
         np.savez(file, low=low.numpy(), high=high.numpy(), **spelled)
         command = [python, __file__, str(file)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+            done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
         except subprocess.TimeoutExpired:
-            return f"no result within {seconds:.0f} s"
+            return f"no result within {LIMIT:.0f} s"
     if done.returncode:
         return (done.stderr.strip().splitlines() or ["it failed"])[-1][:200]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -106,7 +106,7 @@ def measure(name: str, wanted: Callable[..., bool], budget: float | None, other:
             }
             methods |= {m: Figures(None, None, outcome.seconds.get(m, 0.0), r) for m, r in outcome.refused.items()}
             if other is not None:
-                said = alpha_crown.bound(other, comparison.pair, box, 4 * seconds)
+                said = alpha_crown.bound(other, comparison.pair, box)
                 methods[ALPHA_CROWN] = Figures(refused=said) if isinstance(said, str) else Figures(**said)
             yield Row(
                 name, change, where, seconds, took, found.l1, found.linf, outcome.l1, outcome.linf, methods
@@ -122,11 +122,11 @@ adversary finds, and the smallest bound over that. a is the network, b the same 
 per tensor), without the half of its weights that is smallest, in float16, or with layers fitted by Kronecker-sparse
 factors. Digits: networks trained on scikit-learn's, 64-100-…-10, and conv16, conv32, max-pool, fc64, fc10; balls are
 around one test image, within [0, 1]. ResNet-18 has random weights and batch norms, and 1000 outputs. *Twin α-CROWN* is
-auto_LiRPA on the network R_b(x) − R_a(x), {alpha_crown.ITERATIONS} iterations in float64, not rounded outward, within four
-times the seconds of a row. A dash: no bound; the JSON file says why.
+auto_LiRPA on the network R_b(x) − R_a(x), {alpha_crown.ITERATIONS} iterations in float64, not rounded outward, within
+{alpha_crown.LIMIT:.0f} seconds. A dash: no bound; the JSON file says why.
 
-Seconds are those of a row, of which the adversary takes a quarter at most. *Median*: of each column's bound over what was
-found.
+Seconds are those of a row, α-CROWN's not among them; the adversary takes a quarter of them at most. *Median*: of each
+column's bound over what was found.
 
 Machine: {", ".join(f"{name} {value}" for name, value in machine.items())}."""]  # fmt: skip
     for network in dict.fromkeys(row.network for row in rows):

@@ -41,7 +41,7 @@ class Network:
 
     make: Callable[[], tuple[Graph, Tensor]]
     kronecker: Mapping[str, str] = field(default_factory=dict)
-    budget: float = 8.0
+    budget: float = 6.0
 
 
 @cache
@@ -103,8 +103,8 @@ NETWORKS = {
         partial(trained, partial(mlp, 6), (64,), 30),
         {"0": "(1,25,10,4)(4,10,16,1)", **{str(i): _HIDDEN for i in (2, 4, 6, 8)}},
     ),
-    "digits CNN": Network(partial(trained, cnn, (1, 8, 8), 15), {"6": "(1,16,8,4)(4,8,128,1)"}, 12.0),
-    "ResNet-18, 32²": Network(resnet, {"fc": "(1,250,32,4)(4,32,128,1)"}, 12.0),
+    "digits CNN": Network(partial(trained, cnn, (1, 8, 8), 15), {"6": "(1,16,8,4)(4,8,128,1)"}, 20.0),
+    "ResNet-18, 32²": Network(resnet, {"10.2": "(1,250,32,4)(4,32,128,1)"}, 8.0),
 }
 
 
