@@ -1,4 +1,4 @@
-"""How tight bounds of the distance of two networks are, and what they take: all methods, beside an adversary."""
+"""Tightness and cost of bounds of the distance of two networks: all methods, beside an adversary."""
 
 from __future__ import annotations
 

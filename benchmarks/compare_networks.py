@@ -1,4 +1,4 @@
-"""What `benchmarks.compare` compares: networks, changes of their weights, and domains of their inputs."""
+"""Networks, changes of their weights, and domains of their inputs, which `benchmarks.compare` compares."""
 
 from __future__ import annotations
 
