@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 from typing import ClassVar
 
@@ -13,6 +13,7 @@ from pathlift.ir.graph import Graph
 from pathlift.passes.certificates.elementary import total
 from pathlift.passes.certificates.problem import Bound, Clock, Problem
 from pathlift.passes.intervals.box import up
+from pathlift.passes.path_metric.algebra import Errors
 from pathlift.passes.path_metric.path_metric import path_metric
 
 Tensor = torch.Tensor
@@ -20,16 +21,19 @@ Tensor = torch.Tensor
 
 @dataclass(frozen=True)
 class Metric:
-    """The smaller of the path metrics with pools as sums and as maxima.
+    """The path metric with pools as maxima, which are never more than sums.
 
     Parameters
     ----------
     first, second
         The graphs that the problem's tapes were recorded from.
+    errors
+        How far their parameters may be off what is meant, by key.
     """
 
     first: Graph
     second: Graph
+    errors: Mapping[str, Errors] = field(default_factory=dict)
 
     name: ClassVar[str] = "path_metric"
 
@@ -49,7 +53,8 @@ class Metric:
         del parameters
         names = [self.first[key].names[0] for key in self.first.inputs]
         sizes = {name: box.magnitude.numpy() for name, box in zip(names, problem.domain, strict=True)}
-        found = path_metric(self.first, self.second, inputs=sizes, pooling="max")
+        errors = {self.first[key].names[0]: both for key, both in self.errors.items() if key in self.first.nx}
+        found = path_metric(self.first, self.second, inputs=sizes, pooling="max", errors=errors)
         parts = [logs.reshape(-1) for logs in found.outputs.values()]
         logs = torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
         # From logarithms: a few roundings, relative to their size.

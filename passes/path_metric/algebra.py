@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 import torch
 
+from pathlift.ir.algebras.numeric import as_tensor
 from pathlift.ir.algebras.two_sorted import TwoSorted
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Node
 from pathlift.ir.primitives.base import Activation, LinearMap, OrderStatistic, SeparableMap, View
-from pathlift.ir.types import Param, is_float
+from pathlift.ir.types import Array, Param, is_float
 from pathlift.passes.fields.field import Field, plus
 from pathlift.passes.fields.scaled import Scaled
 from pathlift.passes.fields.weight import Weight
@@ -22,6 +23,8 @@ from pathlift.passes.path_norm.algebra import PathNormAlgebra, Pooling
 Tensor = torch.Tensor
 Excess = tuple[Field | None, Field | None]
 Move = Callable[[PathNormAlgebra, Field], Field]
+Errors = tuple[Array | None, Array | None]
+"""Of a parameter, in both networks; ``None`` where it is exact."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +56,21 @@ class PathMetricAlgebra(TwoSorted[PairWeight, PairField]):
         How pools combine: ``sum`` as path-norms do, or ``max``.
     attribute
         Whether to keep a probe (a factor 1) per node, on what starts there.
+    errors
+        How far parameters may be off what is meant, by the same names.
     """
 
     name: ClassVar[str] = "path-metric"
     parameter_type: ClassVar[type] = PairWeight
 
-    def __init__(self, second: Mapping[str, Param], pooling: Pooling = "sum", attribute: bool = False) -> None:
-        self.second, self.attribute = second, attribute
+    def __init__(
+        self,
+        second: Mapping[str, Param],
+        pooling: Pooling = "sum",
+        attribute: bool = False,
+        errors: Mapping[str, Errors] | None = None,
+    ) -> None:
+        self.second, self.attribute, self.uncertain = second, attribute, errors or {}
         self.norms = PathNormAlgebra(1.0, pooling)
         self.errors = PathNormAlgebra(1.0, pooling, inputs_only=True)
         """Carries excesses on: nothing that a node adds is theirs."""
@@ -78,9 +89,14 @@ class PathMetricAlgebra(TwoSorted[PairWeight, PairField]):
     def param(self, p: Param) -> PairWeight:
         assert self.node is not None
         q = self.second.get(self.node.names[0], p)
-        first = self.norms.param(p)
-        same = p is q or not is_float(p.dtype) or bool((p.numpy() == q.numpy()).all())
-        return PairWeight(first, first if same else self.norms.param(q))
+        errors = self.uncertain.get(self.node.names[0], (None, None))
+        first = self._off(self.norms.param(p), errors[0])
+        exact = errors[0] is None and errors[1] is None
+        same = exact and (p is q or not is_float(p.dtype) or bool((p.numpy() == q.numpy()).all()))
+        return PairWeight(first, first if same else self._off(self.norms.param(q), errors[1]))
+
+    def _off(self, w: Weight, error: Array | None) -> Weight:
+        return w if error is None else replace(w, error=as_tensor(error, torch.float64))
 
     def derive_parameter(self, f: Callable[..., Any], params: Sequence[PairWeight]) -> PairWeight:
         return paired(lambda *ws: self.norms.derive_parameter(f, ws), *params)

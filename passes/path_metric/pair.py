@@ -15,7 +15,7 @@ def check_pair(first: Graph, second: Graph) -> None:
     UsageError
         If they differ in nodes, edges or outputs, or in parameters that are no real numbers; names the first place.
     UnsupportedError
-        If a node has other attributes in the second: paths know nothing of slopes and limits.
+        If a node is another op, or has other attributes, in the second: paths know nothing of functions and limits.
     """
     if list(first.order) != list(second.order) or first.outputs != second.outputs:
         odd = next((key for key in first.order if key not in second), "") or next(
@@ -25,11 +25,11 @@ def check_pair(first: Graph, second: Graph) -> None:
         raise UsageError("1488", f"the graphs are no pair: {where}")
     for key in first.order:
         a, b = first[key], second[key]
-        if a.op != b.op or first.inputs_of(key) != second.inputs_of(key):
+        if (a.value is None) != (b.value is None) or first.inputs_of(key) != second.inputs_of(key):
             raise UsageError("1488", f"the graphs are no pair: node {a.label!r} ({a.op}) is another in the second")
         if a.value is not None and not (b.value is not None and _alike(a.value, b.value)):
             raise UsageError("1488", f"the graphs are no pair: {a.label!r} has another shape or other integers")
-        if a.attrs != b.attrs and key in first.live:
+        if (a.op, a.attrs) != (b.op, b.attrs) and key in first.live:
             reason = f"{_differing(a, b)} differs, and is no factor of a path"
             raise UnsupportedError("1388", reason, node=a.label, op=a.op)
 
@@ -54,5 +54,7 @@ def _alike(a: Param, b: Param) -> bool:
 
 
 def _differing(a: Node, b: Node) -> str:
-    """The name of an attribute that differs."""
+    """The name of an attribute that differs, if the op does not."""
+    if a.op != b.op:
+        return f"its function ({b.op} in the second)"
     return next(name for name in sorted({*a.attrs, *b.attrs}) if a.attrs.get(name) != b.attrs.get(name))

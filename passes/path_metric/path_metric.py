@@ -23,7 +23,7 @@ from pathlift.passes.fields.figures import LOG10_2, plain_value, slack, total
 from pathlift.passes.fields.rounding import rounding_mode
 from pathlift.passes.fields.scaled import Scaled, log2_of
 from pathlift.passes.fields.semiring import Maxima
-from pathlift.passes.path_metric.algebra import PairField, PathMetricAlgebra
+from pathlift.passes.path_metric.algebra import Errors, PairField, PathMetricAlgebra
 from pathlift.passes.path_metric.pair import check_pair, parameters
 from pathlift.passes.path_metric.result import Case, Figure, NodeShare, PathMetric
 from pathlift.passes.path_norm.algebra import Pooling
@@ -42,6 +42,7 @@ def path_metric(
     inputs: Mapping[str, Array | float] | None = None,
     pooling: Pooling = "sum",
     per_node: bool = False,
+    errors: Mapping[str, Errors] | None = None,
     shape: Mapping[str, int] | None = None,
     memory_limit: int = MEMORY_LIMIT,
 ) -> PathMetric:
@@ -66,6 +67,8 @@ def path_metric(
         in ℓ∞.
     per_node
         Whether to find what each node contributes.
+    errors
+        By a parameter's name in the first: how far each of its elements may be off what is meant, in both networks.
     shape
         Extents of symbolic dimensions, by name; a batch needs none.
     memory_limit
@@ -89,12 +92,15 @@ def path_metric(
     check_sizes(graph, extents, memory_limit)
     magnitudes = _magnitudes(extents, inputs)
     with rounding_mode(up=True), exact_arithmetic(_CPU, torch.float64):
-        algebra = PathMetricAlgebra(values, pooling)
+        algebra = PathMetricAlgebra(values, pooling, errors=errors)
         outputs = _outputs(graph, algebra, magnitudes)
         listed = [outputs[graph.name_of(v)] for v in graph.outputs]
         apart = {name: _distance(algebra, y) for name, y in outputs.items()}
         sides = [total([e for y in listed if (e := y.excess[i]) is not None], algebra.norms.semiring) for i in (0, 1)]
         largest = total([d for d in apart.values() if d is not None], Maxima())
+    shares: tuple[NodeShare, ...] = ()
+    if per_node:
+        shares = _shares(graph, PathMetricAlgebra(values, pooling, attribute=True, errors=errors), magnitudes)
     case: Case = "theta-and" if all(algebra.exceeds) else "pruning" if any(algebra.exceeds) else "equal"
     return PathMetric(
         case,
@@ -105,7 +111,7 @@ def path_metric(
         _figure(sides[0]),
         _figure(sides[1]),
         {name: _upper_logs(apart[name], y.common) for name, y in outputs.items()},
-        _shares(graph, PathMetricAlgebra(values, pooling, attribute=True), magnitudes) if per_node else (),
+        shares,
         _assumptions(graph, algebra, extents, stripped.witness.describe()),
     )
 

@@ -132,7 +132,7 @@ class Comparison:
         """Return the methods in rising cost."""
         assert self.pair is not None
         return [
-            Stage(Differential()), Stage(Gap()), Stage(Metric(self.pair.first, self.pair.second)),
+            Stage(Differential()), Stage(Gap()), Stage(Metric(self.pair.first, self.pair.second, self.pair.errors)),
             Stage(Joint(), 0.2), Stage(Ellipsoid(), 0.7), Stage(Joint(), 0.95),
         ]  # fmt: skip
 
