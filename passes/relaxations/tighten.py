@@ -11,7 +11,8 @@ from pathlift.passes.intervals.box import Box
 from pathlift.passes.intervals.elementwise import Curve
 from pathlift.passes.intervals.intervals import enclose
 from pathlift.passes.intervals.pairs import Triple, pair_enclose
-from pathlift.passes.relaxations.backward import Backward, Rows
+from pathlift.passes.relaxations.backward import Backward
+from pathlift.passes.relaxations.forms import Rows
 from pathlift.passes.relaxations.lines import linear_on
 from pathlift.passes.tape.steps import Bilinear, Gate, Select
 from pathlift.passes.tape.tape import Tape

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 Tensor = torch.Tensor
 ATTACK_SHARE = 0.25
 """Of the time, for the adversary."""
+NOISE = 1e-9
+"""What rounding may have made of outputs that were computed in float64, relative to them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +44,8 @@ class Attacked:
     Parameters
     ----------
     l1, linf
-        At least so much, in exact arithmetic.
+        At least so much: in exact arithmetic, or, where intervals of a point are too wide to tell, as computed in
+        float64 less what rounding may have made of it (`NOISE`).
     witness
         By norm, where it is: ``(1, *shape)`` by input.
     """
@@ -189,7 +192,7 @@ class Comparison:
         fed = {name: fed[name] for name in point}
         if isinstance(problem, str) or not domain.contains({name: x.double() for name, x in fed.items()}):
             return point
-        return fed if _least(problem, fed, norm) > tolerance else point
+        return fed if _found(problem, fed, norm) > tolerance else point
 
     def _gap(self, domain: Domain, reason: str) -> Outcome:
         """What can be said of two networks that have nothing in common but inputs and outputs."""
@@ -216,18 +219,25 @@ class Comparison:
             point = {name: x[[index]] for name, x in found.inputs.items()}
             witness[norm] = point
             value = float(found.value[index])
-            if isinstance(problem, Problem):  # what the networks really do there, beyond rounding
-                value = _least(problem, {name: point[name] for name in names}, norm)
+            if isinstance(problem, Problem):  # what they do there, rounding left out
+                value = _found(problem, {name: point[name] for name in names}, norm)
             norms[norm] = max(0.0, value)
         return Attacked(norms["l1"], norms["linf"], witness)
 
 
-def _least(problem: Problem, point: Mapping[str, Tensor], norm: str) -> float:
-    """What the difference is at least at a point, in exact arithmetic."""
+def _found(problem: Problem, point: Mapping[str, Tensor], norm: str) -> float:
+    """What the difference is at least at a point: as intervals say, or float64, whichever has more to say."""
     sizes = enclosed_difference(problem, point)
     if not sizes.numel():
         return 0.0
-    return float(sizes.sum()) * (1 - 2.0**-40) if norm == "l1" else float(sizes.max())
+    sure = float(sizes.sum()) * (1 - 2.0**-40) if norm == "l1" else float(sizes.max())
+    ends = []
+    for tape in (problem.first, problem.second):
+        values = tape.run([x.double() for x in point.values()])
+        ends.append(torch.cat([values[i].reshape(-1) for i in tape.outputs.values()]))
+    seen = (ends[1] - ends[0]).abs() - NOISE * torch.maximum(*(y.abs() for y in ends))
+    seen = seen.nan_to_num(0.0, 0.0, 0.0).clamp(min=0.0)
+    return max(sure, float(seen.sum() if norm == "l1" else seen.max()))
 
 
 def _inside(x: Tensor, low: Tensor, high: Tensor, dtype: torch.dtype) -> Tensor:

@@ -23,18 +23,19 @@ def few_steps(steps: int = 3, attack: int = 8) -> Iterator[None]:
     attack
         Starting points, and steps from each, of the adversary.
     """
-    import pathlift.models.distance as distance
-    import pathlift.passes.certificates.ellipsoid as ellipsoid
-    import pathlift.passes.certificates.joint as joint
+    from pathlift.models import distance
+    from pathlift.passes.attacks import differences
+    from pathlift.passes.ellipsoids.search import Search
+    from pathlift.passes.relaxations import climb
 
-    descend: Any = ellipsoid.descend
+    descend: Any = Search.descend
 
-    def shortly(plan: Any, start: Any, objective: Any, most: int, left: Any) -> Any:
-        return descend(plan, start, objective, min(most, steps), left)
+    def shortly(self: Search, objective: Any, passes: int, *more: Any) -> Any:
+        return descend(self, objective, min(passes, steps), *more)
 
-    attacked = partial(distance.largest_difference, restarts=attack, steps=attack, rounds=1)
+    attacked = partial(differences.largest_difference, restarts=attack, steps=attack, rounds=1)
     with ExitStack() as stack:
-        stack.enter_context(patch.object(joint, "STEPS", 5 * steps))
-        stack.enter_context(patch.object(ellipsoid, "descend", shortly))
+        stack.enter_context(patch.object(climb, "STEPS", 5 * steps))
+        stack.enter_context(patch.object(Search, "descend", shortly))
         stack.enter_context(patch.object(distance, "largest_difference", attacked))
         yield
