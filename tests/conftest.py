@@ -20,7 +20,12 @@ from pathlift.testing.interpreted import Interpreted, Nothing, is_interpreted
 
 # The same examples in every run of the same code: a red test is a reproducible one. A busy machine is no defect.
 settings.register_profile(
-    "pathlift", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=False
+    "pathlift",
+    max_examples=50,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=False,
 )
 settings.load_profile("pathlift")
 

@@ -21,7 +21,7 @@ _ALWAYS: dict[str, Any] = {
     "print_blob": False,
     "suppress_health_check": [HealthCheck.too_slow],  # a busy machine is no defect of the law
 }
-PROFILES = {"quick": settings(max_examples=60, **_ALWAYS), "thorough": settings(max_examples=1000, **_ALWAYS)}
+PROFILES = {"quick": settings(max_examples=40, **_ALWAYS), "thorough": settings(max_examples=500, **_ALWAYS)}
 
 torch.set_num_threads(1)
 

@@ -137,7 +137,7 @@ def test_every_value_and_every_difference_lies_in_its_box(graph: Graph, change: 
 
 
 @pytest.mark.slow
-@settings(max_examples=1500, **LAW)
+@settings(max_examples=600, **LAW)
 @given(*CASES)
 def test_every_value_and_every_difference_lies_in_its_box_thoroughly(
     graph: Graph, change: str, kind: str, seed: int
