@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from pathlift.ir.errors import UsageError
+from pathlift.ir.errors import UnsupportedError, UsageError
 from pathlift.ir.text import parse_graph
 from pathlift.models import parse
 from pathlift.models.domain import read_domains
@@ -97,3 +97,9 @@ def test_what_no_domain_is_spelled_like(text: str) -> None:
 def test_bounds_are_float64() -> None:
     (box,) = read_domains(parse_graph(ONE), {"x": (np.zeros(3, np.float32), np.ones(3, np.float32))})
     assert box.low["x"].dtype == torch.float64
+
+
+def test_a_fixed_batch_is_refused_by_name() -> None:
+    with pytest.raises(UnsupportedError, match="axis 0 of input 'x' is fixed at 4") as refusal:
+        read_domains(parse_graph(ONE.replace("N", "4")), {"x": (0, 1)})
+    assert refusal.value.code == "PL0347"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pathlift.ir.errors import UsageError
+from pathlift.ir.errors import UnsupportedError, UsageError
+from pathlift.ir.types import TensorType
 from pathlift.models.data import read_arrays
 from pathlift.passes.sizes import resolve_inputs
 
@@ -80,10 +81,13 @@ def read_domains(
     ------
     UsageError
         If something is missing, of another shape, or no box.
+    UnsupportedError
+        If the file reads several samples at once.
     """
     from pathlift.passes.attacks.domain import Domain
 
     shapes = resolve_inputs(graph, dict(shape or {}))
+    _check_batches(graph)
     if (at is None) != (radius is None):
         raise UsageError("1462", "balls have samples at their centres and a radius", hint="--at FILE.npz --radius R")
     unknown = [name for name in domain or {} if name not in shapes]
@@ -113,6 +117,16 @@ def read_domains(
             raise UsageError("1462", f"nothing within {radius:g} of sample {i} is in the domain")
         balls.append(Domain(low, high))
     return Domains(tuple(balls), radius=float(radius))
+
+
+def _check_batches(graph: Graph) -> None:
+    """Refuse files that read several samples at once: bounds are of one."""
+    for key in graph.inputs:
+        type_ = graph[key].types[0]
+        batch = type_.shape[0] if isinstance(type_, TensorType) and type_.shape else 1
+        if isinstance(batch, int) and batch != 1:
+            message = f"axis 0 of input {graph[key].names[0]!r} is fixed at {batch}, and bounds are of one sample"
+            raise UnsupportedError("0347", message, hint="export the model with a free batch, or one of 1")
 
 
 def _sides(name: str, given: Any, shape: tuple[int, ...]) -> tuple[Array, Array]:
