@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pathlift.verbs.norm import norm as norm
     from pathlift.verbs.opt import opt as opt
     from pathlift.verbs.passes import list_passes as list_passes
+    from pathlift.verbs.prune import prune as prune
     from pathlift.verbs.run import run as run
     from pathlift.verbs.verify_cert import verify_cert as verify_cert
 
