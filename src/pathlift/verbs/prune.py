@@ -239,7 +239,8 @@ def _written(
         if save_masks is not None:
             staged = stack.enter_context(replacing(save_masks, force=force))
             with staged.open("wb") as file:
-                np.savez_compressed(file, **result.pruned.masks)
+                arrays: dict[str, Any] = dict(result.pruned.masks)
+                np.savez_compressed(file, **arrays)
             result = replace(result, files={**result.files, "masks": os.fspath(save_masks)})
         if output is not None:
             facts = {key: value for key, value in result.to_json().items() if key not in ("layers", "kept", "output")}

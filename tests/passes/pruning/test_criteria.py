@@ -105,8 +105,8 @@ def test_regions_have_shares_of_their_own() -> None:
 
 def test_a_network_without_path_norms_is_refused() -> None:
     """The only layer reads a value of which nothing is known."""
-    b = Builder()
-    x = b.node("Opaque", b.input("x", ("N", 2)), names=("h",), types=(UNKNOWN,), op_type="Odd", domain="odd", version=1)
+    b, odd = Builder(), {"op_type": "Odd", "domain": "odd", "version": 1, "reason": "it is odd", "proto": b""}
+    (x,) = b.node("Opaque", b.input("x", ("N", 2)), names=("h",), types=(UNKNOWN,), **odd)
     graph = b.finish(b.op("Gemm", x, b.param(np.eye(2, dtype=np.float32), "w")))
     with pytest.raises(PathliftError, match=r"PL1397 .* node 'h' \(Odd\)"):
         scores("path", graph)
