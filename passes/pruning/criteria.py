@@ -30,10 +30,21 @@ class Calibration:
         Inputs by name.
     labels
         Of each batch, whole numbers ``(batch,)``; ``None`` if they are not known.
+    decided
+        Whether the labels are the model's own decisions.
     """
 
     batches: Sequence[Mapping[str, Array]]
     labels: Sequence[Array] | None = None
+    decided: bool = False
+
+    def labelled(self, graph: Graph) -> Calibration:
+        """Return the same with labels: a network's own decisions, where there are none."""
+        if self.labels is not None:
+            return self
+        from pathlift.passes.pruning.gradients import decisions
+
+        return Calibration(self.batches, decisions(graph, self.batches), decided=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +124,11 @@ def wanda(question: Question) -> Scored:
 
 def taylor(question: Question) -> Scored:
     """|θ·∂L/∂θ|, to first order by how much the loss changes without a weight (Molchanov et al., arXiv 1906.10771)."""
-    data = question.known("taylor")
+    data = question.known("taylor").labelled(question.graph)
     from pathlift.passes.pruning.gradients import loss_gradients
 
-    gradients = loss_gradients(question.graph, question.found, data.batches, data.labels)
-    told = () if data.labels is not None else ("the loss is that of the model's own decisions: the data has no labels",)
+    gradients = loss_gradients(question.graph, question.found, data.batches, data.labels or ())
+    told = ("the loss is that of the model's own decisions: the data has no labels",) if data.decided else ()
     return Scored({p.name: np.abs(p.values() * gradients[p.name]) for p in question.found}, told)
 
 

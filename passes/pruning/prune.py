@@ -10,6 +10,7 @@ import numpy as np
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
+from pathlift.ir.types import Array
 from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.pruning.criteria import DEFAULT_SCOPES, Calibration, Question, Scored, scored
 from pathlift.passes.pruning.masks import Masks, Pruned, check_masks, layers_of, put_on
@@ -98,8 +99,9 @@ class Prune(Transform):
         self.check()
         structure = read_structure(self.pattern, self.block)
         allowed = self.prunables(graph).checked()
-        kept = dict(allowed.kept)
-        masks: Masks = {}
+        kept, masks = dict(allowed.kept), dict[str, Array]()
+        if data is not None and self.criterion == "taylor":
+            data = data.labelled(graph)  # the decisions of the network as it was
         found, after, remarks = allowed.found, graph, tuple[str, ...]()
         for i in range(self.schedule):
             if progress is not None:

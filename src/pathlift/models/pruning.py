@@ -5,70 +5,49 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pathlift.ir.errors import UnsupportedError
+import numpy as np
+
+from pathlift.ir.errors import UnsupportedError, UsageError
+from pathlift.ir.graph import Graph
+from pathlift.models.data import batches, left_over, read_arrays, read_calibration
 from pathlift.passes.path_metric.path_metric import path_metric
 from pathlift.passes.path_norm.path_norm import PathNorm
-
-if TYPE_CHECKING:
-    from pathlift.ir.graph import Graph
-    from pathlift.passes.path_metric.result import PathMetric
-    from pathlift.report.distance import DistanceResult
+from pathlift.passes.pruning.criteria import Calibration
+from pathlift.report.pruning import PruningCertificate
 
 METADATA = "pathlift.prune"
 """The key of a file's metadata under which it says how it was pruned, as JSON."""
 
 
-@dataclass(frozen=True)
-class PruningCertificate:
-    """How far a pruned network can be from what it was.
+def read_pruning_data(graph: Graph, data: Any) -> tuple[Calibration, tuple[str, ...]]:
+    """Read inputs, and labels if there is an array ``y`` that is no input; and say what is left out.
 
     Parameters
     ----------
-    metric
-        ‖Φ(θ) − Φ(θ')‖₁, or a bound where weights were refitted; ``None`` if path metrics do not cover the network.
-    norm_log10
-        log10 of ‖Φ(θ)‖₁, if there is a metric.
-    refused
-        Why there is none.
-    on_domain
-        What `compare` proves on a domain, if one was given.
+    graph
+        What reads them.
+    data
+        An ``.npz`` file, or arrays by name.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read, arrays do not fit or are not finite, or labels are no whole numbers, one per sample.
     """
-
-    metric: PathMetric | None = None
-    norm_log10: float | None = None
-    refused: str = ""
-    on_domain: DistanceResult | None = field(default=None)
-
-    @property
-    def relative(self) -> float | None:
-        """The metric as a share of ‖Φ(θ)‖₁."""
-        if self.metric is None or self.norm_log10 is None:
-            return None
-        log10 = self.metric.l1.log10
-        return 0.0 if log10 is None else float(10.0 ** (log10 - self.norm_log10))
-
-    @property
-    def assumptions(self) -> tuple[str, ...]:
-        """What it rests on."""
-        metric = self.metric.assumptions if self.metric else ()
-        return (*metric, *(self.on_domain.assumptions if self.on_domain else ()))
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON types."""
-        found: dict[str, Any] = {"refused": self.refused or None, "path_metric": None, "domain": None}
-        if self.metric is not None:
-            figures = {name: getattr(self.metric, name).to_json() for name in ("l1", "linf")}
-            about = {"case": self.metric.case, "is_path_metric": self.metric.is_path_metric}
-            found["path_metric"] = {**about, **figures, "norm_log10": self.norm_log10, "relative": self.relative}
-        if self.on_domain is not None:
-            told = self.on_domain.to_json()
-            bound = {key: told["bound"][key] for key in ("l1", "linf", "method", "method_linf")}
-            sampled = {key: told[key] for key in ("sampled_max_l1", "sampled_max_linf", "vacuous")}
-            found["domain"] = {**told["domain"], **bound, **sampled}
-        return found
+    arrays = dict(data) if isinstance(data, Mapping) else read_arrays({"": data})
+    is_input = "y" in {graph[key].names[0] for key in graph.inputs}
+    labels = None if is_input or "y" not in arrays else np.asarray(arrays.pop("y"))
+    inputs = read_calibration(graph, arrays)
+    count = len(next(iter(inputs.values())))
+    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (count,)):
+        reason = f"labels are {labels.dtype} of shape {list(labels.shape)}, not {count} whole numbers"
+        raise UsageError("1482", reason, hint="one class number per sample")
+    feeds = tuple(batches(graph, inputs))
+    ends = np.cumsum([len(next(iter(batch.values()))) for batch in feeds])
+    of_batches = None if labels is None else [part.astype(np.int64) for part in np.split(labels[: ends[-1]], ends[:-1])]
+    return Calibration(feeds, of_batches), left_over(graph, inputs)
 
 
 def certified(before: Graph, after: Graph, shape: Mapping[str, int], memory_limit: int) -> PruningCertificate:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,64 +22,18 @@ from pathlift.models.options import (
     Seed,
     Shape,
 )
-from pathlift.report.result import Result
-from pathlift.report.tables import Bar, Payload, percent, table
+from pathlift.report.pruning import PruneResult, prune_text
+from pathlift.report.tables import Payload
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from pathlift.ir.graph import Graph
-    from pathlift.models.pruning import PruningCertificate
+    from pathlift.ir.types import Array
     from pathlift.models.source import Opened
     from pathlift.passes.pruning.masks import Pruned
 
 Masks = Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE.npz", type=Path)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class PruneResult(Result):
-    """The pruned graph, what went, and what that costs.
-
-    Parameters
-    ----------
-    graph
-        With zeros; of the same nodes.
-    criterion
-        By which weights were chosen; ``masks`` for given ones.
-    requested
-        The sparsity that was asked for; ``None`` where masks or N:M say it.
-    pruned
-        Masks by parameter, and counts per layer.
-    certificate
-        What is proved of the difference.
-    files
-        Names of the files that were written, by what is in them.
-    """
-
-    graph: Graph
-    criterion: str
-    requested: float | None
-    pruned: Pruned
-    certificate: PruningCertificate
-    files: dict[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        layers = [
-            {"node": layer.node, "parameter": layer.parameter, "total": layer.total, "zeroed": layer.zeroed}
-            for layer in self.pruned.layers
-        ]
-        return {
-            "criterion": self.criterion,
-            "sparsity_requested": self.requested,
-            "sparsity": self.pruned.sparsity,
-            "total": self.pruned.total,
-            "zeroed": self.pruned.zeroed,
-            "layers": layers,
-            "kept": [{"node": node, "reason": reason} for node, reason in self.pruned.kept.items()],
-            "certificate": self.certificate.to_json(),
-            "output": None,
-            **self.files,
-        }
 
 
 def prune(
@@ -96,6 +50,8 @@ def prune(
     biases: Annotated[bool, Flag()] = False,
     masks: Masks = None,
     save_masks: Masks = None,
+    calib: Annotated[str | os.PathLike[str] | Mapping[str, Array] | None, Flag(metavar="FILE.npz", type=Path)] = None,
+    compensate: Annotated[bool, Flag()] = False,
     domain: Domain = None,
     budget: Annotated[float, Flag(metavar="SECONDS")] = 10.0,
     seed: Seed = 0,
@@ -116,8 +72,10 @@ def prune(
     sparsity
         The share of weights that are zero afterwards. In [0, 1).
     criterion
-        path, magnitude, synflow or random. ``path``: the share of the path-norm that passes through a weight, which is
-        the same in all rescaled copies of a network. ``synflow``: the same of paths from the inputs, pools as maxima.
+        path, magnitude, synflow, random, wanda or taylor. ``path``: the share of the path-norm that passes through a
+        weight, which is the same in all rescaled copies of a network. ``synflow``: the same of paths from the inputs,
+        pools as maxima. ``wanda`` (|weight| times the norm of what it meets) and ``taylor`` (what the loss loses, to
+        first order) need data.
     scope
         global, layer or row: what is compared with each other. A row is all weights of one output.
     pattern
@@ -136,6 +94,10 @@ def prune(
         What stays, by parameter, instead of a criterion. An .npz file of booleans.
     save_masks
         Write what stays, by parameter. An .npz file.
+    calib
+        Data, by input name, for wanda, taylor and --compensate. An ``.npz`` file or arrays; labels are ``y``.
+    compensate
+        Refit the weights that stay to what their layer computed on the data. By least squares.
     domain
         Also bound the difference on a box of inputs, as `compare` does: x=LO:HI, or x=FILE.npz with arrays low and
         high.
@@ -168,11 +130,15 @@ def prune(
     Gonon, Brisebarre, Riccietti, Gribonval, "A Rescaling-Invariant Lipschitz Bound Based on Path-Metrics", arXiv
     2405.15006.
     """
-    from pathlift.models.pruning import certified, told_in_file
+    from pathlift.models.data import read_arrays
+    from pathlift.models.pruning import certified, read_pruning_data, told_in_file
     from pathlift.models.source import extents, open_model
+    from pathlift.passes.pruning.compensation import Compensated, compensated
     from pathlift.passes.pruning.masks import Pruned
     from pathlift.passes.pruning.prune import Prune
 
+    if compensate and calib is None:
+        raise UsageError("1407", "weights are refitted to data", hint="--calib FILE.npz")
     if masks is None and sparsity is None and not pattern:
         raise UsageError("1409", "the sparsity is not said", hint="--sparsity 0.8 leaves a fifth of the weights")
     if sparsity is not None and (masks is not None or pattern):
@@ -186,31 +152,34 @@ def prune(
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example, shape=given)
     method = replace(method, shape=opened.shape)
     before = opened.graph
-    rewritten = method.prune(before, progress=progress) if masks is None else method.apply(before, _read_masks(masks))
-    witness = rewritten.witness
+    data, left = (None, ()) if calib is None else read_pruning_data(before, calib)
+    rewritten = (
+        method.prune(before, data, progress) if masks is None else method.apply(before, read_arrays({"": masks}))
+    )
+    graph, witness = rewritten.graph, rewritten.witness
     assert isinstance(witness, Pruned)
-    witness.check(before, rewritten.graph)
-    certificate = certified(before, rewritten.graph, dict(opened.shape), memory_limit)
+    witness.check(before, graph)
+    refit: Compensated | None = None
+    if compensate and data is not None:
+        again = compensated(before, graph, method.prunables(before).found, data.batches)
+        assert isinstance(again.witness, Compensated)
+        again.witness.check(graph, again.graph)
+        graph, refit = again.graph, again.witness
+    certificate = certified(before, graph, dict(opened.shape), memory_limit)
     if domain is not None:
-        certificate = replace(certificate, on_domain=_on_domain(opened, rewritten.graph, domain, budget, seed))
+        certificate = replace(certificate, on_domain=_on_domain(opened, graph, domain, budget, seed))
     result = PruneResult(
         input=opened.source,
-        assumptions=tuple(dict.fromkeys((*witness.remarks, *certificate.assumptions))),
+        assumptions=tuple(dict.fromkeys((*witness.remarks, *left, *certificate.assumptions))),
         warnings=(*opened.warnings, *_warnings(witness)),
-        graph=rewritten.graph,
+        graph=graph,
         criterion=criterion if masks is None else "masks",
         requested=sparsity,
         pruned=witness,
         certificate=certificate,
-        files={},
+        refit=refit,
     )
     return _written(result, output, save_masks, force, told_in_file)
-
-
-def _read_masks(path: str | os.PathLike[str]) -> dict[str, Any]:
-    from pathlift.models.data import read_arrays
-
-    return read_arrays({"": path})
 
 
 def _on_domain(opened: Opened, after: Graph, domain: Any, budget: float, seed: int) -> Any:
@@ -252,34 +221,4 @@ def _written(
 
 def text(payload: Payload) -> Iterator[RenderableType]:
     """Yield a row per layer, what is zero in all, what that costs, and what was written."""
-    figures = ["weights", "zero", "share"]
-    rows: list[list[str | Bar]] = [
-        [layer["node"], f"{layer['total']:,}", f"{layer['zeroed']:,}", percent(layer["zeroed"] / layer["total"]),
-         Bar(layer["zeroed"] / layer["total"])]
-        for layer in payload["layers"] if layer["total"]
-    ]  # fmt: skip
-    yield table(["layer", *figures, ""], rows, right=figures)
-    for kept in payload["kept"]:
-        yield f"{kept['node']} stays as it is: {kept['reason']}"
-    share = percent(payload["sparsity"], ".4g")
-    yield f"{payload['zeroed']:,} of {payload['total']:,} weights are zero ({share}), by {payload['criterion']}"
-    yield from _certificate_text(payload["certificate"])
-    yield from (f"wrote {payload[what]}" for what in ("output", "masks") if payload.get(what))
-
-
-def _certificate_text(told: Payload) -> Iterator[str]:
-    if told["refused"]:
-        yield f"nothing is proved of what this costs: {told['refused']}"
-    if metric := told["path_metric"]:
-        what = "‖Φ(θ) − Φ(θ')‖₁ =" if metric["is_path_metric"] else "outputs differ by at most"
-        yield f"{what} {_figure(metric['l1'])}, {percent(metric['relative'], '.3g')} of ‖Φ(θ)‖₁"
-    if domain := told["domain"]:
-        bound = "-" if domain["l1"] is None else f"{domain['l1']:.4g}"
-        found = "-" if domain["sampled_max_l1"] is None else f"{domain['sampled_max_l1']:.4g}"
-        yield f"on the domain, outputs differ by at most {bound} ({domain['method']}) in sum; found: {found}"
-
-
-def _figure(figure: Payload) -> str:
-    if figure["log10"] is None:
-        return "0"
-    return f"10^{figure['log10']:.4f}" if figure["value"] is None else f"{figure['value']:.4g}"
+    yield from prune_text(payload)
