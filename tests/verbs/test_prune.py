@@ -97,7 +97,35 @@ def test_nothing_is_proved_where_path_metrics_do_not_reach(tmp_path: Path) -> No
     assert any("supported region" in line for line in found.assumptions)
 
 
+def test_a_refit_is_told_and_kept(pathlift: Cli, digits: Path, tmp_path: Path) -> None:
+    data = {"image": np.random.default_rng(0).random((40, 1, 8, 8), np.float32), "y": np.arange(40) % 10}
+    np.savez(tmp_path / "d.npz", **data)
+    calib = ("--calib", str(tmp_path / "d.npz"), "--sparsity", "0.6")
+    for criterion in ("wanda", "taylor"):
+        told = result(pathlift, str(digits), *calib, "--criterion", criterion, "--compensate")
+        assert all(x["after"] < x["before"] for x in told["compensation"])
+        assert told["certificate"]["path_metric"]["case"] == "theta-and"
+        assert told["sparsity"] == pytest.approx(0.6, abs=0.01)
+    assert "refitted" in pathlift("prune", str(digits), *calib, "--compensate").out
+
+
+@pytest.mark.parametrize(
+    ("arrays", "code"),
+    [({"image": np.full((2, 1, 8, 8), np.nan, np.float32)}, "PL0479"),
+     ({"image": np.zeros((2, 1, 8, 8), np.float32), "y": np.zeros(3, int)}, "PL1482"),
+     ({"image": np.zeros((2, 1, 8, 8), np.float32), "y": np.array([0, 99])}, "PL1482")],
+)  # fmt: skip
+def test_data_that_does_not_fit(pathlift: Cli, digits: Path, tmp_path: Path, arrays: dict[str, Any], code: str) -> None:
+    np.savez(tmp_path / "d.npz", **arrays)
+    options = ("--calib", str(tmp_path / "d.npz"), "--criterion", "taylor", "-o", str(tmp_path / "p.onnx"))
+    outcome = pathlift("prune", str(digits), "--sparsity", "0.5", *options)
+    assert (outcome.code, outcome.err[:6]) == (2, code)
+    assert not (tmp_path / "p.onnx").exists()
+
+
 REFUSED = [
+    (["--sparsity", "0.5", "--compensate"], "PL1407"),
+    (["--sparsity", "0.5", "--criterion", "wanda"], "PL1407"),
     ([], "PL1409"),
     (["--sparsity", "1"], "PL1409"),
     (["--sparsity", "0.5", "--pattern", "2:4"], "PL1404"),

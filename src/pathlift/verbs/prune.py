@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +12,7 @@ from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models.options import (
     AssumeEval,
+    Calibration,
     Domain,
     Flag,
     Force,
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from pathlift.ir.graph import Graph
-    from pathlift.ir.types import Array
     from pathlift.models.source import Opened
     from pathlift.passes.pruning.masks import Pruned
 
@@ -50,7 +50,7 @@ def prune(
     biases: Annotated[bool, Flag()] = False,
     masks: Masks = None,
     save_masks: Masks = None,
-    calib: Annotated[str | os.PathLike[str] | Mapping[str, Array] | None, Flag(metavar="FILE.npz", type=Path)] = None,
+    calib: Calibration = None,
     compensate: Annotated[bool, Flag()] = False,
     domain: Domain = None,
     budget: Annotated[float, Flag(metavar="SECONDS")] = 10.0,
