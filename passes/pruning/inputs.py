@@ -145,3 +145,17 @@ def _spread(sums: Array, node: Node, layout: Layout, p: Prunable) -> Array:
     rows, taps, inputs = layout.extents
     by_row = sums[groups_of(node, layout, p.param.shape)].reshape(rows, -1, inputs)
     return layout.weights(np.broadcast_to(by_row, (rows, taps, inputs)), p.param.shape)
+
+
+def uses_per_sample(graph: Graph, found: Sequence[Prunable], batch: Mapping[str, Array]) -> dict[str, float]:
+    """Return how often each weight is multiplied by something per sample, by name, on average over its readers' calls.
+
+    Parameters and errors are those of `input_norms`.
+    """
+    samples, counts = len(next(iter(batch.values()))), dict.fromkeys((p.name for p in found), 0.0)
+
+    def add(p: Prunable, node: Node, layout: Layout, x: Tensor) -> None:
+        counts[p.name] += x.shape[1] / samples
+
+    watch(graph, found, [batch], add)
+    return counts

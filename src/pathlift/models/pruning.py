@@ -72,3 +72,11 @@ def told_in_file(graph: Graph, told: Mapping[str, Any]) -> Graph:
     text = json.dumps(told, allow_nan=False)
     builder.info = dataclasses.replace(builder.info, metadata={**builder.info.metadata, METADATA: text})
     return builder.finish()
+
+
+def weight_bytes(graph: Graph) -> dict[str, int]:
+    """Return the bytes of a file's parameters, with all zeros and with sparse initializers."""
+    from pathlift.frontend.emit.sparse import stored_bytes
+
+    params = [p for key in graph.params if (p := graph[key].value) is not None]
+    return {name: sum(stored_bytes(p, sparse=name == "sparse") for p in params) for name in ("dense", "sparse")}
