@@ -1,0 +1,143 @@
+"""Pruning of torch modules: masks that stay while a module is trained, as torch.nn.utils.prune has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune as torch_prune
+
+from pathlift.frontend.bind import bind
+from pathlift.ir.graph import Graph
+from pathlift.passes.pruning.criteria import Calibration
+from pathlift.passes.pruning.masks import LayerSparsity, Pruned
+from pathlift.passes.pruning.prune import Prune
+
+COMPUTED = "the module computes it, and holds no such parameter"
+
+
+@dataclass(frozen=True)
+class ModulePruning:
+    """What became of a module's parameters.
+
+    Parameters
+    ----------
+    layers
+        How many weights of each may go, and are zero.
+    kept
+        Why others stay as they are, by layer.
+    """
+
+    layers: tuple[LayerSparsity, ...]
+    kept: Mapping[str, str]
+
+    @property
+    def sparsity(self) -> float:
+        """The share of zeros."""
+        return sum(x.zeroed for x in self.layers) / max(1, sum(x.total for x in self.layers))
+
+
+def prune_module(
+    module: nn.Module,
+    example_input: Tensor | Sequence[Any],
+    sparsity: float = 0.5,
+    *,
+    calib: Iterable[Tensor | Sequence[Tensor]] | None = None,
+    **options: Any,
+) -> ModulePruning:
+    """Mask the weights of a module that are worth least, in place; training it keeps them zero.
+
+    A parameter becomes ``weight_orig`` and a buffer ``weight_mask`` (`torch.nn.utils.prune`), whose product ``weight``
+    is; ``torch.nn.utils.prune.remove(layer, "weight")`` makes it one again. What was masked before stays masked, so
+    that a schedule is several calls with growing sparsity. Parameters remain the same objects, which optimizers hold.
+
+    Parameters
+    ----------
+    module
+        The network.
+    example_input
+        A tensor, or the shapes or tensors of the arguments of ``forward``.
+    sparsity
+        The share of weights that are zero afterwards, in [0, 1).
+    calib
+        Batches of inputs, for ``wanda`` and ``taylor``.
+    **options
+        Of `pathlift.passes.pruning.prune.Prune`: criterion, scope, pattern, block, schedule, include, exclude, biases,
+        seed.
+
+    Raises
+    ------
+    PathliftError
+        If the module cannot be exported, an option is wrong, or nothing can be pruned; the module is then as it was.
+
+    Examples
+    --------
+    >>> import torch, pathlift
+    >>> module = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    >>> pathlift.prune_module(module, torch.zeros(1, 8), 0.5, criterion="path").sparsity
+    0.5
+    """
+    method = Prune(sparsity=sparsity, **options)
+    method.check()
+    old = _unmasked(module)
+    try:
+        example = [example_input] if isinstance(example_input, Tensor) else example_input
+        bound = bind(module, example)
+        data = None if calib is None else _calibration(bound.graph, calib)
+        witness = method.prune(bound.graph, data).witness
+        assert isinstance(witness, Pruned)
+        new, layers, kept = dict[int, Tensor](), list[LayerSparsity](), dict(witness.kept)
+        own = dict(module.named_parameters())
+        for layer in witness.layers:
+            source = bound.sources.get(layer.parameter)
+            parameter = None if source is None else own.get(source.name)
+            if parameter is None:
+                kept[layer.node] = COMPUTED
+                continue
+            new[id(parameter)] = torch.from_numpy(witness.masks[layer.parameter]).reshape(parameter.shape)
+            layers.append(layer)
+    except BaseException:
+        _mask(module, old)
+        raise
+    _mask(module, {i: _both(old.get(i), new.get(i)) for i in {**old, **new}})
+    return ModulePruning(tuple(layers), kept)
+
+
+def _unmasked(module: nn.Module) -> dict[int, Tensor]:
+    """Make masks permanent, and return them by the identity of their parameters."""
+    masks = {}
+    for layer in module.modules():
+        for name in [n.removesuffix("_orig") for n in layer._parameters if n.endswith("_orig")]:
+            mask = getattr(layer, f"{name}_mask", None)
+            if mask is not None:
+                torch_prune.remove(layer, name)  # type: ignore[no-untyped-call]
+                masks[id(getattr(layer, name))] = mask.bool()
+    return masks
+
+
+def _mask(module: nn.Module, masks: Mapping[int, Tensor]) -> None:
+    """Put masks on parameters, wherever layers hold them: one may be in several."""
+    for layer in module.modules():
+        for name, parameter in list(layer._parameters.items()):
+            mask = masks.get(id(parameter))
+            if parameter is not None and mask is not None:
+                torch_prune.custom_from_mask(layer, name, mask.to(parameter.device))  # type: ignore[no-untyped-call]
+
+
+def _both(old: Tensor | None, new: Tensor | None) -> Tensor:
+    if old is None or new is None:
+        found = new if old is None else old
+        assert found is not None
+        return found
+    return old & new.to(old.device)
+
+
+def _calibration(graph: Graph, calib: Iterable[Tensor | Sequence[Tensor]]) -> Calibration:
+    names = [graph[key].names[0] for key in graph.inputs]
+    rows = [[batch] if isinstance(batch, Tensor) else list(batch) for batch in calib]
+    return Calibration([
+        {name: x.detach().cpu().numpy() for name, x in zip(names, row, strict=True)} for row in rows
+    ])
