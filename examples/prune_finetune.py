@@ -17,7 +17,7 @@ from train_digits import Digits, digits, train
 
 import pathlift
 
-SPARSITIES, EPOCHS, SEED = (0.8, 0.95), 8, 0
+SPARSITIES, EPOCHS, SEED = (0.8, 0.9), 6, 0
 
 
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
@@ -46,7 +46,7 @@ def main() -> None:
     print(f"{'zeros':>8}  {'pruned':>8}  {'trained on':>10}")
     print(f"{0:8.1%}  {accuracy(model, test_images, test_labels):8.4f}")
     for sparsity in SPARSITIES:
-        found = pathlift.prune_module(model, (1, 1, 8, 8), sparsity, criterion="path", scope="layer")
+        found = pathlift.prune_module(model, (1, 1, 8, 8), sparsity, criterion="path")
         pruned = accuracy(model, test_images, test_labels)
         finetune(model, images, labels)
         print(f"{found.sparsity:8.1%}  {pruned:8.4f}  {accuracy(model, test_images, test_labels):10.4f}")
@@ -54,13 +54,12 @@ def main() -> None:
         prune.remove(layer, "weight")
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / name for name in ("dense.onnx", "sparse.onnx")]
-        graph = pathlift.export(model, shape=[(1, 1, 8, 8)]).graph
-        for file, sparse in zip(files, (False, True), strict=True):
-            pathlift.save(graph, file, sparse=sparse)
+        pathlift.export(model, shape=(1, 1, 8, 8), output=files[0])
+        pathlift.save(pathlift.load(files[0]), files[1], sparse=True)
         sizes = " and ".join(f"{os.path.getsize(file) / 1000:.1f} kB" for file in files)
-        with torch.no_grad():
-            apart = (torch.from_numpy(pathlift.Session(files[1])(test_images[:1].numpy())) - model(test_images[:1])).abs()
-    print(f"the file: {sizes} with sparse initializers; in ONNX Runtime, logits differ by {apart.max():.0e}")
+        logits = torch.from_numpy(pathlift.Session(files[1])(test_images.numpy()))
+    print(f"the file: {sizes} with sparse initializers")
+    print(f"in ONNX Runtime: {(logits.argmax(1) == test_labels).double().mean():.4f}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from onnx import SparseTensorProto, numpy_helper
 
 from pathlift.frontend.emit.tensors import Initializer, nbytes
 from pathlift.frontend.wire import MessagePart, part
-from pathlift.ir.types import Array, Param
+from pathlift.ir.types import Param
 
 _INDEX = 8
 """Bytes of a place: ONNX has them as int64."""
@@ -26,7 +26,7 @@ def stored_bytes(param: Param, *, sparse: bool) -> int:
 
 def sparse_bytes(param: Param) -> int:
     """Return the bytes that it takes as a sparse initializer."""
-    return int(np.count_nonzero(_bits(param.numpy()))) * (param.dtype.itemsize + _INDEX)
+    return int(np.count_nonzero(param.numpy())) * (param.dtype.itemsize + _INDEX)
 
 
 def is_smaller(param: Param) -> bool:
@@ -35,16 +35,12 @@ def is_smaller(param: Param) -> bool:
 
 
 def sparse_initializer(name: str, tensor: Initializer) -> MessagePart:
-    """Return the message; a negative zero is no zero."""
+    """Return the message; negative zeros, which masks make of negative weights, become positive ones."""
     values = tensor.param.numpy().reshape(-1)
-    places = np.flatnonzero(_bits(values)).astype(np.int64)
+    places = np.flatnonzero(values).astype(np.int64)
     made = SparseTensorProto(dims=tensor.param.shape)
     made.values.CopyFrom(numpy_helper.from_array(values[places], name))
     made.indices.CopyFrom(numpy_helper.from_array(places, f"{name}_places"))
     if tensor.said is not None:
         made.values.MergeFrom(tensor.said)
     return part(made.SerializeToString())
-
-
-def _bits(values: Array) -> Array:
-    return np.ascontiguousarray(values).view(f"u{values.dtype.itemsize}")

@@ -90,7 +90,7 @@ def prune_module(
         witness = method.prune(bound.graph, data).witness
         assert isinstance(witness, Pruned)
         new, layers, kept = dict[int, Tensor](), list[LayerSparsity](), dict(witness.kept)
-        own = dict(module.named_parameters())
+        own = dict(module.named_parameters(remove_duplicate=False))
         for layer in witness.layers:
             source = bound.sources.get(layer.parameter)
             parameter = None if source is None else own.get(source.name)
@@ -138,6 +138,4 @@ def _both(old: Tensor | None, new: Tensor | None) -> Tensor:
 def _calibration(graph: Graph, calib: Iterable[Tensor | Sequence[Tensor]]) -> Calibration:
     names = [graph[key].names[0] for key in graph.inputs]
     rows = [[batch] if isinstance(batch, Tensor) else list(batch) for batch in calib]
-    return Calibration([
-        {name: x.detach().cpu().numpy() for name, x in zip(names, row, strict=True)} for row in rows
-    ])
+    return Calibration([{name: x.detach().cpu().numpy() for name, x in zip(names, row, strict=True)} for row in rows])
