@@ -30,7 +30,7 @@ def test_rows_are_compared_with_the_dense_network() -> None:
     ]
 
 
-@pytest.mark.parametrize("suffix", [".svg", ".png"])
+@pytest.mark.parametrize("suffix", [".svg", pytest.param(".png", marks=pytest.mark.slow)])
 def test_charts(tmp_path: Path, suffix: str) -> None:
     pytest.importorskip("matplotlib")
     points = [point(0.9, 50), point(0.8, 20), point(0.7, 40, "magnitude")]

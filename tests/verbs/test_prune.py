@@ -123,6 +123,18 @@ def test_data_that_does_not_fit(pathlift: Cli, digits: Path, tmp_path: Path, arr
     assert not (tmp_path / "p.onnx").exists()
 
 
+def test_sparse_files_and_their_sizes(pathlift: Cli, digits: Path, tmp_path: Path) -> None:
+    sizes = {}
+    for name, options in (("dense", ()), ("sparse", ("--sparse",))):
+        file = tmp_path / f"{name}.onnx"
+        told = result(pathlift, str(digits), "--sparsity", "0.9", "-o", str(file), *options)
+        assert told["file_bytes"] == file.stat().st_size
+        assert told["sparse"] == bool(options)
+        sizes[name] = told["file_bytes"]
+    assert sizes["dense"] - sizes["sparse"] == pytest.approx(told["bytes"]["dense"] - told["bytes"]["sparse"], abs=500)
+    assert "gain no time" in pathlift("prune", str(digits), "--sparsity", "0.9").out
+
+
 REFUSED = [
     (["--sparsity", "0.5", "--compensate"], "PL1407"),
     (["--sparsity", "0.5", "--criterion", "wanda"], "PL1407"),

@@ -14,7 +14,7 @@ from pathlift.ir.errors import PathliftError
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import UNKNOWN, Array, Param
 from pathlift.passes.path_norm.path_norm import PathNorm
-from pathlift.passes.pruning.criteria import Question, scored
+from pathlift.passes.pruning.criteria import Calibration, Question, scored
 from pathlift.passes.pruning.masks import Pruned
 from pathlift.passes.pruning.prunable import prunables
 from pathlift.passes.pruning.prune import Prune
@@ -116,6 +116,14 @@ def test_a_network_without_path_norms_is_refused() -> None:
 def test_refusals(perceptron: Callable[..., Graph], criterion: str, code: str) -> None:
     with pytest.raises(PathliftError, match=code):
         scores(criterion, perceptron(3, 2))
+
+
+def test_scores_that_are_not_finite_are_refused() -> None:
+    b = Builder()
+    graph = b.finish(b.op("Gemm", b.input("x", ("N", 1), "f64"), b.param(np.full((1, 1), 1e300)), name="y"))
+    data = Calibration([{"x": np.full((1, 1), 1e30)}])
+    with pytest.raises(PathliftError, match="PL0184"):
+        scored("wanda", Question(graph, prunables(graph).found, data=data))
 
 
 def test_weights_that_are_not_finite_are_refused(perceptron: Callable[..., Graph]) -> None:
