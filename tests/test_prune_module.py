@@ -56,6 +56,7 @@ def test_masks_are_those_of_the_graph() -> None:
         assert (buffer.numpy().astype(bool) == mask.reshape(buffer.shape)).all()
 
 
+@pytest.mark.slow
 def test_rounds_keep_what_was_masked() -> None:
     module = network()
     pathlift.prune_module(module, (1, 6), 0.5)
@@ -109,6 +110,7 @@ def test_what_a_module_computes_stays() -> None:
     assert not (module.base.weight == 0).any()
 
 
+@pytest.mark.slow
 def test_a_refusal_leaves_the_module_as_it_was() -> None:
     module = network()
     pathlift.prune_module(module, (1, 6), 0.5)

@@ -153,7 +153,8 @@ def scored(criterion: str, question: Question) -> Scored:
     """
     if criterion not in CRITERIA:
         raise UsageError("1408", f"there is no criterion {criterion!r}", hint=", ".join(CRITERIA))
-    found = CRITERIA[criterion](question)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+        found = CRITERIA[criterion](question)
     for name, scores in found.scores.items():
         if not np.isfinite(scores).all():
             raise InvalidModelError("0184", f"scores of tensor {name!r} are not finite")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -106,33 +106,43 @@ def prune_module(
     return ModulePruning(tuple(layers), kept)
 
 
-def _unmasked(module: nn.Module) -> dict[int, Tensor]:
-    """Make masks permanent, and return them by the identity of their parameters."""
+class _Masked(NamedTuple):
+    """A mask, and what the parameter holds, also behind it."""
+
+    mask: Tensor
+    values: Tensor | None = None
+
+
+def _unmasked(module: nn.Module) -> dict[int, _Masked]:
+    """Put masks into the weights, and return them by the identity of their parameters."""
     masks = {}
     for layer in module.modules():
         for name in [n.removesuffix("_orig") for n in layer._parameters if n.endswith("_orig")]:
             mask = getattr(layer, f"{name}_mask", None)
             if mask is not None:
+                values = getattr(layer, f"{name}_orig").detach().clone()
                 torch_prune.remove(layer, name)  # type: ignore[no-untyped-call]
-                masks[id(getattr(layer, name))] = mask.bool()
+                masks[id(getattr(layer, name))] = _Masked(mask.bool(), values)
     return masks
 
 
-def _mask(module: nn.Module, masks: Mapping[int, Tensor]) -> None:
+def _mask(module: nn.Module, masks: Mapping[int, _Masked]) -> None:
     """Put masks on parameters, wherever layers hold them: one may be in several."""
     for layer in module.modules():
         for name, parameter in list(layer._parameters.items()):
-            mask = masks.get(id(parameter))
-            if parameter is not None and mask is not None:
-                torch_prune.custom_from_mask(layer, name, mask.to(parameter.device))  # type: ignore[no-untyped-call]
+            found = masks.get(id(parameter))
+            if parameter is not None and found is not None:
+                torch_prune.custom_from_mask(layer, name, found.mask.to(parameter.device))  # type: ignore[no-untyped-call]
+                if found.values is not None:
+                    with torch.no_grad():
+                        parameter.copy_(found.values)
 
 
-def _both(old: Tensor | None, new: Tensor | None) -> Tensor:
-    if old is None or new is None:
-        found = new if old is None else old
-        assert found is not None
-        return found
-    return old & new.to(old.device)
+def _both(old: _Masked | None, new: Tensor | None) -> _Masked:
+    if old is None:
+        assert new is not None
+        return _Masked(new)
+    return old if new is None else _Masked(old.mask & new.to(old.mask.device), old.values)
 
 
 def _calibration(graph: Graph, calib: Iterable[Tensor | Sequence[Tensor]]) -> Calibration:
