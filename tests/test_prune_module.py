@@ -25,10 +25,8 @@ def zeros(module: nn.Sequential) -> int:
     return sum(int((layer.weight == 0).sum()) for layer in module if isinstance(layer, nn.Linear))
 
 
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("wanda", "taylor")]
-
-
-@pytest.mark.parametrize("criterion", ["path", *SLOW])
+@pytest.mark.slow
+@pytest.mark.parametrize("criterion", ["path", "wanda", "taylor"])
 def test_zeros_stay_while_the_module_is_trained(criterion: str) -> None:
     module = network()
     optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
@@ -56,7 +54,6 @@ def test_masks_are_those_of_the_graph() -> None:
         assert (buffer.numpy().astype(bool) == mask.reshape(buffer.shape)).all()
 
 
-@pytest.mark.slow
 def test_rounds_keep_what_was_masked() -> None:
     module = network()
     pathlift.prune_module(module, (1, 6), 0.5)
@@ -68,8 +65,6 @@ def test_rounds_keep_what_was_masked() -> None:
     assert found.sparsity == 0.75
     assert zeros(module) == 0.75 * 136
     assert {id(p) for p in module.parameters()} == parameters
-    pathlift.prune_module(module, (1, 6), 0.1)
-    assert zeros(module) == 0.75 * 136
     torch_prune.remove(module[0], "weight")  # type: ignore[no-untyped-call]
     assert isinstance(module[0].weight, nn.Parameter)
 
