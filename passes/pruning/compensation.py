@@ -99,7 +99,7 @@ def compensated(
     nodes: dict[str, tuple[Node, Layout]] = {}
 
     def add(p: Prunable, node: Node, layout: Layout, x: Tensor) -> None:
-        moments[p.name] = moments.get(p.name, 0.0) + x.mT @ x  # type: ignore[operator]
+        moments[p.name] = moments.get(p.name, 0.0) + x.mT @ x
         nodes[p.name] = node, layout
 
     watch(dense, eligible, batches, add)

@@ -129,12 +129,12 @@ def _grouped(x: Tensor, groups: int) -> Tensor:
 
 def _patches(x: Tensor, node: Node, shape: Sequence[int]) -> Tensor:
     """What the kernel of a convolution sees at each position, taps before channels."""
-    strides, pads, dilations = (node.attrs[name] for name in ("strides", "pads", "dilations"))
+    strides, pads, dilations = (tuple(map(int, node.attrs[n])) for n in ("strides", "pads", "dilations"))  # type: ignore[arg-type]
     n, kernel, groups = len(strides), shape[2:], int(node.attrs.get("groups", 1))  # type: ignore[arg-type]
-    x = F.pad(x, [p for i in reversed(range(n)) for p in (pads[i], pads[i + n])])  # type: ignore[index]
+    x = F.pad(x, [p for i in reversed(range(n)) for p in (pads[i], pads[i + n])])
     for i in range(n):
-        reach = dilations[i] * (kernel[i] - 1) + 1  # type: ignore[index]
-        x = x.unfold(2 + i, reach, strides[i])[..., :: dilations[i]]  # type: ignore[index]
+        reach = dilations[i] * (kernel[i] - 1) + 1
+        x = x.unfold(2 + i, reach, strides[i])[..., :: dilations[i]]
     # (N, C, *positions, *taps) → (groups, N · positions, taps · C/groups)
     x = x.reshape(x.shape[0], groups, -1, *x.shape[2:]).movedim(2, -1).movedim(1, 0)
     return x.reshape(groups, -1, int(np.prod(kernel)) * shape[1])

@@ -203,14 +203,15 @@ class _Job:
         data, left = (None, ()) if self.calib is None else read_pruning_data(before, self.calib)
         given = None if masks is None else read_arrays({"": masks})
         rewritten = method.prune(before, data, self.progress) if given is None else method.apply(before, given)
-        graph, witness, refit = rewritten.graph, rewritten.witness, None
+        graph, witness = rewritten.graph, rewritten.witness
+        refit: Compensated | None = None
         assert isinstance(witness, Pruned)
         witness.check(before, graph)
         if self.compensate and data is not None:
             again = compensated(before, graph, method.prunables(before).found, data.batches)
             again.witness.check(graph, again.graph)
+            assert isinstance(again.witness, Compensated)
             graph, refit = again.graph, again.witness
-            assert isinstance(refit, Compensated)
         certificate = certified(before, graph, dict(opened.shape), self.memory_limit)
         gone = tuple(f"nothing is left of {p.node!r} ({p.parameter})" for p in witness.layers if p.empty)
         return PruneResult(

@@ -106,6 +106,11 @@ def test_blocks_go_by_what_they_hold() -> None:
     assert (~mask).sum() == 12
 
 
+def test_zeros_in_a_block_count_for_nothing() -> None:
+    (mask,) = chosen(np.array([[0.0, 0.3], [1.0, 0.3]]), structure=Block(1, 2))
+    assert mask.tolist() == [[True, False], [True, False]]
+
+
 def test_a_block_of_zeros_goes_before_one_that_is_worth_nothing() -> None:
     found = prunables(gemms(np.array([[1.0, 0.0], [1.0, 0.0]]))).found
     (mask,) = select(found, {"w0": np.zeros((2, 2))}, 0.5, "global", Block(1, 2)).values()
