@@ -1,4 +1,4 @@
-"""What pruning costs, proved: the path metric, and on a domain what `compare` proves."""
+"""Costs of pruning, proved: the path metric, and on a domain what `compare` proves; and the data it scores on."""
 
 from __future__ import annotations
 

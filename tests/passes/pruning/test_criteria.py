@@ -1,4 +1,4 @@
-"""What weights are worth: path scores against norms without a weight, rescaled copies, regions, refusals."""
+"""Scores of weights: path scores against norms without a weight, rescaled copies, regions, refusals."""
 
 from __future__ import annotations
 

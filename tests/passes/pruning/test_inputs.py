@@ -1,4 +1,4 @@
-"""What weights meet: second moments against the layers' own outputs, for every kind of layer."""
+"""Inputs that weights meet: second moments against the layers' own outputs, for every kind of layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be pruned: by op, by name, once, and only where zeros do what they should."""
+"""Prunable weights: by op, by name, once, and only where zeros do what they should."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which weights go: exact numbers, ties, zeros, scopes, N:M and blocks, against sorting by hand."""
+"""Weights that go: exact numbers, ties, zeros, scopes, N:M and blocks, against sorting by hand."""
 
 from __future__ import annotations
 
