@@ -14,6 +14,7 @@ from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
 from onnx import FunctionProto, GraphProto, ModelProto, ValueInfoProto, helper
 
 from pathlift.frontend.emit import Emitted, emit
+from pathlift.frontend.emit.sparse import is_smaller, sparse_initializer
 from pathlift.frontend.emit.tensors import Initializer, external, nbytes, streamed, whole
 from pathlift.frontend.emit.values import value_info
 from pathlift.frontend.files import replacing
@@ -58,7 +59,12 @@ def to_onnx(graph: Graph) -> ModelProto:
 
 
 def save(
-    graph: Graph, path: str | os.PathLike[str], *, force: bool = False, external_threshold: int = 2**30
+    graph: Graph,
+    path: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    external_threshold: int = 2**30,
+    sparse: bool = False,
 ) -> tuple[str, ...]:
     """Save a graph as an ONNX file: all of it or nothing.
 
@@ -74,6 +80,8 @@ def save(
         Bytes of weights above which they go to a file of their own, ``path`` with ``.data`` appended. It is always
         written anew: only what this model needs is in it. Either way they are written one by one, and no two are in
         memory at once.
+    sparse
+        Write parameters of mostly zeros as sparse initializers, where that is smaller.
 
     Returns
     -------
@@ -94,9 +102,11 @@ def save(
         raise UsageError("0475", f"an object of type {type(graph).__name__} is not a Graph", hint="save(graph, path)")
     with replacing(path, force=force) as staged:
         model, params, rounded = _split(graph)
-        message = _message(model, starmap(streamed, params.items()))
+        thin = _thin(model, params) if sparse else []
+        thinned = [sparse_initializer(name, params.pop(name)) for name in thin]
+        message = _message(model, starmap(streamed, params.items()), thinned)
         if message.length > MAX_INLINE or sum(nbytes(tensor.param) for tensor in params.values()) > external_threshold:
-            message = _message(model, external(params, staged.with_name(f"{staged.name}.data")))
+            message = _message(model, external(params, staged.with_name(f"{staged.name}.data")), thinned)
         if message.length > MAX_MESSAGE:
             raise _too_large()
         with open(staged, "xb") as file:
@@ -104,9 +114,16 @@ def save(
     return rounded
 
 
-def _message(model: ModelProto, initializers: Iterable[MessagePart]) -> MessagePart:
+def _thin(model: ModelProto, params: Mapping[str, Initializer]) -> list[str]:
+    """The parameters to write as sparse ones; one that a caller may replace is an input, which is dense."""
+    inputs = {value.name for value in model.graph.input}
+    return [name for name, tensor in params.items() if name not in inputs and is_smaller(tensor.param)]
+
+
+def _message(model: ModelProto, initializers: Iterable[MessagePart], sparse: Iterable[MessagePart] = ()) -> MessagePart:
     """Return the bytes of a model with initializers; `model` has none."""
     tensors = [field(GraphProto.INITIALIZER_FIELD_NUMBER, each) for each in initializers]
+    tensors += [field(GraphProto.SPARSE_INITIALIZER_FIELD_NUMBER, each) for each in sparse]
     rest = ModelProto()
     rest.CopyFrom(model)
     rest.ClearField("graph")

@@ -122,7 +122,7 @@ class ApproximateLayers(Transform):
             If a weight is NaN or infinite.
         """
         fitter = self._fitter()
-        found, skipped = dense_layers(graph, self.layers.replace(";", ","))
+        found, skipped = dense_layers(graph, self.layers)
         if not found and not skipped:
             raise UsageError(
                 "0464", f"no layer is called {self.layers!r}", hint="`pathlift norm --per-layer` lists layers"

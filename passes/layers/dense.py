@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pathlift.ir.graph import Graph
@@ -57,19 +57,18 @@ def dense_layers(graph: Graph, names: str) -> tuple[list[DenseLayer], dict[str, 
     graph
         Any graph.
     names
-        Globs, separated by commas, of the node's name, or of that of its weights, with or without a final
-        ``.weight``.
+        Globs, separated by commas: see `is_named`.
 
     Returns
     -------
     tuple
         The layers, in topological order; and why others of that name cannot be replaced, by label.
     """
-    globs = [glob.strip() for glob in names.split(",") if glob.strip()]
+    globs = split_globs(names)
     found, refused = list[DenseLayer](), dict[str, str]()
     for key in graph.order:
         node = graph[key]
-        if key not in graph.live or not any(fnmatch.fnmatchcase(n, g) for n in _names(graph, key) for g in globs):
+        if key not in graph.live or not is_named(graph, key, globs):
             continue
         reason = _refusal(graph, key)
         if reason:
@@ -77,6 +76,16 @@ def dense_layers(graph: Graph, names: str) -> tuple[list[DenseLayer], dict[str, 
         else:
             found.append(DenseLayer(graph, key, node.label, 1 if node.op == "Conv" else -1))
     return found, refused
+
+
+def split_globs(text: str) -> list[str]:
+    """Read globs, separated by commas or semicolons."""
+    return [glob.strip() for glob in text.replace(";", ",").split(",") if glob.strip()]
+
+
+def is_named(graph: Graph, key: str, globs: Sequence[str]) -> bool:
+    """Whether a glob is the name of a linear node, or of its weights, with or without a final ``.weight``."""
+    return any(fnmatch.fnmatchcase(name, glob) for name in _names(graph, key) for glob in globs)
 
 
 def _names(graph: Graph, key: str) -> Iterator[str]:

@@ -123,6 +123,18 @@ class PathNorm(Analysis[PathNormResult]):
         layers, weights = self._attribution(graph, inputs, one_sample=batch > 1)
         return PathNormResult(tuple(norms), layers, tuple(dict.fromkeys(a for a in assumptions if a)), weights)
 
+    def shares(self, graph: Graph) -> Mapping[str, torch.Tensor]:
+        """Compute each weight's share alone, as ``weights`` of `run` with `per_weight`: once forward, once backward.
+
+        Parameters and errors are those of `run`.
+        """
+        self.check()
+        stripped = StripHead().run(graph).graph
+        inputs = resolve_inputs(stripped, dict(self.shape))
+        check_sizes(stripped, inputs, self.memory_limit)
+        batch = batch_extent(stripped, inputs)
+        return dataclasses.replace(self, per_weight=True)._attribution(stripped, inputs, one_sample=batch > 1)[1]
+
     def _attribution(
         self, graph: Graph, inputs: Mapping[str, Extents], *, one_sample: bool
     ) -> tuple[tuple[LayerNorm, ...], Mapping[str, torch.Tensor]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlift.loss import PathNormLoss as PathNormLoss
     from pathlift.loss import path_norm_loss as path_norm_loss
     from pathlift.models.session import Session as Session
+    from pathlift.prune_module import prune_module as prune_module
     from pathlift.report.result import Result as Result
     from pathlift.verbs.analyze import analyze as analyze
     from pathlift.verbs.bench import bench as bench
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pathlift.verbs.norm import norm as norm
     from pathlift.verbs.opt import opt as opt
     from pathlift.verbs.passes import list_passes as list_passes
+    from pathlift.verbs.prune import prune as prune
     from pathlift.verbs.run import run as run
     from pathlift.verbs.verify_cert import verify_cert as verify_cert
 
@@ -45,6 +47,7 @@ _HOMES = {
     "Session": "pathlift.models.session",
     "load": "pathlift.frontend.load",
     "path_norm_loss": "pathlift.loss",
+    "prune_module": "pathlift.prune_module",
     "save": "pathlift.frontend.save",
     **{name: module for module, _, name in (home.partition(":") for home in VERBS.values())},
 }

@@ -147,7 +147,7 @@ def test_inputs_without_names(inputs: Any) -> None:
 
 
 def test_times_on_a_card_end_when_it_has_finished(monkeypatch: pytest.MonkeyPatch) -> None:
-    module, seen = importlib.import_module("pathlift.verbs.bench"), list[str]()
+    module, seen = importlib.import_module("pathlift.models.timing"), list[str]()
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: seen.append(f"waited for {device}"))
     monkeypatch.setattr(module.time, "perf_counter", lambda: float(seen.append("clock") or len(seen)))
     session = SimpleNamespace(run=lambda feeds: seen.append("run"))
@@ -156,7 +156,7 @@ def test_times_on_a_card_end_when_it_has_finished(monkeypatch: pytest.MonkeyPatc
         ("cpu", ["clock", "run", "clock"]),
     ):
         seen.clear()
-        module._race([session], {}, device, 1, 10.0, 0, None)
+        module.race([session], {}, device, 1, 10.0, 0, None)
         assert seen[-len(expected) :] == expected
 
 

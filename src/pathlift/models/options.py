@@ -18,6 +18,7 @@ from pathlift.models import parse
 if TYPE_CHECKING:
     import torch
 
+    from pathlift.ir.types import Array
     from pathlift.models.source import Model as AnyModel
 
 
@@ -98,3 +99,4 @@ Seed = Annotated[int, Flag(type=int, read=parse.seed, write=str)]
 Domain = Annotated[Mapping[str, Any] | None, Flag(metavar="x=LO:HI", type=list[str], read=parse.domains)]
 At = Annotated[Any, Flag("--at", metavar="FILE.npz", type=Path)]
 Radius = Annotated[float | None, Flag(metavar="R")]
+Calibration = Annotated["str | os.PathLike[str] | Mapping[str, Array] | None", Flag(metavar="FILE.npz", type=Path)]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # What says when a file was made is left out: the same figures give the same file.
-_METADATA: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".png": {}, ".pdf": {"CreationDate": None}}
+METADATA: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".png": {}, ".pdf": {"CreationDate": None}}
 _STYLE: dict[str, Any] = {
     "svg.hashsalt": "pathlift",
     "font.size": 8,
@@ -41,7 +41,7 @@ def check_chart(path: str) -> None:
     UsageError
         If its suffix is not one of .svg, .png, .pdf, or matplotlib is not installed.
     """
-    if Path(path).suffix.lower() not in _METADATA:
+    if Path(path).suffix.lower() not in METADATA:
         raise UsageError("0446", f"a chart cannot be written to {path!r}", hint="a name in .svg, .png or .pdf")
     if importlib.util.find_spec("matplotlib") is None:
         raise UsageError("0447", "drawing a chart needs matplotlib", hint="pip install 'pathlift[plot]'")
@@ -79,7 +79,7 @@ def draw_rows(path: Path, names: Sequence[str], title: str, draw: Callable[[Axes
             axes.tick_params(labeltop=rows > _TALL, top=rows > _TALL)
         left.set_title(title, loc="left", parse_math=False)
         # The names stand outside of the panels: the page grows to hold them.
-        metadata = _METADATA[path.suffix.lower()]
+        metadata = METADATA[path.suffix.lower()]
         figure.savefig(path, metadata=metadata, dpi=150, bbox_inches="tight", pad_inches=0.15)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf, isfinite
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from pathlift.ir.types import Array
     from pathlift.models.session import Session
 
-_WARM_UP = 2
 _RESAMPLED = 1000
 
 
@@ -101,6 +99,7 @@ def bench(
     """
     from pathlift.models.probes import Probes, signature
     from pathlift.models.source import extents, open_model
+    from pathlift.models.timing import race
 
     if runs < 1 or not budget > 0 or not threads:
         raise UsageError("0408", f"{runs} runs in {budget:g} seconds: both must be positive")
@@ -117,7 +116,7 @@ def bench(
                 raise UsageError("0499", f"{name} has other inputs than the first model: they are not comparable")
         results = [session.run(feeds) for session in sessions]
         differences = [_difference(results[0], found, name) for found, name in zip(results, names, strict=True)]
-        seconds = _race(sessions, _placed(feeds, device), device, runs, budget, seed, progress)
+        seconds = race(sessions, _placed(feeds, device), device, runs, budget, seed, progress)
         remarks = [
             f"{name}: {remark}" for session, name in zip(sessions, names, strict=True) for remark in session.remarks
         ]
@@ -152,45 +151,11 @@ def _placed(feeds: Mapping[str, Array], device: str) -> Mapping[str, Any]:
     return {name: as_tensor(x).to(device) for name, x in feeds.items()}
 
 
-def _finish(device: str) -> None:
-    """Wait until a device has done all that is queued."""
-    if device.startswith("cuda"):
-        import torch
-
-        torch.cuda.synchronize(device)
-
-
 def _session(model: Model, graph: Any, device: str, threads: int, executor: Any) -> Session:
     from pathlift.models.session import Session
 
     source: Model = model if isinstance(model, str | os.PathLike | bytes) else graph
     return Session(source, device, threads=threads, executor=executor)
-
-
-def _race(
-    sessions: Sequence[Session],
-    feeds: Mapping[str, Any],
-    device: str,
-    runs: int,
-    budget: float,
-    seed: int,
-    progress: Callable[[str, int, int], object] | None,
-) -> list[Array]:
-    import numpy as np
-
-    rng, seconds, start = np.random.default_rng(seed), [list[float]() for _ in sessions], time.perf_counter()
-    for i in range(-_WARM_UP, runs):
-        if i >= 5 and time.perf_counter() - start > budget:
-            break
-        if progress is not None:
-            progress("round", max(0, i), runs)
-        for k in rng.permutation(len(sessions)):
-            before = time.perf_counter()
-            sessions[k].run(feeds)
-            _finish(device)
-            if i >= 0:
-                seconds[k].append(time.perf_counter() - before)
-    return [np.array(times) for times in seconds]
 
 
 def _row(name: str, threads: int, difference: float, first: Array, times: Array, seed: int) -> dict[str, Any]:

@@ -7,12 +7,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf, isfinite
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models.options import (
     AssumeEval,
+    Calibration,
     CostModel,
     Flag,
     Force,
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from pathlift.ir.types import Array
     from pathlift.passes.kronecker.fitting.layer import LayerFit
     from pathlift.passes.kronecker.ks_fit import Approximation
-
-Calibration = Annotated["str | os.PathLike[str] | Mapping[str, Array] | None", Flag(metavar="FILE.npz", type=Path)]
 
 
 @dataclass(frozen=True, kw_only=True)

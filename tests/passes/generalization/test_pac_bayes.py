@@ -128,7 +128,7 @@ def test_the_error_of_a_noisy_classifier() -> None:
     text = (
         "%x = Input : f32[N, 2]\n%w = Param {value=[[1.0, 0.0], [0.0, 0.5]]} : f32[2, 2]\n%y = Gemm(%x, %w)\nreturn %y"
     )
-    from pathlift.verbs.bounds.labelled import Labelled, errors
+    from pathlift.models.labelled import Labelled, errors
 
     x = np.random.default_rng(0).uniform(0, 1, (50, 2)).astype(np.float32)
     data = Labelled.read(parse_graph(text), {"x": x, "y": np.zeros(50, np.int64)})

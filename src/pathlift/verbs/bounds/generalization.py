@@ -10,22 +10,22 @@ from pathlift.verbs.bounds.kind import Bound, Options, Term, positive, power
 
 if TYPE_CHECKING:
     from pathlift.ir.graph import Graph
+    from pathlift.models.labelled import Labelled
     from pathlift.passes.generalization.constants import Constants
     from pathlift.passes.generalization.rademacher import Gap
     from pathlift.passes.path_norm.result import Norm
-    from pathlift.verbs.bounds.labelled import Labelled
 
 OPTIONS = frozenset({"data", "samples", "input_bound", "loss", "margin", "delta"})
 
 
 def compute(graph: Graph, options: Options) -> Bound:
     """Bound the gap between the loss on new data and that on the samples; with data and a margin, the error itself."""
+    from pathlift.models.labelled import Labelled
     from pathlift.passes.generalization.constants import constants
     from pathlift.passes.path_norm.batch import batch_extent, batch_note
     from pathlift.passes.path_norm.path_norm import PathNorm
     from pathlift.passes.rewrites.strip_head import StripHead
     from pathlift.passes.sizes import check_sizes, resolve_inputs
-    from pathlift.verbs.bounds.labelled import Labelled
 
     _check(options)
     stripped = StripHead().run(graph)
@@ -100,8 +100,8 @@ def _of_error(found: Constants, norm: Norm, data: Labelled, options: Options, sa
     import numpy as np
 
     from pathlift.ir.algebras.numeric import Numeric
+    from pathlift.models.labelled import ramps
     from pathlift.passes.generalization.rademacher import deviation, gap, grid_point
-    from pathlift.verbs.bounds.labelled import ramps
 
     assert options.margin is not None
     if options.samples is not None or options.input_bound is not None:

@@ -13,9 +13,9 @@ from pathlift.verbs.bounds.kind import Bound, Options, Term
 
 if TYPE_CHECKING:
     from pathlift.ir.graph import Graph
+    from pathlift.models.labelled import Labelled
     from pathlift.passes.channels.symmetry import Symmetry
     from pathlift.passes.generalization.pac_bayes import Prior
-    from pathlift.verbs.bounds.labelled import Labelled
 
 OPTIONS = frozenset({"data", "delta", "draws", "seed"})
 DRAWS = 300
@@ -35,12 +35,12 @@ class Posterior:
 
 def compute(graph: Graph, options: Options) -> Bound:
     """Bound the error of a network whose weights get Gaussian noise, by data that it may have been trained with."""
+    from pathlift.models.labelled import Labelled
     from pathlift.passes.channels.symmetry import symmetry
     from pathlift.passes.generalization.pac_bayes import error_bound
     from pathlift.passes.rescaling.canonicalize import Canonicalize
     from pathlift.passes.rewrites.fold_batchnorm import FoldBatchnorm
     from pathlift.passes.rewrites.strip_head import StripHead
-    from pathlift.verbs.bounds.labelled import Labelled
 
     if options.data is None:
         raise UsageError("1481", "a PAC-Bayes bound is of the error on data", hint="--data train.npz")
@@ -138,8 +138,8 @@ def _candidates(size: float) -> Sequence[float]:
 
 def _error(data: Labelled, sigma: float, draws: int, seed: int) -> tuple[float, int]:
     """The error on the samples averaged over draws, and the number of classes."""
+    from pathlift.models.labelled import errors
     from pathlift.passes.generalization.noise import Noisy
-    from pathlift.verbs.bounds.labelled import errors
 
     wrong, classes = 0, 0
     for draw in range(draws):

@@ -1,0 +1,161 @@
+"""Inputs of linear layers as their weights meet them: one row per output, of as many inputs as an output has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from pathlift.ir.algebras.interpret import run
+from pathlift.ir.algebras.numeric import Numeric
+from pathlift.ir.errors import InvalidModelError
+from pathlift.ir.foreign import running
+from pathlift.ir.graph import Graph, Node
+from pathlift.ir.primitives.maps import Contract
+from pathlift.ir.types import Array
+from pathlift.passes.pruning.layout import Layout
+from pathlift.passes.pruning.prunable import Prunable
+
+Tensor = torch.Tensor
+
+
+def input_norms(graph: Graph, found: Sequence[Prunable], batches: Iterable[Mapping[str, Array]]) -> dict[str, Array]:
+    """Compute ‖X_j‖₂ over all samples and positions for what each weight is multiplied by.
+
+    Parameters
+    ----------
+    graph
+        What executes the batches, in float32; sums are in float64.
+    found
+        Its weights. Biases are multiplied by ones.
+    batches
+        Inputs by name.
+
+    Returns
+    -------
+    dict
+        By name, in the parameter's shape, float64.
+
+    Raises
+    ------
+    InvalidModelError
+        If a layer reads something that is not finite; names it.
+    """
+    squares: dict[str, Array | float] = {p.name: 0.0 for p in found}
+
+    def add(p: Prunable, node: Node, layout: Layout, x: Tensor) -> None:
+        sums = np.ones(()) * x.shape[1] if p.is_bias else x.square().sum(1).numpy()
+        squares[p.name] = squares[p.name] + (sums if p.is_bias else _spread(sums, node, layout, p))
+
+    watch(graph, found, batches, add)
+    return {p.name: np.broadcast_to(np.sqrt(squares[p.name]), p.param.shape) for p in found}
+
+
+def watch(
+    graph: Graph,
+    found: Sequence[Prunable],
+    batches: Iterable[Mapping[str, Array]],
+    seen: Callable[[Prunable, Node, Layout, Tensor], None],
+) -> None:
+    """Execute batches, and show what layers read: ``seen(p, node, layout, x)``, x as `met` returns it."""
+    readers = {key: [p for p in found if key in p.readers] for p in found for key in p.readers}
+
+    def observe(key: str, node: Node, inputs: tuple[Tensor | None, ...], _: tuple[Tensor, ...]) -> None:
+        if key not in readers or inputs[0] is None:
+            return
+        if not bool(inputs[0].isfinite().all()):
+            raise InvalidModelError("0181", f"node {node.label!r} ({node.op}): what it reads is not finite")
+        for p in readers[key]:
+            layout = Layout.of(node, 2 if p.is_bias else 1, p.param.shape)
+            seen(p, node, layout, met(node, inputs[0].double(), p.param.shape))
+
+    algebra = Numeric(torch.float32)
+    with running(), torch.inference_mode():
+        for batch in batches:
+            run(graph, algebra, {name: algebra.tensor(np.asarray(x)) for name, x in batch.items()}, observe=observe)
+
+
+def groups_of(node: Node, layout: Layout, shape: Sequence[int]) -> Array:
+    """Return which group of inputs each row of a layer's matrix reads, ``(rows,)``."""
+    rows = layout.extents[0]
+    match node.op:
+        case "Conv" | "ConvTranspose":
+            count = int(node.attrs.get("groups", 1))  # type: ignore[arg-type]
+            return np.arange(rows) * count // rows
+        case "KSLinear":
+            a, d, b, _ = shape
+            return np.arange(a * d).repeat(b)
+        case "Einsum":
+            xs, ws, _ = Contract(str(node.attrs["equation"])).terms
+            number, sizes = np.zeros((), np.int64), [shape[i] for i in layout.rows]
+            for at, axis in enumerate(layout.rows):
+                if ws[axis] in xs:
+                    index = np.arange(shape[axis]).reshape([-1 if i == at else 1 for i in range(len(sizes))])
+                    number = number * shape[axis] + index
+            return np.broadcast_to(number, sizes).reshape(-1)
+    return np.zeros(rows, np.int64)
+
+
+def met(node: Node, x: Tensor, shape: Sequence[int]) -> Tensor:
+    """Return what an output's weights are multiplied by: ``(groups, samples and positions, taps · inputs)``.
+
+    A transposed convolution has one tap here: each of its weights meets every position.
+    """
+    match node.op:
+        case "Conv":
+            return _patches(x, node, shape)
+        case "ConvTranspose":
+            return _grouped(x.movedim(1, -1), int(node.attrs.get("groups", 1)))  # type: ignore[arg-type]
+        case "Einsum":
+            xs, ws, out = Contract(str(node.attrs["equation"])).letters(x.ndim)
+            batch = [xs.index(c) for c in ws if c in xs and c in out]
+            inside = [xs.index(c) for c in ws if c in xs and c not in out]
+            rest = [i for i in range(x.ndim) if i not in (*batch, *inside)]
+            sizes = [int(np.prod([x.shape[i] for i in axes])) for axes in (batch, rest, inside)]
+            return x.permute(*batch, *rest, *inside).reshape(sizes)
+        case "KSLinear":
+            a, d, _, c = shape
+            x = x.mT if node.attrs.get("feature_major", False) else x
+            return x.reshape(-1, a, c, d).permute(1, 3, 0, 2).reshape(a * d, -1, c)
+    return x.reshape(1, -1, x.shape[-1])
+
+
+def _grouped(x: Tensor, groups: int) -> Tensor:
+    """Features last, in groups."""
+    return x.reshape(-1, groups, x.shape[-1] // groups).movedim(1, 0)
+
+
+def _patches(x: Tensor, node: Node, shape: Sequence[int]) -> Tensor:
+    """What the kernel of a convolution sees at each position, taps before channels."""
+    strides, pads, dilations = (tuple(map(int, node.attrs[n])) for n in ("strides", "pads", "dilations"))  # type: ignore[arg-type]
+    n, kernel, groups = len(strides), shape[2:], int(node.attrs.get("groups", 1))  # type: ignore[arg-type]
+    x = F.pad(x, [p for i in reversed(range(n)) for p in (pads[i], pads[i + n])])
+    for i in range(n):
+        reach = dilations[i] * (kernel[i] - 1) + 1
+        x = x.unfold(2 + i, reach, strides[i])[..., :: dilations[i]]
+    # (N, C, *positions, *taps) → (groups, N · positions, taps · C/groups)
+    x = x.reshape(x.shape[0], groups, -1, *x.shape[2:]).movedim(2, -1).movedim(1, 0)
+    return x.reshape(groups, -1, int(np.prod(kernel)) * shape[1])
+
+
+def _spread(sums: Array, node: Node, layout: Layout, p: Prunable) -> Array:
+    """Sums per group as numbers per weight."""
+    rows, taps, inputs = layout.extents
+    by_row = sums[groups_of(node, layout, p.param.shape)].reshape(rows, -1, inputs)
+    return layout.weights(np.broadcast_to(by_row, (rows, taps, inputs)), p.param.shape)
+
+
+def uses_per_sample(graph: Graph, found: Sequence[Prunable], batch: Mapping[str, Array]) -> dict[str, float]:
+    """Return how often each weight is multiplied by something per sample, by name, on average over its readers' calls.
+
+    Parameters and errors are those of `input_norms`.
+    """
+    samples, counts = len(next(iter(batch.values()))), dict.fromkeys((p.name for p in found), 0.0)
+
+    def add(p: Prunable, node: Node, layout: Layout, x: Tensor) -> None:
+        counts[p.name] += x.shape[1] / samples
+
+    watch(graph, found, [batch], add)
+    return counts

@@ -1,0 +1,82 @@
+"""Costs of pruning, proved: the path metric, and on a domain what `compare` proves; and the data it scores on."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pathlift.ir.errors import UnsupportedError, UsageError
+from pathlift.ir.graph import Graph
+from pathlift.models.data import batches, left_over, read_arrays, read_calibration
+from pathlift.passes.path_metric.path_metric import path_metric
+from pathlift.passes.path_norm.path_norm import PathNorm
+from pathlift.passes.pruning.criteria import Calibration
+from pathlift.report.pruning import PruningCertificate
+
+METADATA = "pathlift.prune"
+"""The key of a file's metadata under which it says how it was pruned, as JSON."""
+
+
+def read_pruning_data(graph: Graph, data: Any) -> tuple[Calibration, tuple[str, ...]]:
+    """Read inputs, and labels if there is an array ``y`` that is no input; and say what is left out.
+
+    Parameters
+    ----------
+    graph
+        What reads them.
+    data
+        An ``.npz`` file, or arrays by name.
+
+    Raises
+    ------
+    UsageError
+        If the file cannot be read, arrays do not fit or are not finite, or labels are no whole numbers, one per sample.
+    """
+    arrays = dict(data) if isinstance(data, Mapping) else read_arrays({"": data})
+    is_input = "y" in {graph[key].names[0] for key in graph.inputs}
+    labels = None if is_input or "y" not in arrays else np.asarray(arrays.pop("y"))
+    inputs = read_calibration(graph, arrays)
+    count = len(next(iter(inputs.values())))
+    if labels is not None and (labels.dtype.kind not in "iu" or labels.shape != (count,)):
+        reason = f"labels are {labels.dtype} of shape {list(labels.shape)}, not {count} whole numbers"
+        raise UsageError("1482", reason, hint="one class number per sample")
+    feeds = tuple(batches(graph, inputs))
+    ends = np.cumsum([len(next(iter(batch.values()))) for batch in feeds])
+    of_batches = None if labels is None else [part.astype(np.int64) for part in np.split(labels[: ends[-1]], ends[:-1])]
+    return Calibration(feeds, of_batches), left_over(graph, inputs)
+
+
+def certified(before: Graph, after: Graph, shape: Mapping[str, int], memory_limit: int) -> PruningCertificate:
+    """Return the path metric of two graphs of the same nodes: by how much |R(x) − R'(x)| may differ for ‖x‖∞ ≤ 1.
+
+    Raises
+    ------
+    PathliftError
+        If extents are missing, or weights are NaN.
+    """
+    try:
+        metric = path_metric(before, after, shape=shape, memory_limit=memory_limit)
+        norm = PathNorm(shape=tuple(shape.items()), memory_limit=memory_limit).run(before).norms[0].log10
+    except UnsupportedError as refusal:
+        return PruningCertificate(refused=f"{refusal.code} {refusal.message}")
+    return PruningCertificate(metric, norm)
+
+
+def told_in_file(graph: Graph, told: Mapping[str, Any]) -> Graph:
+    """Return the graph with this in its file's metadata."""
+    builder = graph.edit()
+    text = json.dumps(told, allow_nan=False)
+    builder.info = dataclasses.replace(builder.info, metadata={**builder.info.metadata, METADATA: text})
+    return builder.finish()
+
+
+def weight_bytes(graph: Graph) -> dict[str, int]:
+    """Return the bytes of a file's parameters, with all zeros and with sparse initializers."""
+    from pathlift.frontend.emit.sparse import stored_bytes
+
+    params = [p for key in graph.params if (p := graph[key].value) is not None]
+    return {name: sum(stored_bytes(p, sparse=name == "sparse") for p in params) for name in ("dense", "sparse")}

@@ -1,0 +1,227 @@
+"""Sweeps over sparsities: networks pruned, classified with, saved and timed, one after another, and resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pathlift.frontend.save import save
+from pathlift.ir.errors import OutputError, UnsupportedError, UsageError
+from pathlift.ir.graph import Graph
+from pathlift.models.session import Session
+from pathlift.models.timing import race
+from pathlift.passes.pruning.compensation import compensated
+from pathlift.passes.pruning.criteria import Calibration
+from pathlift.passes.pruning.inputs import uses_per_sample
+from pathlift.passes.pruning.prunable import prunables
+from pathlift.passes.pruning.prune import Prune
+from pathlift.report.sweep import Point
+
+ProgressCallback = Callable[[str, int, int], object]
+VERSION = 1
+_ROUNDS, _SECONDS = 50, 1.0
+
+
+def read_sweep(text: str) -> tuple[float, ...]:
+    """Read ``0.1:0.95:10``: so many sparsities, the first and the last of which are these.
+
+    Raises
+    ------
+    UsageError
+        If it is something else.
+    """
+    parts = text.split(":")
+    try:
+        first, last, count = float(parts[0]), float(parts[1]), int(parts[2])
+    except (ValueError, IndexError):
+        first, last, count = 0.0, 0.0, 0
+    if len(parts) != 3 or not 0 <= first <= last < 1 or not 1 <= count <= 1000:
+        raise UsageError(
+            "1410", f"{text!r} is no sweep of sparsities", hint="0.1:0.95:10, from 0.1 to 0.95 in 10 steps"
+        )
+    return tuple(round(float(s), 12) for s in np.linspace(first, last, count))
+
+
+@dataclass(eq=False)
+class Log:
+    """Points that are known, in a file to which each new one is added at once.
+
+    Parameters
+    ----------
+    path
+        The file; ``None`` for none.
+    about
+        What the points are of: those of another sweep are not taken.
+    """
+
+    path: Path | None
+    about: Mapping[str, Any]
+
+    def read(self, *, force: bool = False) -> dict[tuple[str, float], Point]:
+        """Return the points of an interrupted sweep; a last line that was cut off is none.
+
+        Raises
+        ------
+        UsageError
+            If the file is of another sweep, and is not to be replaced.
+        """
+        if self.path is None or not self.path.exists() or force:
+            self._start()
+            return {}
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]
+        try:
+            head, *rows = [json.loads(line) for line in whole] or [None]
+            points = [Point(**{**row, "seconds_quartiles": tuple(row["seconds_quartiles"])}) for row in rows]
+        except (ValueError, TypeError, KeyError):
+            head, points = None, []
+        if head != {"pathlift_sweep": VERSION, **self.about}:
+            hint = "--force starts anew, --log names another"
+            raise UsageError("1411", f"{os.fspath(self.path)!r} is no log of this sweep", hint=hint)
+        if len(whole) < len(lines):
+            self.path.write_text("".join(whole), encoding="utf-8")
+        return {(p.criterion, p.sparsity_requested): p for p in points}
+
+    def add(self, point: Point) -> None:
+        """Write a point."""
+        self._write(asdict(point), "a")
+
+    def _start(self) -> None:
+        self._write({"pathlift_sweep": VERSION, **self.about}, "w")
+
+    def _write(self, row: Mapping[str, Any], mode: str) -> None:
+        if self.path is None:
+            return
+        try:
+            with self.path.open(mode, encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise OutputError("0718", f"cannot write {os.fspath(self.path)!r}: {error.strerror}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """What is tried, and on what.
+
+    Parameters
+    ----------
+    graph
+        The network.
+    method
+        Options of pruning; its criterion and sparsity are replaced.
+    criteria, sparsities
+        To try, all pairs of them.
+    validation
+        Labelled samples.
+    calibration
+        To score on, and to refit to.
+    compensate
+        Whether to refit.
+    threads
+        Of ONNX Runtime.
+    """
+
+    graph: Graph
+    method: Prune
+    criteria: Sequence[str]
+    sparsities: Sequence[float]
+    validation: Calibration
+    calibration: Calibration | None = None
+    compensate: bool = False
+    threads: int = 1
+
+    def about(self, sha256: str | None) -> dict[str, Any]:
+        """Return what tells this sweep from others: the model, the data, and the options."""
+        digest = hashlib.sha256()
+        for data in (self.validation, *([self.calibration] if self.calibration else [])):
+            for i, batch in enumerate(data.batches):
+                for name, array in batch.items():
+                    digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+                digest.update(b"" if data.labels is None else np.ascontiguousarray(data.labels[i]).tobytes())
+        options = {k: v for k, v in asdict(self.method).items() if k not in ("criterion", "sparsity")}
+        found = {"model": sha256, "data": digest.hexdigest(), "compensate": self.compensate, "options": options}
+        return json.loads(json.dumps(found))  # type: ignore[no-any-return]
+
+    def points(
+        self, known: Mapping[tuple[str, float], Point], progress: ProgressCallback | None = None
+    ) -> Iterator[Point]:
+        """Yield the dense network's point, and then all others, those that are known as they are.
+
+        Raises
+        ------
+        PathliftError
+            If the network is no classifier, or cannot be pruned or run.
+        """
+        total = 1 + len(self.criteria) * len(self.sparsities)
+        with tempfile.TemporaryDirectory(prefix="pathlift-", ignore_cleanup_errors=True) as folder:
+            judge = _Judge(self, Path(folder))
+            if progress is not None:
+                progress("dense", 0, total)
+            yield known.get(("", 0.0)) or judge.point("", 0.0, self.graph)
+            pairs = ((c, s) for c in self.criteria for s in self.sparsities)
+            for i, (criterion, sparsity) in enumerate(pairs, start=1):
+                if progress is not None:
+                    progress(f"{criterion} {sparsity:g}", i, total)
+                yield known.get((criterion, sparsity)) or self._pruned(judge, criterion, sparsity)
+
+    def _pruned(self, judge: _Judge, criterion: str, sparsity: float) -> Point:
+        method = replace(self.method, criterion=criterion, sparsity=sparsity)
+        rewritten = method.prune(self.graph, self.calibration)
+        rewritten.witness.check(self.graph, rewritten.graph)
+        graph = rewritten.graph
+        if self.compensate and self.calibration is not None:
+            found = method.prunables(self.graph).found
+            again = compensated(self.graph, graph, found, self.calibration.batches)
+            again.witness.check(graph, again.graph)
+            graph = again.graph
+        return judge.point(criterion, sparsity, graph)
+
+
+class _Judge:
+    """What is measured of a network, beside the dense one."""
+
+    def __init__(self, sweep: Sweep, folder: Path) -> None:
+        self.sweep, self.folder = sweep, folder
+        self.batch = sweep.validation.batches[0]
+        self.uses = uses_per_sample(sweep.graph, prunables(sweep.graph).found, self.batch)
+        self.dense, self.dense_bytes = self._session(sweep.graph, "dense")
+
+    def _session(self, graph: Graph, name: str) -> tuple[Session, int]:
+        path = self.folder / f"{name}.onnx"
+        save(graph, path, force=True)
+        return Session(path, threads=self.sweep.threads), path.stat().st_size
+
+    def point(self, criterion: str, sparsity: float, graph: Graph) -> Point:
+        """Classify, save and time."""
+        session, size = (self.dense, self.dense_bytes) if graph is self.sweep.graph else self._session(graph, "pruned")
+        thin = self.folder / "sparse.onnx"
+        save(graph, thin, force=True, sparse=True)
+        first, own = race([self.dense, session], self.batch, "cpu", _ROUNDS, _SECONDS, 0, None)
+        low, median, high = (float(q) for q in np.quantile(own, (0.25, 0.5, 0.75)))
+        allowed = self.sweep.method.prunables(graph).found
+        zeros = sum(int((p.param.numpy() == 0).sum()) for p in allowed)
+        flops = sum(2.0 * self.uses[p.name] * np.count_nonzero(p.param.numpy()) for p in prunables(graph).found)
+        return Point(
+            criterion, sparsity, zeros / max(1, sum(p.param.size for p in allowed)), self._accuracy(session),
+            float(flops), size, thin.stat().st_size, median, (low, high), float(np.median(first / own)),
+        )  # fmt: skip
+
+    def _accuracy(self, session: Session) -> float:
+        data, right, count = self.sweep.validation, 0, 0
+        assert data.labels is not None
+        for feeds, labels in zip(data.batches, data.labels, strict=True):
+            found = list(session.run(feeds).values())
+            if len(found) != 1 or np.ndim(found[0]) != 2 or len(found[0]) != len(labels):
+                raise UnsupportedError("1379", "a classifier has one output of scores (samples, classes)")
+            scores = np.asarray(found[0], np.float64)
+            right += int((np.isfinite(scores).all(1) & (scores.argmax(1) == labels)).sum())
+            count += len(labels)
+        return right / count

@@ -1,0 +1,63 @@
+"""A chart of accuracies: by sparsity, and by the operations that are left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pathlift.report.row_chart import METADATA, shown
+from pathlift.report.sweep import Point, front
+
+_STYLE: dict[str, Any] = {
+    "svg.hashsalt": "pathlift", "font.size": 8, "axes.axisbelow": True, "axes.grid": True, "grid.color": "#dddddd",
+    "axes.spines.right": False, "axes.spines.top": False, "axes.titlesize": 8,
+}  # fmt: skip
+# Okabe and Ito's colours, which most eyes tell apart, and shapes for the others.
+_LOOKS = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D"), ("#e69f00", "v"), ("#56b4e9", "P"))
+
+
+def draw_pareto(path: Path, dense: Point, points: Sequence[Point], name: str) -> None:
+    """Draw accuracy by sparsity, and by operations with the Pareto front.
+
+    Parameters
+    ----------
+    path
+        The file to write, in the format of its suffix.
+    dense
+        The network as it was.
+    points
+        Pruned ones.
+    name
+        What to call it.
+    """
+    from matplotlib import style
+    from matplotlib.figure import Figure
+
+    with style.context(["default", _STYLE], after_reset=True):
+        figure = Figure(figsize=(7.2, 3.0), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        whole = dense.flops or 1.0
+        for (colour, marker), criterion in zip(_LOOKS, dict.fromkeys(p.criterion for p in points), strict=False):
+            own = [p for p in points if p.criterion == criterion]
+            look: dict[str, Any] = {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1}
+            left.plot([100 * p.sparsity for p in own], [100 * p.accuracy for p in own], label=criterion, **look)
+            right.plot([100 * p.flops / whole for p in own], [100 * p.accuracy for p in own], **look)
+        every = [dense, *points]
+        best = sorted((p for p, mark in zip(every, front(every), strict=True) if mark), key=lambda p: p.flops)
+        right.plot(
+            [100 * p.flops / whole for p in best], [100 * p.accuracy for p in best], drawstyle="steps-post",
+            color="black", linewidth=0.8, linestyle=":", label="Pareto front",
+        )  # fmt: skip
+        for axes in (left, right):
+            axes.axhline(100 * dense.accuracy, color="black", linewidth=0.8, linestyle="--", zorder=0)
+        left.annotate("dense", (0, 100 * dense.accuracy), (2, 2), textcoords="offset points", fontsize=7, va="bottom")
+        left.set_xlim(0, 100)
+        left.set_xlabel("zeros among the weights [%]")
+        left.set_ylabel("accuracy [%]")
+        right.set_xlim(100, 0)
+        right.set_xlabel("operations left if zeros cost nothing [%]")
+        left.legend(frameon=False, loc="lower left")
+        right.legend(frameon=False, loc="lower left")
+        left.set_title(shown(name), loc="left", parse_math=False)
+        figure.savefig(path, metadata=METADATA[path.suffix.lower()], dpi=150)

@@ -1,0 +1,173 @@
+"""Results of pruning: what went, what that costs, and what is proved of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pathlift.report.result import Result
+from pathlift.report.tables import Bar, Payload, byte_size, percent, table
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pathlift.ir.graph import Graph
+    from pathlift.passes.path_metric.result import PathMetric
+    from pathlift.passes.pruning.compensation import Compensated
+    from pathlift.passes.pruning.masks import Pruned
+    from pathlift.report.distance import DistanceResult
+
+SLOW = (
+    "zeros are multiplied like other numbers, and gain no time: --block BxC and `ks detect` give smaller products "
+    "where blocks fall into a pattern"
+)
+
+
+@dataclass(frozen=True)
+class PruningCertificate:
+    """How far a pruned network can be from what it was.
+
+    Parameters
+    ----------
+    metric
+        ‖Φ(θ) − Φ(θ')‖₁, or a bound where weights were refitted; ``None`` if path metrics do not cover the network.
+    norm_log10
+        log10 of ‖Φ(θ)‖₁, if there is a metric.
+    refused
+        Why there is none.
+    on_domain
+        What `compare` proves on a domain, if one was given.
+    """
+
+    metric: PathMetric | None = None
+    norm_log10: float | None = None
+    refused: str = ""
+    on_domain: DistanceResult | None = field(default=None)
+
+    @property
+    def relative(self) -> float | None:
+        """The metric as a share of ‖Φ(θ)‖₁."""
+        if self.metric is None or self.norm_log10 is None:
+            return None
+        log10 = self.metric.l1.log10
+        return 0.0 if log10 is None else float(10.0 ** (log10 - self.norm_log10))
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What it rests on."""
+        metric = self.metric.assumptions if self.metric else ()
+        return (*metric, *(self.on_domain.assumptions if self.on_domain else ()))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON types."""
+        found: dict[str, Any] = {"refused": self.refused or None, "path_metric": None, "domain": None}
+        if self.metric is not None:
+            figures = {name: getattr(self.metric, name).to_json() for name in ("l1", "linf")}
+            about = {"case": self.metric.case, "is_path_metric": self.metric.is_path_metric}
+            found["path_metric"] = {**about, **figures, "norm_log10": self.norm_log10, "relative": self.relative}
+        if self.on_domain is not None:
+            told = self.on_domain.to_json()
+            bound = {key: told["bound"][key] for key in ("l1", "linf", "method", "method_linf")}
+            sampled = {key: told[key] for key in ("sampled_max_l1", "sampled_max_linf", "vacuous")}
+            found["domain"] = {**told["domain"], **bound, **sampled}
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class PruneResult(Result):
+    """The pruned graph, what went, and what that costs.
+
+    Parameters
+    ----------
+    graph
+        With zeros; of the same nodes.
+    criterion
+        By which weights were chosen; ``masks`` for given ones.
+    requested
+        The sparsity that was asked for; ``None`` where masks or N:M say it.
+    pruned
+        Masks by parameter, and counts per layer.
+    certificate
+        What is proved of the difference.
+    refit
+        By how much layers' outputs are off before and after the refit, if one was asked for.
+    files
+        Names of the files that were written, by what is in them; bytes of weights, dense and sparse.
+    """
+
+    graph: Graph
+    criterion: str
+    requested: float | None
+    pruned: Pruned
+    certificate: PruningCertificate
+    refit: Compensated | None = None
+    files: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        layers = [
+            {"node": layer.node, "parameter": layer.parameter, "total": layer.total, "zeroed": layer.zeroed}
+            for layer in self.pruned.layers
+        ]
+        return {
+            "criterion": self.criterion,
+            "sparsity_requested": self.requested,
+            "sparsity": self.pruned.sparsity,
+            "total": self.pruned.total,
+            "zeroed": self.pruned.zeroed,
+            "layers": layers,
+            "kept": [{"node": node, "reason": reason} for node, reason in self.pruned.kept.items()],
+            "compensation": None if self.refit is None else [asdict(layer) for layer in self.refit.layers.values()],
+            "certificate": self.certificate.to_json(),
+            "output": None,
+            **self.files,
+        }
+
+
+def prune_text(payload: Payload) -> Iterator[RenderableType]:
+    """Yield a row per layer, what is zero in all, what that costs, and what was written."""
+    figures = ["weights", "zero", "share"]
+    refit = {layer["parameter"]: layer for layer in payload["compensation"] or ()}
+    off = ["outputs off by", "refitted"] if refit else []
+    rows: list[list[str | Bar]] = [
+        [
+            layer["node"], f"{layer['total']:,}", f"{layer['zeroed']:,}", percent(layer["zeroed"] / layer["total"]),
+            *(percent(refit[layer["parameter"]][when], ".3g") for when in ("before", "after") if refit),
+            Bar(layer["zeroed"] / layer["total"]),
+        ]
+        for layer in payload["layers"] if layer["total"]
+    ]  # fmt: skip
+    yield table(["layer", *figures, *off, ""], rows, right=[*figures, *off])
+    for layer in refit.values():
+        if layer["reason"]:
+            yield f"{layer['parameter']} is not refitted: {layer['reason']}"
+    for kept in payload["kept"]:
+        yield f"{kept['node']} stays as it is: {kept['reason']}"
+    share = percent(payload["sparsity"], ".4g")
+    yield f"{payload['zeroed']:,} of {payload['total']:,} weights are zero ({share}), by {payload['criterion']}"
+    yield from _certificate_text(payload["certificate"])
+    sizes = payload["bytes"]
+    yield f"weights take {byte_size(sizes['dense'])}, or {byte_size(sizes['sparse'])} with sparse initializers"
+    yield SLOW
+    if payload["output"]:
+        yield f"wrote {payload['output']} ({byte_size(payload['file_bytes'])})"
+    if payload.get("masks"):
+        yield f"wrote {payload['masks']}"
+
+
+def _certificate_text(told: Payload) -> Iterator[str]:
+    if told["refused"]:
+        yield f"nothing is proved of what this costs: {told['refused']}"
+    if metric := told["path_metric"]:
+        what = "‖Φ(θ) − Φ(θ')‖₁ =" if metric["is_path_metric"] else "outputs differ by at most"
+        yield f"{what} {_figure(metric['l1'])}, {percent(metric['relative'], '.3g')} of ‖Φ(θ)‖₁"
+    if domain := told["domain"]:
+        bound = "-" if domain["l1"] is None else f"{domain['l1']:.4g}"
+        found = "-" if domain["sampled_max_l1"] is None else f"{domain['sampled_max_l1']:.4g}"
+        yield f"on the domain, outputs differ by at most {bound} ({domain['method']}) in sum; found: {found}"
+
+
+def _figure(figure: Payload) -> str:
+    if figure["log10"] is None:
+        return "0"
+    return f"10^{figure['log10']:.4f}" if figure["value"] is None else f"{figure['value']:.4g}"
