@@ -19,12 +19,12 @@ from pathlift.ir.algebras.protocol import Algebra
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.primitives import views as V
 from pathlift.ir.primitives.base import View
-from pathlift.ir.primitives.reshapes import Reinterpretation
-from pathlift.ir.types import Array, Dims
+from pathlift.ir.primitives.reshapes import Regroup, Reinterpretation
+from pathlift.ir.types import Array, Dim, Dims, Param
 from pathlift.passes.channels.maps import independent_axes
 
-Meeting = Literal["sum", "product", "choice"]
-"""How operands meet elementwise: added, multiplied, or otherwise."""
+Meeting = Literal["sum", "product", "choice", "any"]
+"""How operands meet elementwise: added, multiplied, one of them picked, or by any function."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +79,17 @@ class AxisAlgebra(Algebra[Marked]):
     """
 
     mark: int | bool
+    key = ""
+    """Of the node being evaluated."""
+
+    @abstractmethod
+    def parameter(self, p: Param, key: str) -> Marked:
+        """Return a parameter, whose node has this key, with its marks."""
+
+    def keep(self, x: Marked, reason: str) -> None:
+        """Take note that something reads a value that says nothing of what becomes of marks: all are lost."""
+        for marks in x.axes:
+            self.lose(marks)
 
     @abstractmethod
     def meet(self, marks: Sequence[Array | None], how: Meeting) -> Array | None:
@@ -111,15 +122,18 @@ class AxisAlgebra(Algebra[Marked]):
             known = [m for m in marks if m is not None]
             if any(len(m) != len(known[0]) or len(m) not in (extent, 0) and isinstance(extent, int) for m in known):
                 axes.append(self._lost(marks))
-            elif how == "sum" and any(stretched):
+            elif how != "product" and any(stretched):
                 axes.append(self.stretched(self.meet(marks, how)))
             else:
                 axes.append(self.meet(marks, how))
         return Marked(dims, tuple(axes))
 
     def stretched(self, marks: Array | None) -> Array | None:
-        """Return the marks of an axis along which something that broadcasts is added."""
+        """Return the marks of an axis along which something meets that broadcasts, and is not multiplied."""
         return marks
+
+    def worked(self, factors: Sequence[tuple[Dim, Array | None]]) -> None:
+        """Take note of products: their number is that of these extents, each with the marks of its axis."""
 
     def without(self, x: Marked, axes: Sequence[int], dims: Dims) -> Marked:
         """Return a value whose elements along some axes are combined; if it has fewer axes, these are gone."""
@@ -139,6 +153,8 @@ class AxisAlgebra(Algebra[Marked]):
         if isinstance(v, V.Concat):
             return self._joined(xs, v.axis % len(dims), dims)
         (x,) = xs
+        if isinstance(v, Regroup):
+            raise self.refusal("extents that an attribute of the op fixes")
         if isinstance(v, Reinterpretation):
             return self._reshaped(x, dims)
         return Marked(dims, _moved(v, self, x, dims))

@@ -35,7 +35,7 @@ def foreign_rule(
         axis = node.attrs.get("axis", -1)
         return (algebra.without(xs[0], [int(axis)], xs[0].dims),)  # type: ignore[arg-type]
     if op in _ELEMENTWISE and len(types) == 1:
-        return (algebra.elementwise(xs, "choice"),)
+        return (algebra.elementwise(xs, "any"),)
     if op == "MatMul" and min(len(x.dims) for x in xs) >= 2:
         return (_product(algebra, *xs),)
     if op == "LayerNormalization" and len(types) == 1:
@@ -48,7 +48,9 @@ def _product(algebra: AxisAlgebra, a: Marked, b: Marked) -> Marked:
     algebra.lose(a.axes[-1])
     algebra.lose(b.axes[-2])
     batches = algebra.elementwise([Marked(x.dims[:-2], x.axes[:-2]) for x in (a, b)], "product")
-    return Marked((*batches.dims, a.dims[-2], b.dims[-1]), (*batches.axes, a.axes[-2], b.axes[-1]))
+    y = Marked((*batches.dims, a.dims[-2], b.dims[-1]), (*batches.axes, a.axes[-2], b.axes[-1]))
+    algebra.worked([*zip(y.dims, y.axes, strict=True), (a.dims[-1], None)])
+    return y
 
 
 def _normalized(algebra: AxisAlgebra, f: Nonlinear, xs: Sequence[Marked]) -> Marked:

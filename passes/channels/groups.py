@@ -10,9 +10,8 @@ import numpy as np
 
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array
-from pathlift.passes.channels.axes import Marked
 from pathlift.passes.channels.maps import independent_axes
-from pathlift.passes.channels.slots import Reading, SlotAlgebra, dims_of, labelled
+from pathlift.passes.channels.slots import Reading, SlotAlgebra, Work, dims_of, marked
 from pathlift.passes.channels.ties import Pin
 
 
@@ -52,6 +51,8 @@ class Groups:
         The linear maps that read channels and do not hand them on: at these a channel ends.
     linear
         Keys of the parameters that are weights of linear maps.
+    work
+        The multiplications of nodes, with the groups along the axes that say how many.
     pins
         What was free until some node let it stay, and why.
     """
@@ -61,6 +62,7 @@ class Groups:
     marks: Mapping[Value, tuple[Array | None, ...]]
     readings: tuple[Reading, ...]
     linear: frozenset[str]
+    work: tuple[Work, ...]
     pins: tuple[Pin, ...]
 
     def slots(self, group: int) -> list[Slot]:
@@ -131,7 +133,7 @@ def channel_groups(graph: Graph) -> Groups:
         Any graph; what a node without a rule reads or computes stays.
     """
     algebra = SlotAlgebra(_shuffles(graph))
-    values = labelled(graph, algebra)
+    values = marked(graph, algebra)
     roots = algebra.cells.all_roots()
     numbers = np.zeros(len(roots), np.int64)
     count = 0
@@ -145,16 +147,17 @@ def channel_groups(graph: Graph) -> Groups:
     return Groups(
         graph,
         count,
-        {value: _numbered(y, group_of) for value, y in values.items()},
+        {value: tuple(_numbered(marks, group_of) for marks in y.axes) for value, y in values.items()},
         tuple(algebra.readings),
         frozenset(algebra.weights),
+        tuple(Work(w.node, tuple((d, _numbered(m, group_of)) for d, m in w.factors)) for w in algebra.work),
         tuple(algebra.pins),
     )
 
 
-def _numbered(y: Marked, group_of: Array) -> tuple[Array | None, ...]:
-    groups = (None if marks is None else group_of[marks] for marks in y.axes)
-    return tuple(g if g is not None and g.any() else None for g in groups)
+def _numbered(marks: Array | None, group_of: Array) -> Array | None:
+    groups = None if marks is None else group_of[marks]
+    return groups if groups is not None and groups.any() else None
 
 
 def _shuffles(graph: Graph) -> frozenset[str]:

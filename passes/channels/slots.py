@@ -29,7 +29,7 @@ from pathlift.ir.primitives.base import Activation, LinearMap, Nonlinear, OrderS
 from pathlift.ir.primitives.derived import NormScale
 from pathlift.ir.primitives.maps import Contract, Conv, ConvTranspose
 from pathlift.ir.primitives.resample import Resample
-from pathlift.ir.types import Array, Dims, Param, TensorType, ValueType
+from pathlift.ir.types import Array, Dim, Dims, Param, TensorType, ValueType
 from pathlift.passes.channels.axes import AxisAlgebra, Marked, Meeting
 from pathlift.passes.channels.cells import PINNED, DisjointSets
 from pathlift.passes.channels.foreign import foreign_rule
@@ -58,6 +58,22 @@ class Reading:
     read: int
 
 
+@dataclass(frozen=True, eq=False)
+class Work:
+    """The multiplications of a node, which are as many as the product of some extents.
+
+    Parameters
+    ----------
+    node
+        Key of the node.
+    factors
+        The extents, each with the labels along its axis.
+    """
+
+    node: str
+    factors: tuple[tuple[Dim, Array | None], ...]
+
+
 class SlotAlgebra(AxisAlgebra):
     """Marks are labels, ties between which are found; 0 is what stays.
 
@@ -76,14 +92,17 @@ class SlotAlgebra(AxisAlgebra):
         self.pins: list[Pin] = []
         self.readings: list[Reading] = []
         self.weights: set[str] = set()
-        self.key, self.reason = "", ""
+        self.work: list[Work] = []
+        self.key = ""
+        self._known: dict[int, Marked] = {}
 
     # ---- labels
 
-    def fresh(self, dims: Dims, param: str = "") -> Marked:
-        """Return a value with labels of its own along axes of more than one index."""
-        axes = tuple(self.cells.fresh(d) if isinstance(d, int) and d > 1 else None for d in dims)
-        return Marked(dims, axes, param)
+    def parameter(self, p: Param, key: str) -> Marked:
+        """Return a parameter with labels of its own along axes of more than one index; one tensor has them once."""
+        if id(p) not in self._known:
+            self._known[id(p)] = Marked(p.shape, tuple(self.cells.fresh(d) if d > 1 else None for d in p.shape), key)
+        return self._known[id(p)]
 
     def pin(self, marks: Array | None, reason: str) -> None:
         """Let indices stay."""
@@ -100,7 +119,7 @@ class SlotAlgebra(AxisAlgebra):
             self.pin(marks, reason)
 
     def lose(self, marks: Array | None) -> None:
-        self.pin(marks, self.reason or "its indices are mixed, or where they go is not known")
+        self.pin(marks, "its indices are mixed, or where they go is not known")
 
     def meet(self, marks: Sequence[Array | None], how: Meeting) -> Array | None:
         known = [m for m in marks if m is not None]
@@ -135,11 +154,11 @@ class SlotAlgebra(AxisAlgebra):
 
     # ---- primitives
 
-    def param(self, p: Param) -> Marked:
-        raise self.refusal("a parameter out of place")
+    def worked(self, factors: Sequence[tuple[Dim, Array | None]]) -> None:
+        self.work.append(Work(self.key, tuple(factors)))
 
     def derive(self, f: NormScale, *params: Marked) -> Marked:
-        return self.elementwise(params, "choice")
+        return self.elementwise(params, "any")
 
     def add(self, x: Marked, y: Marked, axis: int | None = None, *, alike: bool = False) -> Marked:
         return self.elementwise([x, y.along(axis, len(x.dims))], "sum")
@@ -147,10 +166,10 @@ class SlotAlgebra(AxisAlgebra):
     def scale(self, x: Marked, c: Marked | float, axis: int | None = None, *, reciprocal: bool = False) -> Marked:
         if not isinstance(c, Marked):
             return Marked(x.dims, x.axes)
-        return self.elementwise([x, c.along(axis, len(x.dims))], "choice" if reciprocal else "product")
+        return self.elementwise([x, c.along(axis, len(x.dims))], "any" if reciprocal else "product")
 
     def gate(self, x: Marked, f: Activation, *params: Marked) -> Marked:
-        return self.elementwise([x, *params], "choice") if params else Marked(x.dims, x.axes)
+        return self.elementwise([x, *params], "any") if params else Marked(x.dims, x.axes)
 
     def select(self, x: Marked, s: OrderStatistic) -> Marked:
         return self.without(x, s.mixed_axes(len(x.dims)), s.shape(x.dims))
@@ -188,6 +207,8 @@ class SlotAlgebra(AxisAlgebra):
                 marks[letter] = x.axes[xs.index(letter)] if letter in xs else w.axes[ws.index(letter)]
             else:
                 self.lose(x.axes[xs.index(letter)] if letter in xs else w.axes[ws.index(letter)])
+        places = [(x.dims[i], x.axes[i]) for i, letter in enumerate(xs) if letter not in ws]
+        self.worked([*places, *zip(w.dims, w.axes, strict=True)])
         return Marked(dims, tuple(marks[letter] for letter in out))
 
     def _whole(self, x: Marked, axis: int) -> Array | None:
@@ -200,6 +221,8 @@ class SlotAlgebra(AxisAlgebra):
         for marks in (*x.axes[2:], *w.axes[2:]):
             if marks is not None:  # positions, which nobody takes for channels
                 self.cells.tie(marks, np.full((), PINNED))
+        places = x.dims if isinstance(f, ConvTranspose) else dims
+        self.worked([(d, None) for d in (places[0], *places[2:])] + list(zip(w.dims, w.axes, strict=True)))
         result = self._channels(f, self._whole(x, 1), w.whole(0), w.whole(1), w)
         return Marked(dims, (x.axes[0], result, *[None] * (len(dims) - 2)))
 
@@ -235,23 +258,27 @@ class SlotAlgebra(AxisAlgebra):
         return np.tile(tied, groups) if repeat else tied
 
 
-def labelled(graph: Graph, algebra: SlotAlgebra) -> dict[Value, Marked]:
-    """Run a graph, dead code and all; a node without a rule keeps all indices of what it touches."""
+def marked(graph: Graph, algebra: AxisAlgebra) -> dict[Value, Marked]:
+    """Run a graph, dead code and all; nothing is known of what a node without a rule computes.
+
+    Parameters
+    ----------
+    graph
+        The graph.
+    algebra
+        Knows the marks of parameters.
+    """
     values: dict[Value, Marked] = {}
-    params: dict[int, Marked] = {}
     fixed = frozenset() if graph.info.ir_version == 3 else frozenset(graph.info.overridable)
     for key in graph.order:
-        node, sources = graph[key], graph.inputs_of(key)
-        inputs = [None if v is None else values[v] for v in sources]
+        node = graph[key]
+        inputs = [None if v is None else values[v] for v in graph.inputs_of(key)]
         algebra.enter(node)
         algebra.key = key
         if node.op == "Input" or (node.op == "Param" and node.names[0] in fixed):
-            outputs = [Marked.blank(dims_of(t) or ()) for t in node.types]
-        elif node.op == "Param":
-            assert node.value is not None
-            if id(node.value) not in params:
-                params[id(node.value)] = algebra.fresh(node.value.shape, key)
-            outputs = [params[id(node.value)]]
+            outputs: Sequence[Marked] = [Marked.blank(dims_of(t) or ()) for t in node.types]
+        elif node.value is not None:
+            outputs = [algebra.parameter(node.value, key)]
         else:
             outputs = _evaluated(graph, key, algebra, inputs)
         values.update({Value(key, i): y for i, y in enumerate(outputs)})
@@ -261,7 +288,7 @@ def labelled(graph: Graph, algebra: SlotAlgebra) -> dict[Value, Marked]:
     return values
 
 
-def _evaluated(graph: Graph, key: str, algebra: SlotAlgebra, inputs: Sequence[Marked | None]) -> Sequence[Marked]:
+def _evaluated(graph: Graph, key: str, algebra: AxisAlgebra, inputs: Sequence[Marked | None]) -> Sequence[Marked]:
     node = graph[key]
     types = [*node.types, *(graph.type_of(v) for v in graph.inputs_of(key) if v is not None)]
     try:
