@@ -1,4 +1,4 @@
-"""Removal of channels, tried: random choices of groups, and networks with masks in place of removal."""
+"""Removal of channels, tried: random choices of groups, and networks with masks or zeros in place of removal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from pathlift.ir.graph import Graph, Value
-from pathlift.ir.types import Array, Param
+from pathlift.ir.types import Array, Param, is_float
 from pathlift.passes.channels.groups import Groups
 
 
@@ -45,5 +45,19 @@ def masked(graph: Graph, masks: Mapping[str, Array]) -> Graph:
         mask = masks.get(graph[key].names[0])
         if param is not None and mask is not None:
             values = np.where(mask, param.numpy(), np.zeros((), param.dtype))
+            builder.replace_node(Value(key), value=Param.of(values))
+    return builder.finish()
+
+
+def with_zero_slices(graph: Graph, rng: np.random.Generator) -> Graph:
+    """Return the graph with about half of the indices of many axes of parameters set to zero."""
+    builder = graph.edit()
+    for key in graph.params:
+        param = graph[key].value
+        if param is not None and is_float(param.dtype) and param.shape:
+            values = param.numpy().copy()
+            for axis in range(values.ndim):
+                if rng.random() < 0.6:
+                    np.moveaxis(values, axis, 0)[rng.random(values.shape[axis]) < 0.5] = 0
             builder.replace_node(Value(key), value=Param.of(values))
     return builder.finish()

@@ -13,27 +13,13 @@ from pathlift.ir.algebras.numeric import Numeric
 from pathlift.ir.errors import PathliftError
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.text import parse_graph
-from pathlift.ir.types import Param, is_float
 from pathlift.passes.channels.zeros import zero_slices
+from pathlift.testing.removal import with_zero_slices
 from pathlift.testing.strategies import feeds, graphs
 
 
-def sparse(graph: Graph, rng: np.random.Generator) -> Graph:
-    """With slices of many parameters set to zero."""
-    b = graph.edit()
-    for key in graph.params:
-        param = graph[key].value
-        if param is not None and is_float(param.dtype) and param.shape:
-            values = param.numpy().copy()
-            for axis in range(values.ndim):
-                if rng.random() < 0.6:
-                    np.moveaxis(values, axis, 0)[rng.random(values.shape[axis]) < 0.5] = 0
-            b.replace_node(Value(key), value=Param.of(values))
-    return b.finish()
-
-
 def check(data: Any, graph: Graph) -> None:
-    graph = sparse(graph, np.random.default_rng(data.draw(st.integers(0, 99))))
+    graph = with_zero_slices(graph, np.random.default_rng(data.draw(st.integers(0, 99))))
     zero, numeric = zero_slices(graph), Numeric()
     x = data.draw(feeds(graph))
 
