@@ -58,9 +58,8 @@ def flop_terms(groups: Groups) -> list[Term]:
         node = groups.graph[work.node]
         if any(not isinstance(d, int) for d, _ in work.factors[1:]):
             hint = "fix the extents of the inputs in the file"
-            raise UnsupportedError("0330", "its operations depend on an unknown extent", hint=hint).at(
-                node.label, node.op
-            )
+            reason = "how many operations it takes depends on an extent that is not known"
+            raise UnsupportedError("1340", reason, hint=hint, node=node.label, op=node.op)
         terms.append(_term(work.factors, 2))
     return terms
 

@@ -80,7 +80,7 @@ def reading_shares(groups: Groups, shares: Mapping[str, Array]) -> Array:
     for r in groups.readings:
         if not r.param:
             node = groups.graph[r.node]
-            raise UnsupportedError("0331", "the weights are computed from others").at(node.label, node.op)
+            raise UnsupportedError("1341", "weights that read channels are computed", node=node.label, op=node.op)
         marks = groups.marks[Value(r.param)][r.axis]
         if marks is not None and (r.param, r.axis) not in seen:  # π of shared weights is that of all their uses
             seen.add((r.param, r.axis))

@@ -114,5 +114,5 @@ def test_operations_of_unknown_extents_are_refused() -> None:
     b = Builder()
     w = b.param(np.ones((4, 6), np.float32))
     graph = b.finish(b.op("Gemm", b.input("x", ("N", "L", 4)), w, name="fc"))
-    with pytest.raises(UnsupportedError, match="PL0330 node 'fc'"):
+    with pytest.raises(UnsupportedError, match="PL1340 node 'fc'"):
         flop_terms(channel_groups(graph))

@@ -64,6 +64,15 @@ def test_an_axis_keeps_a_channel_or_as_many_as_are_asked_for() -> None:
     assert gone[5:].sum() <= 2
 
 
+def test_multiples_stay() -> None:
+    groups = channel_groups(network())
+    gone = select_channels(groups, SCORES, 0.2, multiple=4)
+    assert np.flatnonzero(gone).tolist() == [5, 6]  # of six, four stay; of four, none could
+    gone = select_channels(groups, SCORES, 0.4, multiple=3)
+    assert gone[1:5].sum() in (0, 1)
+    assert gone[5:].sum() in (0, 3)
+
+
 def test_nothing_is_asked_for() -> None:
     assert not select_channels(channel_groups(network()), SCORES, 0.0).any()
 
