@@ -88,7 +88,7 @@ class _Weights:
             marks = np.zeros(0, np.int64) if read is None else read
             self.filled = None
         self.marks: Array = marks
-        known = zero[x][reading.read]
+        known = zero[x][reading.read] if len(marks) else None
         # Of weights that all groups share, what they read in each.
         self.zero = np.zeros(len(marks), bool) if known is None else known.reshape(-1, len(marks)).all(0)
 

@@ -135,9 +135,9 @@ def test_many_random_graphs(data: Any) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "densenet121", "vit_s16"])
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v2", "vit_s16"])
 def test_masks_become_smaller_tensors(name: str, tmp_path: Path) -> None:
-    width = 0.34 if name == "vit_s16" else 0.25
+    width = 0.34 if name == "vit_s16" else 0.125
     (tmp_path / "m.onnx").write_bytes(zoo.export(name, image=32, width=width).SerializeToString())
     graph = load(tmp_path / "m.onnx")
     groups = channel_groups(graph)
