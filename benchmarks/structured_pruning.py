@@ -99,8 +99,8 @@ def report(measurements: Sequence[Measurement], machine: Mapping[str, object], r
     return f"""# Structured pruning
 
 {first.network} with random weights, in ONNX Runtime, whole ({1000 * float(np.median(first.whole)):.1f} ms) and without
-channels: the groups whose paths weigh least per operation, at least {100 * KEPT:.0f} % of each layer left. Finding the groups
-and their scores took {first.selection:.0f} s. *Multiples of*: channels stay in blocks of so many.
+channels: the groups whose paths weigh least per operation, at least {100 * KEPT:.0f} % of each layer left. Finding
+the groups and their scores took {first.selection:.0f} s. *Multiples of*: channels stay in blocks of so many.
 
 {common.preamble(machine, repeats)}
 

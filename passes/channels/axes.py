@@ -120,8 +120,9 @@ class AxisAlgebra(Algebra[Marked]):
             stretched = [x.dims[i] == 1 != extent for x in lifted]
             marks = [x.axes[i] for x, broadcasts in zip(lifted, stretched, strict=True) if not broadcasts]
             known = [m for m in marks if m is not None]
-            if any(len(m) != len(known[0]) or len(m) not in (extent, 0) and isinstance(extent, int) for m in known):
-                axes.append(self._lost(marks))
+            if any(len(m) != len(known[0]) or (len(m) not in (extent, 0) and isinstance(extent, int)) for m in known):
+                self._lost(marks)
+                axes.append(None)
             elif how != "product" and any(stretched):
                 axes.append(self.stretched(self.meet(marks, how)))
             else:
@@ -179,7 +180,7 @@ class AxisAlgebra(Algebra[Marked]):
             if marks is not None and dims[new[0]] in (len(marks), None):
                 axes[new[0]] = marks
             elif any(x.axes[i] is not None for i in old):
-                for i, marks in self._regrouped(x, old, [dims[j] for j in new]).items():
+                for i, marks in self._regrouped(x, old, tuple(dims[j] for j in new)).items():
                     axes[new[i]] = marks
         return Marked(dims, tuple(axes))
 

@@ -58,11 +58,9 @@ def _normalized(algebra: AxisAlgebra, f: Nonlinear, xs: Sequence[Marked]) -> Mar
     import onnx
 
     x, *params = xs
-    proto = onnx.NodeProto.FromString(f.node.attrs["proto"])  # type: ignore[arg-type]
+    proto = onnx.NodeProto.FromString(f.node.attrs["proto"])
     axis = D.axis(next((a.i for a in proto.attribute if a.name == "axis"), -1), len(x.dims))
     for p in params:
         for marks in p.axes:
             algebra.lose(marks)
     return algebra.without(x, range(axis, len(x.dims)), x.dims)
-
-

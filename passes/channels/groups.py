@@ -1,4 +1,4 @@
-"""Groups of channels that can only be removed together, read off a graph: what goes with each, and what stays and why."""
+"""Groups of channels that can only be removed together: what goes with each, and what stays and why."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ class _Removal:
         kept, dims = self.kept(x, 1), dims_of(self.graph.type_of(weights)) if weights is not None else None
         groups: Any = node.attrs.get("groups", 1)
         assert dims is not None
-        inside: Any = dims[0] // groups if node.op == "ConvTranspose" else dims[1]  # type: ignore[operator]
+        inside: Any = dims[0] // groups if node.op == "ConvTranspose" else dims[1]
         if kept is None or groups == 1 or groups < inside:  # the same place of every group, if any, is gone
             return {}
         return {"groups": int(kept.reshape(groups, -1)[:, 0].sum())}

@@ -40,7 +40,8 @@ class ZeroAlgebra(AxisAlgebra):
         known = [m for m in marks if m is not None]
         if not known or how == "any" or (how != "product" and len(known) < len(marks)):
             return None
-        return (np.logical_or if how == "product" else np.logical_and).reduce(known)
+        met: Array = (np.logical_or if how == "product" else np.logical_and).reduce(known)
+        return met
 
     def stretched(self, marks: Array | None) -> Array | None:
         return None
@@ -128,7 +129,7 @@ def _slices(zero: Array) -> tuple[Array | None, ...]:
     """Along each axis, of which indices all elements are set; ``None`` where of none."""
     if not zero.size or prod(zero.shape) == 1:
         return (None,) * zero.ndim
-    found = (zero.all(tuple(j for j in range(zero.ndim) if j != i)) for i in range(zero.ndim))
+    found = (np.asarray(zero.all(tuple(j for j in range(zero.ndim) if j != i))) for i in range(zero.ndim))
     return tuple(marks if marks.any() else None for marks in found)
 
 

@@ -100,8 +100,8 @@ class _Weights:
         for axis, marks in enumerate(self.others, 1):
             if marks is not None and gone[marks].any():
                 filled = filled.compress(~gone[marks], axis)
-        matters: Array = filled.any(tuple(range(1, filled.ndim))) & ~self.zero
-        return matters
+        matters: Array = np.asarray(filled.any(tuple(range(1, filled.ndim))))
+        return matters & ~self.zero
 
 
 def _sparing(groups: Groups, gone: Array) -> tuple[Array, int]:

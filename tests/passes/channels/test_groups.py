@@ -1,4 +1,4 @@
-"""Which channels are one group, what stays, and what goes with a group."""
+"""Groups of channels: which are one, what stays, and what goes with each."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from pathlift.ir.builder import Builder
+from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph, Value
 from pathlift.passes.channels.footprint import Tally, flop_terms, weight_terms
 from pathlift.passes.channels.groups import Slot, channel_groups
 from pathlift.passes.channels.removal import remove
-from pathlift.ir.errors import UnsupportedError
 from pathlift.testing.removal import random_choice
 
 

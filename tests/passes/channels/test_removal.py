@@ -1,4 +1,4 @@
-"""What is left once channels are removed computes what the network does with their weights masked."""
+"""Removal of channels: what is left computes what the network does with their weights masked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What groups of channels cost in paths, against norms of networks without them."""
+"""Costs of groups of channels in paths, against norms of networks without them."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ def test_nothing_is_asked_for() -> None:
 
 
 def test_too_much_is_refused() -> None:
-    with pytest.raises(UsageError, match="PL1495 removing channels takes away 0.895 of the weights at most"):
+    with pytest.raises(UsageError, match=r"PL1495 removing channels takes away 0\.895 of the weights at most"):
         select_channels(channel_groups(network()), SCORES, 0.95)
 
 
