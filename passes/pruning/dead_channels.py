@@ -90,7 +90,9 @@ class _Weights:
         self.marks: Array = marks
         known = zero[x][reading.read] if len(marks) else None
         # Of weights that all groups share, what they read in each.
-        self.zero = np.zeros(len(marks), bool) if known is None else known.reshape(-1, len(marks)).all(0)
+        self.zero: Array = np.zeros(len(marks), bool)
+        if known is not None:
+            self.zero = np.logical_and.reduce(known.reshape(-1, len(marks)))
 
     def matters(self, gone: Array) -> Array:
         """Which of the channels have a say in what stays if some groups go."""
@@ -100,8 +102,8 @@ class _Weights:
         for axis, marks in enumerate(self.others, 1):
             if marks is not None and gone[marks].any():
                 filled = filled.compress(~gone[marks], axis)
-        matters: Array = np.asarray(filled.any(tuple(range(1, filled.ndim))))
-        return matters & ~self.zero
+        matters: Array = np.logical_and(filled.any(tuple(range(1, filled.ndim))), ~self.zero)
+        return matters
 
 
 def _sparing(groups: Groups, gone: Array) -> tuple[Array, int]:
