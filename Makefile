@@ -59,4 +59,5 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.rewrite_cost
 	$(BIN)/python -m benchmarks.pruning_after_rescaling
 	$(BIN)/python -m benchmarks.compare
+	$(BIN)/python -m benchmarks.structured_pruning
 	$(BIN)/python -m benchmarks.ks_cpu

@@ -132,6 +132,7 @@ CAUSES = {
     "1486": "a box, or another network, does not have the inputs that a network takes",
     "1487": "a network does not have the outputs that a search needs",
     "1488": "two graphs differ in more than the values of parameters",
+    "1497": "an option of a selection of channels is out of range",
     "1474": "a domain to tighten a network on is no box",
     "1476": "a domain to tighten a network on is not one of its inputs",
 }

@@ -30,6 +30,7 @@ BUILT_IN = {
     "merge-parallel": "pathlift.passes.rewrites.merge_parallel:MergeParallel",
     "merge-collinear": "pathlift.passes.rewrites.merge_collinear:MergeCollinear",
     "prune": "pathlift.passes.pruning.prune:Prune",
+    "dead-channels": "pathlift.passes.pruning.dead_channels:DeadChannels",
     "tighten": "pathlift.passes.tightening.tighten:Tighten",
     "ks-detect": "pathlift.passes.kronecker.detect:KsDetect",
     "ks-replace": "pathlift.passes.kronecker.replace:KsReplace",

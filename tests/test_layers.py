@@ -28,7 +28,7 @@ ROOMS = [
     "ir", "frontend",
     "passes", "passes.fields", "passes.attacks", "passes.witness", "passes.layers", "passes.channels",
     "passes.sketches", "passes.rewrites", "passes.path_norm", "passes.path_metric", "passes.heaviest_path",
-    "passes.regions", "passes.pruning", "passes.rescaling", "passes.generalization", "passes.equivalence",
+    "passes.regions", "passes.rescaling", "passes.generalization", "passes.equivalence", "passes.pruning",
     "passes.kronecker.fitting", "passes.kronecker", "passes.pairing", "passes.tape", "passes.intervals",
     "passes.tightening", "passes.relaxations", "passes.ellipsoids", "passes.certificates",
     "codegen", "runtime", "report", "models", "verbs", "cli", "", "testing",

@@ -145,7 +145,7 @@ def _(v: Reinterpretation, xs: Sequence[CellMap]) -> CellMap:
     dims = v.shape(x.dims)
     shape: list[int] = []
     wide: list[int] = []
-    for old, new in _groups(x.dims, dims):
+    for old, new in independent_axes(x.dims, dims):
         if all(x.cells.shape[i] == 1 for i in old):
             shape += [1] * len(new)
         else:
@@ -168,7 +168,7 @@ def _compact(cells: Array) -> Array:
     return cells
 
 
-def _groups(old: Dims, new: Dims) -> list[tuple[list[int], list[int]]]:
+def independent_axes(old: Dims, new: Dims) -> list[tuple[list[int], list[int]]]:
     """Cut a row-major reshape into independent ones: pairs of axes before and after, with as many elements."""
     head = 0
     while head < min(len(old), len(new)) and _agree(old, new, head):
