@@ -64,6 +64,7 @@ def test_each_operand_of_the_epilogue_alone() -> None:
 
 
 class TestDescriptors:
+    @pytest.mark.slow
     @pytest.mark.parametrize("guard", [GUARD, ALIGNED])
     @pytest.mark.parametrize("weights_left", [False, True])
     @pytest.mark.parametrize("name", DESCRIBED)

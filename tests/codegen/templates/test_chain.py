@@ -70,6 +70,7 @@ def test_pairs(name: str) -> None:
     check(PAIRS[name], blocks(PAIRS[name]), 3)  # what is written beyond y is no NaN of what lies beyond the bias
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("s", "c", "held"), [(5, 70, False), (19, 5, True), (19, 70, False), (16, 16, True)])
 @pytest.mark.parametrize(("e1", "e2"), [((1, 1), (1, 1)), ((1, 2), (3, 1)), ((3, 1), (1, 2))])
 def test_tiles(e1: Extents, e2: Extents, s: int, c: int, held: bool) -> None:
@@ -88,6 +89,7 @@ def test_any_number_of_samples(samples: int) -> None:
     check(PAIRS["chainable"], blocks(PAIRS["chainable"], EVERY), samples)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activations(activation: str) -> None:
     for bias, residual in ((False, True), (True, False)):
