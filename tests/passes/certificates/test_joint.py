@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from pathlift.passes.certificates.joint import Joint, lower_bounds
 from pathlift.passes.certificates.problem import Bound, Clock, Problem
-from pathlift.passes.tape.tape import Tape
 
 torch.set_num_threads(1)
 Make = Callable[..., Any]
@@ -115,74 +113,6 @@ def test_what_was_skipped_is_replayed(make_pair: Make) -> None:
     assert torch.equal(again.per_output, found[-1].per_output)
     some = Joint().check(pair.problem(), {"skipped": found[-1].parameters["skipped"][:-1]})
     assert float(some.per_output.sum()) < float(found[-1].per_output.sum())
-
-
-def milp(tape: Tape, low: np.ndarray, high: np.ndarray, sign: float, other: Tape) -> float:
-    """The largest sign·(other − tape) of the first output of two ReLU networks of dense layers, by branch and bound."""
-    optimize = pytest.importorskip("scipy.optimize")
-    columns: list[tuple[float, float, int]] = [(lo, hi, 0) for lo, hi in zip(low, high, strict=True)]
-    rows: list[tuple[dict[int, float], float, float]] = []
-    ends = []
-    for net in (tape, other):
-        xs = list(range(len(low)))
-        for step in net.steps:
-            kind = type(step).__name__
-            if kind == "Weighted":
-                w = step.weights.values.numpy()  # type: ignore[attr-defined]
-                if w.shape[0] != len(xs):
-                    w = w.T
-                new = []
-                for o in range(w.shape[1]):
-                    columns.append((-1e3, 1e3, 0))
-                    new.append(len(columns) - 1)
-                    rows.append(({new[-1]: -1.0, **{x: float(w[i, o]) for i, x in enumerate(xs)}}, 0.0, 0.0))
-                xs = new
-            elif kind == "Shifted":
-                new = []
-                for x, c in zip(xs, step.shift.values.flatten().tolist(), strict=True):  # type: ignore[attr-defined]
-                    columns.append((-1e3, 1e3, 0))
-                    new.append(len(columns) - 1)
-                    rows.append(({new[-1]: -1.0, x: 1.0}, -c, -c))
-                xs = new
-            else:
-                assert kind == "Gate"
-                new = []
-                for x in xs:
-                    columns += [(0.0, 1e3, 0), (0.0, 1.0, 1)]
-                    y, on = len(columns) - 2, len(columns) - 1
-                    new.append(y)
-                    m = 60.0
-                    rows.append(({y: 1.0, x: -1.0}, 0.0, np.inf))
-                    rows.append(({y: 1.0, x: -1.0, on: m}, -np.inf, m))
-                    rows.append(({y: 1.0, on: -m}, -np.inf, 0.0))
-                xs = new
-        ends.append(xs[0])
-    a = np.zeros((len(rows), len(columns)))
-    for i, (row, _, _) in enumerate(rows):
-        for j, v in row.items():
-            a[i, j] = v
-    c = np.zeros(len(columns))
-    c[ends[1]] -= sign
-    c[ends[0]] += sign
-    lower, upper, whole = (np.array(v) for v in zip(*columns, strict=True))
-    result = optimize.milp(
-        c, constraints=optimize.LinearConstraint(a, [r[1] for r in rows], [r[2] for r in rows]),
-        bounds=optimize.Bounds(lower, upper), integrality=whole,
-    )  # fmt: skip
-    assert result.status == 0
-    return float(-result.fun)
-
-
-def test_against_the_truth_by_branch_and_bound(make_pair: Make) -> None:
-    ratios = []
-    for seed in range(5):
-        pair = make_pair("two layers", seed, 0.4, 0.1)
-        bound = Joint().check(pair.problem(), {})
-        low, high = pair.low[0].numpy(), pair.high[0].numpy()
-        truth = max(milp(pair.first, low, high, s, pair.second) for s in (1.0, -1.0))
-        assert truth <= float(bound.per_output[0]) + 1e-6
-        ratios.append(float(bound.per_output[0]) / truth)
-    assert float(np.median(ratios)) < 1.3
 
 
 def test_one_network_alone(make_pair: Make, family: str) -> None:

@@ -58,6 +58,25 @@ def test_products_are_above_their_relaxation(kind: str, alone: bool) -> None:
     assert bool((closest < 6 * size).all())
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_products_of_points_are_exact(kind: str) -> None:
+    xs, ys, f, terms = KINDS[kind]
+    g = torch.Generator().manual_seed(4)
+    x, dx = torch.randn(2, *xs, generator=g, dtype=torch.float64)
+    y, dy = torch.randn(2, *ys, generator=g, dtype=torch.float64)
+    shape = tuple(f(x, y).shape)
+    points = [Triple(Box.point(z), Box.point(z + d), Box.point(d)) for z, d in ((x, dx), (y, dy))]
+    relaxed = ProductRelaxation.of(Bilinear("m", (0, 1), (xs, ys), shape, f, terms), *points, alone=False)
+    assert relaxed is not None
+    p, q = torch.randn(2, 5, *shape, generator=g, dtype=torch.float64)
+    parts, bound = relaxed.rows(p, q)
+    for position, r, s in parts:
+        z, d = ((x, dx), (y, dy))[position]
+        bound = bound + (r * z).flatten(1).sum(1) + (0 if s is None else (s * d).flatten(1).sum(1))
+    exact = p * f(x, y) + q * (f(x + dx, y + dy) - f(x, y))
+    torch.testing.assert_close(bound, exact.flatten(1).sum(1), rtol=1e-9, atol=1e-9)
+
+
 def test_where_boxes_are_unbounded_there_is_none() -> None:
     step = Bilinear("m", (0, 1), ((1,), (1,)), (1,), torch.mul, 1)
     known = Box(torch.zeros(1).double(), torch.ones(1).double())
