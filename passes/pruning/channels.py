@@ -14,7 +14,7 @@ from pathlift.ir.types import Array
 from pathlift.passes.base import Rewritten
 from pathlift.passes.channels.groups import Groups, channel_groups
 from pathlift.passes.pruning.channel_scores import path_costs, summed_scores
-from pathlift.passes.pruning.channel_selection import select_channels
+from pathlift.passes.pruning.channel_selection import Target, select_channels
 from pathlift.passes.pruning.criteria import Calibration, Question, scored
 from pathlift.passes.pruning.masks import Pruned
 from pathlift.passes.pruning.prunable import Prunable
@@ -83,7 +83,7 @@ class Channels:
         found = method.prunables(graph).checked().found
         groups = channel_groups(graph)
         costs, remarks = self._costs(groups, found, method, data)
-        target = "flops" if self.target == "flops" else "weights"
+        target: Target = "flops" if self.target == "flops" else "weights"
         gone = select_channels(groups, costs, method.sparsity, target=target, multiple=self.multiple)
         masks = groups.masks(gone)
         masked = method.apply(graph, {p.name: masks.get(p.name, np.ones(p.param.shape, bool)) for p in found})

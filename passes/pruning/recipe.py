@@ -49,7 +49,7 @@ class Recipe:
     compensate
         Refit the weights that stay, if there is data.
     keep_dead
-        Leave channels that carry nothing.
+        Leave channels that carry nothing, as is always done where zeros have a structure.
     """
 
     method: Prune
@@ -99,7 +99,8 @@ class Recipe:
             again.witness.check(masked, again.graph)
             assert isinstance(again.witness, Compensated)
             masked, refit = again.graph, again.witness
-        if chosen is None and self.keep_dead:
+        structured = self.method.pattern or self.method.block  # which places that move would no longer have
+        if chosen is None and (self.keep_dead or structured):
             return Outcome(masked, masked, pruned, refit)
         smaller = DeadChannels().run(masked) if chosen is None else chosen.shrunk(masked)
         if smaller.graph is not masked:
