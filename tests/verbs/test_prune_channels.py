@@ -15,10 +15,12 @@ from pathlift.frontend.load import load
 from pathlift.frontend.save import save
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph
+from pathlift.ir.types import Param
 from pathlift.passes.channels.groups import channel_groups
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.pruning.channel_scores import path_costs
 from pathlift.passes.pruning.channel_selection import select_channels
+from pathlift.report.pruning import PruneResult
 from pathlift.testing.assertions import assert_equivalent
 from pathlift.testing.removal import masked
 
@@ -51,6 +53,18 @@ def model(tmp_path: Path) -> Path:
     return tmp_path / "m.onnx"
 
 
+def weight(graph: Graph, name: str) -> Param:
+    param = graph[name].value
+    assert param is not None
+    return param
+
+
+def pruned(model: Any, **options: Any) -> PruneResult:
+    result = api.prune(model, **options)
+    assert isinstance(result, PruneResult)
+    return result
+
+
 def told(cli: Cli, *arguments: object) -> dict[str, Any]:
     outcome = cli("prune", *map(str, arguments), "--format", "json")
     assert outcome.code == 0, outcome.err
@@ -68,16 +82,17 @@ def test_the_file_is_smaller_and_computes_what_the_masked_network_does(
         zeros = masked(before, masks)
     assert_equivalent(zeros, after)
     for layer in found["layers"]:
-        values = [graph[layer["parameter"]].value for graph in (before, after)]
+        values = [weight(graph, layer["parameter"]) for graph in (before, after)]
         axis = 1 if layer["node"] == "head" else 0
-        assert [v.shape[axis] for v in values if v] == list(layer["channels"].values())
-    weights = [sum(graph[x["parameter"]].value.size for x in found["layers"]) for graph in (before, after)]  # type: ignore[union-attr]
+        assert [v.shape[axis] for v in values] == list(layer["channels"].values())
+    weights = [sum(weight(graph, x["parameter"]).size for x in found["layers"]) for graph in (before, after)]
     assert found["zeroed"] == weights[0] - weights[1] >= weights[0] / 2
     change = found["channels"]
     assert change["target"] == "weights"
     assert change["bytes"]["after"] == found["bytes"]["dense"] < change["bytes"]["before"]
     # 9 positions of all layers but the last
-    operations = [2 * (9 * (w - head) + head) for w, head in zip(weights, (12, after["head.w"].value.size), strict=True)]  # type: ignore[union-attr]
+    heads = [weight(graph, "head.w").size for graph in (before, after)]
+    operations = [2 * (9 * (w - head) + head) for w, head in zip(weights, heads, strict=True)]
     assert list(change["flops"].values()) == operations
     norms = [PathNorm().run(graph).norms[0].value or 0.0 for graph in (before, zeros)]
     assert found["certificate"]["path_metric"]["l1"]["value"] == pytest.approx(norms[0] - norms[1], rel=1e-9)
@@ -113,7 +128,7 @@ def test_exact_costs_rank_channels_and_fast_ones_sums(model: Path) -> None:
     groups, found = channel_groups(load(model)), []
     for fast in (False, True):
         gone = select_channels(groups, path_costs(groups, fast=fast), 0.35)
-        done = api.prune(model, sparsity=0.35, channels=True, fast=fast)
+        done = pruned(model, sparsity=0.35, channels=True, fast=fast)
         masks = {name: mask for name, mask in done.pruned.masks.items() if not mask.all()}
         assert masks.keys() == groups.masks(gone).keys()
         assert all(np.array_equal(masks[name], mask) for name, mask in groups.masks(gone).items())
@@ -124,9 +139,9 @@ def test_exact_costs_rank_channels_and_fast_ones_sums(model: Path) -> None:
 def test_layers_that_are_left_out_keep_their_shapes(pathlift: Cli, model: Path) -> None:
     found = told(pathlift, model, "--sparsity", 0.3, "--channels", "--exclude", "up0")
     assert "up0.w" not in {x["parameter"] for x in found["layers"]}
-    done = api.prune(model, sparsity=0.3, channels=True, exclude="up0")
-    assert done.graph["up0.w"].value.shape == (6, 4, 1, 1)  # type: ignore[union-attr]
-    assert done.graph["up1.w"].value.shape < (6, 4, 1, 1)  # type: ignore[union-attr]
+    done = pruned(model, sparsity=0.3, channels=True, exclude="up0")
+    assert weight(done.graph, "up0.w").shape == (6, 4, 1, 1)
+    assert weight(done.graph, "up1.w").shape < (6, 4, 1, 1)
 
 
 def gated() -> Graph:
@@ -141,7 +156,7 @@ def gated() -> Graph:
 
 
 def test_regions_stand_in_where_the_network_is_not_covered() -> None:
-    done = api.prune(gated(), sparsity=0.3, channels=True)
+    done = pruned(gated(), sparsity=0.3, channels=True)
     assert any("the sum of their weights' shares" in line and "Softmax" in line for line in done.assumptions)
     assert "Softmax" in done.certificate.refused
     assert_equivalent(done.masked, done.graph)
@@ -151,11 +166,11 @@ def test_regions_stand_in_where_the_network_is_not_covered() -> None:
 def test_a_refit_is_of_the_channels_that_stay(pathlift: Cli, model: Path, tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).random((30, 2, 3, 3), np.float32))
     for criterion in ("path", "wanda"):
-        done = api.prune(
+        done = pruned(
             model, sparsity=0.4, channels=True, criterion=criterion, calib=tmp_path / "d.npz", compensate=True
         )
         assert_equivalent(done.masked, done.graph, rtol=1e-6)
-        assert done.graph["down0.w"].value.size < 24  # type: ignore[union-attr]
+        assert weight(done.graph, "down0.w").size < 24
         assert done.refit is not None
         assert any(layer.after is not None and layer.before is not None and layer.after < layer.before
                    for layer in done.refit.layers.values())  # fmt: skip
@@ -193,7 +208,7 @@ def test_channels_that_zeros_cut_off_are_gone_unless_they_are_to_stay(
 
 def test_patterns_and_blocks_keep_their_places(model: Path) -> None:
     for structure in ({"pattern": "1:4"}, {"block": "2x2", "sparsity": 0.8}):
-        done = api.prune(model, **structure)  # type: ignore[arg-type]
+        done = pruned(model, **structure)
         assert done.graph is done.masked
         assert not done.sizes.fewer
 
