@@ -91,7 +91,7 @@ CAUSES = {
     "0818": "a refit changed something else than weights that stay",
     "1397": "no part of a network has a path-norm that weights could have shares of",
     "1403": "no weight of that name can be pruned; the message says why",
-    "1404": "a structure of zeros is none, or does not go with another option",
+    "1404": "a structure of zeros is none, or it or channels do not go with another option",
     "1405": "there is no such scope",
     "1406": "masks do not fit the parameters that can be pruned",
     "1407": "what needs calibration data has none",

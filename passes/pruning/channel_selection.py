@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
-from math import ceil
+from math import ceil, inf
 from typing import Literal
 
 import numpy as np
@@ -37,7 +37,7 @@ def select_channels(
     groups
         Those of the graph.
     scores
-        What each group costs, ``(count + 1,)``; the first is not looked at.
+        What each group costs, ``(count + 1,)``; the first is not looked at. A group of infinite cost stays.
     sparsity
         The share of the weights of linear maps, or of the operations, to remove at least, in [0, 1).
     target
@@ -69,7 +69,7 @@ def select_channels(
     size = np.array([tally.without(g) for g in range(groups.count + 1)], np.float64)
     size[0] = 0.0
     floor = _Floor(groups, least)
-    packs = floor.packs([g for g in range(1, groups.count + 1) if size[g] > 0], scores, multiple)
+    packs = floor.packs([g for g in range(1, groups.count + 1) if size[g] > 0 and scores[g] < inf], scores, multiple)
     for pack in sorted(packs, key=lambda p: (scores[p].sum() / size[p].sum(), p[0])):
         if tally.total <= goal:
             break

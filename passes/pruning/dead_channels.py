@@ -11,13 +11,9 @@ from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array
 from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.channels.groups import Groups, channel_groups
-from pathlift.passes.channels.removal import remove
 from pathlift.passes.channels.slots import Reading
 from pathlift.passes.channels.zeros import zero_slices
-from pathlift.passes.witness.rewritings import RewriteWitness
-from pathlift.passes.witness.site import Site
-
-Marks = tuple[Array | None, ...]
+from pathlift.passes.pruning.shrinking import Marks, shrunk
 
 
 @dataclass(frozen=True)
@@ -38,13 +34,10 @@ class DeadChannels(Transform):
         graph
             Any graph; what a node without a rule reads or computes stays.
         """
-        groups, zero = channel_groups(graph), zero_slices(graph)
-        gone, left = _sparing(groups, dead_groups(groups, zero))
+        groups = channel_groups(graph)
+        gone, left = _sparing(groups, dead_groups(groups, zero_slices(graph)))
         skipped = (f"{left} dead channels stay: they are the last ones of a layer",) if left else ()
-        if not gone.any():
-            return Rewritten(graph, RewriteWitness("places without dead channels", (), skipped))
-        witness = RewriteWitness("places without dead channels", _sites(groups, gone, zero), skipped)
-        return Rewritten(remove(groups, gone), witness)
+        return shrunk(groups, gone, "places without dead channels", skipped)
 
 
 def dead_groups(groups: Groups, zero: dict[Value, Marks]) -> Array:
@@ -116,38 +109,3 @@ def _sparing(groups: Groups, gone: Array) -> tuple[Array, int]:
         for marks in lost:
             if spared[marks].all():
                 spared[marks[0]] = False
-
-
-def _sites(groups: Groups, gone: Array, zero: dict[Value, Marks]) -> tuple[Site, ...]:
-    """Where values that are as before come from those that are not, or of which it matters that parts are 0."""
-    graph = groups.graph
-    other = {
-        value
-        for value, axes in groups.marks.items()
-        if any(m is not None and gone[m].any() for m in axes) or any(m is not None and m.any() for m in zero[value])
-    }
-    sites = []
-    for key in graph.order:
-        reads = [v for v in graph.inputs_of(key) if v is not None]
-        for port in range(len(graph[key].types)):
-            value = Value(key, port)
-            ends = value not in other or value in graph.outputs
-            if ends and graph.name_of(value) and (value in other or other.intersection(reads)):
-                sources = sorted({graph.name_of(v) for v in _sources(graph, value, other)})
-                sites.append(Site(graph.name_of(value), tuple(sources), graph[key].label))
-    return tuple(sites)
-
-
-def _sources(graph: Graph, value: Value, other: set[Value]) -> set[Value]:
-    """The values as before that one is computed from, parameters apart."""
-    found, seen, frontier = set[Value](), set[Value](), [value]
-    while frontier:
-        for v in graph.inputs_of(frontier.pop().node):
-            if v is None or v in seen:
-                continue
-            seen.add(v)
-            if v in other:
-                frontier.append(v)
-            elif graph[v.node].op != "Param":
-                found.add(v)
-    return found

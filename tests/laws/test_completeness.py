@@ -21,8 +21,12 @@ from pathlift.ir.algebras.two_sorted import TwoSorted
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.ops import OPS
+from pathlift.passes.channels.axes import AxisAlgebra
+from pathlift.passes.channels.groups import channel_groups
+from pathlift.passes.channels.slots import SlotAlgebra
 from pathlift.passes.channels.symmetry import symmetry
 from pathlift.passes.channels.ties import Ties
+from pathlift.passes.channels.zeros import ZeroAlgebra, zero_slices
 from pathlift.passes.equivalence.neurons import NeuronAlgebra
 from pathlift.passes.equivalence.walk import neurons_of
 from pathlift.passes.fields.algebra import FieldAlgebra
@@ -37,6 +41,7 @@ from pathlift.passes.path_metric.path_metric import path_metric
 from pathlift.passes.path_norm.algebra import PathNormAlgebra
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.path_norm.support import KindAlgebra, support
+from pathlift.passes.pruning.gradients import Differentiated
 from pathlift.passes.sizes import resolve_inputs
 from pathlift.passes.tape.record import Recorder, record
 from pathlift.passes.witness.magnitudes import Magnitudes
@@ -65,9 +70,12 @@ ALGEBRAS: dict[type[Algebra], Callable[[Graph], object]] = {
     PathWords: lambda graph: outgoing(graph, resolve_inputs(graph, {})),
     NormProduct: lambda graph: norm_product(graph, resolve_inputs(graph, {}), "l2"),
     Noisy: lambda graph: run(graph, Noisy(0.1, (0,)), tensors(graph)),
+    SlotAlgebra: channel_groups,
+    ZeroAlgebra: zero_slices,
+    Differentiated: lambda graph: run(graph, Differentiated({}), tensors(graph)),
     Recorder: lambda graph: record(graph, resolve_inputs(graph, {})),
 }
-BASES = {TwoSorted, FieldAlgebra}
+BASES = {TwoSorted, FieldAlgebra, AxisAlgebra}
 """Parts of analyses, which lack what their subclasses say."""
 
 

@@ -12,10 +12,13 @@ import numpy as np
 from pathlift.ir.errors import UnsupportedError, UsageError
 from pathlift.ir.graph import Graph
 from pathlift.models.data import batches, left_over, read_arrays, read_calibration
+from pathlift.passes.channels.footprint import Tally, flop_terms
+from pathlift.passes.channels.groups import channel_groups
 from pathlift.passes.path_metric.path_metric import path_metric
 from pathlift.passes.path_norm.path_norm import PathNorm
 from pathlift.passes.pruning.criteria import Calibration
-from pathlift.report.pruning import PruningCertificate
+from pathlift.passes.pruning.prunable import prunables
+from pathlift.report.pruning import PruningCertificate, Sizes
 
 METADATA = "pathlift.prune"
 """The key of a file's metadata under which it says how it was pruned, as JSON."""
@@ -80,3 +83,22 @@ def weight_bytes(graph: Graph) -> dict[str, int]:
 
     params = [p for key in graph.params if (p := graph[key].value) is not None]
     return {name: sum(stored_bytes(p, sparse=name == "sparse") for p in params) for name in ("dense", "sparse")}
+
+
+def sizes(before: Graph, after: Graph) -> Sizes:
+    """Return channels of layers, operations and bytes of a network before and after channels went."""
+    pair = (before, after)
+    channels = [{p.name: p.layout.extents[0] for p in prunables(graph).found} for graph in pair]
+    flops, weights = [_operations(graph) for graph in pair], [weight_bytes(graph)["dense"] for graph in pair]
+    return Sizes(
+        {name: (count, channels[1].get(name, count)) for name, count in channels[0].items()},
+        (flops[0], flops[1]), (weights[0], weights[1]),
+    )  # fmt: skip
+
+
+def _operations(graph: Graph) -> int | None:
+    """The operations of a sample; ``None`` where an extent is not known."""
+    try:
+        return Tally(flop_terms(channel_groups(graph))).total
+    except UnsupportedError:
+        return None

@@ -18,15 +18,14 @@ from pathlift.ir.errors import OutputError, UnsupportedError, UsageError
 from pathlift.ir.graph import Graph
 from pathlift.models.session import Session
 from pathlift.models.timing import race
-from pathlift.passes.pruning.compensation import compensated
 from pathlift.passes.pruning.criteria import Calibration
 from pathlift.passes.pruning.inputs import uses_per_sample
 from pathlift.passes.pruning.prunable import prunables
-from pathlift.passes.pruning.prune import Prune
+from pathlift.passes.pruning.recipe import Recipe
 from pathlift.report.sweep import Point
 
 ProgressCallback = Callable[[str, int, int], object]
-VERSION = 1
+VERSION = 2
 _ROUNDS, _SECONDS = 50, 1.0
 
 
@@ -115,27 +114,24 @@ class Sweep:
     ----------
     graph
         The network.
-    method
-        Options of pruning; its criterion and sparsity are replaced.
+    recipe
+        How networks are pruned; criterion and sparsity are replaced.
     criteria, sparsities
         To try, all pairs of them.
     validation
         Labelled samples.
     calibration
         To score on, and to refit to.
-    compensate
-        Whether to refit.
     threads
         Of ONNX Runtime.
     """
 
     graph: Graph
-    method: Prune
+    recipe: Recipe
     criteria: Sequence[str]
     sparsities: Sequence[float]
     validation: Calibration
     calibration: Calibration | None = None
-    compensate: bool = False
     threads: int = 1
 
     def about(self, sha256: str | None) -> dict[str, Any]:
@@ -146,8 +142,10 @@ class Sweep:
                 for name, array in batch.items():
                     digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
                 digest.update(b"" if data.labels is None else np.ascontiguousarray(data.labels[i]).tobytes())
-        options = {k: v for k, v in asdict(self.method).items() if k not in ("criterion", "sparsity")}
-        found = {"model": sha256, "data": digest.hexdigest(), "compensate": self.compensate, "options": options}
+        options = asdict(self.recipe)
+        for replaced in ("criterion", "sparsity"):
+            del options["method"][replaced]
+        found = {"model": sha256, "data": digest.hexdigest(), "options": options}
         return json.loads(json.dumps(found))  # type: ignore[no-any-return]
 
     def points(
@@ -173,15 +171,8 @@ class Sweep:
                 yield known.get((criterion, sparsity)) or self._pruned(judge, criterion, sparsity)
 
     def _pruned(self, judge: _Judge, criterion: str, sparsity: float) -> Point:
-        method = replace(self.method, criterion=criterion, sparsity=sparsity)
-        rewritten = method.prune(self.graph, self.calibration)
-        rewritten.witness.check(self.graph, rewritten.graph)
-        graph = rewritten.graph
-        if self.compensate and self.calibration is not None:
-            found = method.prunables(self.graph).found
-            again = compensated(self.graph, graph, found, self.calibration.batches)
-            again.witness.check(graph, again.graph)
-            graph = again.graph
+        method = replace(self.recipe.method, criterion=criterion, sparsity=sparsity)
+        graph = replace(self.recipe, method=method).run(self.graph, self.calibration).graph
         return judge.point(criterion, sparsity, graph)
 
 
@@ -192,6 +183,7 @@ class _Judge:
         self.sweep, self.folder = sweep, folder
         self.batch = sweep.validation.batches[0]
         self.uses = uses_per_sample(sweep.graph, prunables(sweep.graph).found, self.batch)
+        self.total = sum(p.param.size for p in sweep.recipe.method.prunables(sweep.graph).found)
         self.dense, self.dense_bytes = self._session(sweep.graph, "dense")
 
     def _session(self, graph: Graph, name: str) -> tuple[Session, int]:
@@ -206,11 +198,11 @@ class _Judge:
         save(graph, thin, force=True, sparse=True)
         first, own = race([self.dense, session], self.batch, "cpu", _ROUNDS, _SECONDS, 0, None)
         low, median, high = (float(q) for q in np.quantile(own, (0.25, 0.5, 0.75)))
-        allowed = self.sweep.method.prunables(graph).found
-        zeros = sum(int((p.param.numpy() == 0).sum()) for p in allowed)
+        allowed = self.sweep.recipe.method.prunables(graph).found
+        left = sum(np.count_nonzero(p.param.numpy()) for p in allowed)
         flops = sum(2.0 * self.uses[p.name] * np.count_nonzero(p.param.numpy()) for p in prunables(graph).found)
         return Point(
-            criterion, sparsity, zeros / max(1, sum(p.param.size for p in allowed)), self._accuracy(session),
+            criterion, sparsity, 1 - left / max(1, self.total), self._accuracy(session),
             float(flops), size, thin.stat().st_size, median, (low, high), float(np.median(first / own)),
         )  # fmt: skip
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pathlift.report.result import Result
-from pathlift.report.tables import Bar, Payload, byte_size, percent, table
+from pathlift.report.tables import Bar, Payload, byte_size, percent, scaled, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,9 +19,34 @@ if TYPE_CHECKING:
     from pathlift.report.distance import DistanceResult
 
 SLOW = (
-    "zeros are multiplied like other numbers, and gain no time: --block BxC and `ks detect` give smaller products "
-    "where blocks fall into a pattern"
+    "zeros are multiplied like other numbers, and gain no time: --channels gives smaller tensors, and --block BxC and "
+    "`ks detect` smaller products where blocks fall into a pattern"
 )
+SAME = "what is proved is of the network with zeros in place of channels: it computes the same as the smaller one"
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What a network takes up, before and after.
+
+    Parameters
+    ----------
+    channels
+        Outputs of layers, by the name of their weights.
+    flops
+        Operations of a sample; ``None`` where an extent is not known.
+    bytes
+        Of its weights.
+    """
+
+    channels: Mapping[str, tuple[int, int]]
+    flops: tuple[int | None, int | None]
+    bytes: tuple[int, int]
+
+    @property
+    def fewer(self) -> bool:
+        """Whether a layer has fewer channels."""
+        return any(before > after for before, after in self.channels.values())
 
 
 @dataclass(frozen=True)
@@ -81,7 +106,9 @@ class PruneResult(Result):
     Parameters
     ----------
     graph
-        With zeros; of the same nodes.
+        Without the channels that carry nothing.
+    masked
+        With zeros in their place: of the same nodes and shapes as before, as masks are. It computes the same.
     criterion
         By which weights were chosen; ``masks`` for given ones.
     requested
@@ -92,23 +119,33 @@ class PruneResult(Result):
         What is proved of the difference.
     refit
         By how much layers' outputs are off before and after the refit, if one was asked for.
+    target
+        What the sparsity of channels was a share of; ``None`` where single weights were pruned.
+    sizes
+        What the network takes up, before and after.
     files
         Names of the files that were written, by what is in them; bytes of weights, dense and sparse.
     """
 
     graph: Graph
+    masked: Graph
     criterion: str
     requested: float | None
     pruned: Pruned
     certificate: PruningCertificate
     refit: Compensated | None = None
+    target: str | None = None
+    sizes: Sizes
     files: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         layers = [
-            {"node": layer.node, "parameter": layer.parameter, "total": layer.total, "zeroed": layer.zeroed}
+            {
+                "node": layer.node, "parameter": layer.parameter, "total": layer.total, "zeroed": layer.zeroed,
+                "channels": _change(self.sizes.channels.get(layer.parameter, (None, None))),
+            }
             for layer in self.pruned.layers
-        ]
+        ]  # fmt: skip
         return {
             "criterion": self.criterion,
             "sparsity_requested": self.requested,
@@ -116,6 +153,7 @@ class PruneResult(Result):
             "total": self.pruned.total,
             "zeroed": self.pruned.zeroed,
             "layers": layers,
+            "channels": self._channels(),
             "kept": [{"node": node, "reason": reason} for node, reason in self.pruned.kept.items()],
             "compensation": None if self.refit is None else [asdict(layer) for layer in self.refit.layers.values()],
             "certificate": self.certificate.to_json(),
@@ -123,21 +161,34 @@ class PruneResult(Result):
             **self.files,
         }
 
+    def _channels(self) -> dict[str, Any] | None:
+        """What it brings that channels are gone, if some are."""
+        if not self.sizes.fewer:
+            return None
+        return {"target": self.target, "flops": _change(self.sizes.flops), "bytes": _change(self.sizes.bytes)}
+
+
+def _change(pair: tuple[int | None, int | None]) -> dict[str, int | None]:
+    return {"before": pair[0], "after": pair[1]}
+
 
 def prune_text(payload: Payload) -> Iterator[RenderableType]:
     """Yield a row per layer, what is zero in all, what that costs, and what was written."""
     figures = ["weights", "zero", "share"]
+    smaller = payload["channels"]
+    counts = ["channels"] if smaller else []
     refit = {layer["parameter"]: layer for layer in payload["compensation"] or ()}
     off = ["outputs off by", "refitted"] if refit else []
     rows: list[list[str | Bar]] = [
         [
             layer["node"], f"{layer['total']:,}", f"{layer['zeroed']:,}", percent(layer["zeroed"] / layer["total"]),
+            *(_channels_text(layer["channels"]) for _ in counts),
             *(percent(refit[layer["parameter"]][when], ".3g") for when in ("before", "after") if refit),
             Bar(layer["zeroed"] / layer["total"]),
         ]
         for layer in payload["layers"] if layer["total"]
     ]  # fmt: skip
-    yield table(["layer", *figures, *off, ""], rows, right=[*figures, *off])
+    yield table(["layer", *figures, *counts, *off, ""], rows, right=[*figures, *counts, *off])
     for layer in refit.values():
         if layer["reason"]:
             yield f"{layer['parameter']} is not refitted: {layer['reason']}"
@@ -148,11 +199,28 @@ def prune_text(payload: Payload) -> Iterator[RenderableType]:
     yield from _certificate_text(payload["certificate"])
     sizes = payload["bytes"]
     yield f"weights take {byte_size(sizes['dense'])}, or {byte_size(sizes['sparse'])} with sparse initializers"
-    yield SLOW
+    if smaller:
+        yield from _smaller_text(smaller, bool(payload.get("masks")))
+    if not smaller or smaller["target"] is None:
+        yield SLOW
     if payload["output"]:
         yield f"wrote {payload['output']} ({byte_size(payload['file_bytes'])})"
     if payload.get("masks"):
         yield f"wrote {payload['masks']}"
+
+
+def _channels_text(channels: Payload) -> str:
+    before, after = channels["before"], channels["after"]
+    return f"{before:,}" if before == after else f"{before:,} → {after:,}"
+
+
+def _smaller_text(told: Payload, masks: bool) -> Iterator[str]:
+    flops, size = told["flops"], told["bytes"]
+    known = None not in (flops["before"], flops["after"])
+    work = f"{scaled(flops['after'])} of {scaled(flops['before'])} flops and " if known else ""
+    what = "these channels are gone" if told["target"] else "channels that zeros cut off are gone (--keep-dead)"
+    yield f"{what}: {work}{byte_size(size['after'])} of {byte_size(size['before'])} of weights are left"
+    yield SAME + ("; so are masks" if masks else "")
 
 
 def _certificate_text(told: Payload) -> Iterator[str]:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from pathlift.ir.graph import Graph
     from pathlift.models.source import Opened
-    from pathlift.passes.pruning.prune import Prune
+    from pathlift.passes.pruning.recipe import Recipe
 
 Masks = Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE.npz", type=Path)]
 
@@ -46,6 +46,11 @@ def prune(
     scope: Annotated[str, Flag(default="global; row for wanda")] = "",
     pattern: Annotated[str, Flag(metavar="N:M")] = "",
     block: Annotated[str, Flag(metavar="BxC")] = "",
+    channels: Annotated[bool, Flag()] = False,
+    target: Annotated[str, Flag(default="weights")] = "",
+    multiple: Annotated[int, Flag(metavar="N")] = 1,
+    fast: Annotated[bool, Flag()] = False,
+    keep_dead: Annotated[bool, Flag()] = False,
     schedule: Annotated[int, Flag(metavar="ROUNDS")] = 1,
     include: Annotated[str, Flag(metavar="GLOB,...")] = "*",
     exclude: Annotated[str, Flag(metavar="GLOB,...")] = "",
@@ -89,6 +94,17 @@ def prune(
         Keep N of every M consecutive inputs of an output. 2:4 is what sparse tensor cores take.
     block
         Let blocks of B outputs × C inputs go. A layer that they do not tile stays as it is.
+    channels
+        Let whole channels go, the cheapest for what they take up: tensors are smaller, and the network is faster.
+    target
+        What the sparsity of channels is a share of: weights, or flops. Of all linear layers.
+    multiple
+        Keep multiples of so many channels. Kernels compute blocks of 8 or 16.
+    fast
+        Let a group of channels cost the sum over its weights, which counts some paths of a residual stream again.
+    keep_dead
+        Leave channels that zeros cut off. By default they are removed, which changes no output, unless zeros have a
+        pattern or are blocks.
     schedule
         In so many rounds, scored anew after each.
     include
@@ -148,7 +164,9 @@ def prune(
     2405.15006.
     """
     from pathlift.models.source import extents, open_model
+    from pathlift.passes.pruning.channels import Channels
     from pathlift.passes.pruning.prune import Prune
+    from pathlift.passes.pruning.recipe import Recipe
 
     if compensate and calib is None:
         raise UsageError("1407", "weights are refitted to data", hint="--calib FILE.npz")
@@ -157,7 +175,15 @@ def prune(
         seed, extents(shape),
     )  # fmt: skip
     method.check()
-    job = _Job(method, calib, compensate, force, memory_limit, progress)
+    how = Channels(target or "weights", multiple, fast) if channels else None
+    if how is not None:
+        how.check(method)
+        if masks is not None or keep_dead:
+            name = "--keep-dead" if masks is None else "--masks"
+            raise UsageError("1404", f"channels go altogether, which has no {name}", hint="one or the other")
+    elif target or multiple != 1 or fast:
+        raise UsageError("1404", "a target, multiples and --fast are of channels", hint="--channels")
+    job = _Job(Recipe(method, how, compensate, keep_dead), calib, force, memory_limit, progress)
     if sweep:
         job.check_sweep(data, sparsity=sparsity, pattern=pattern, masks=masks, save_masks=save_masks, output=output)
     elif data is not None or log is not None or chart is not None:
@@ -169,12 +195,12 @@ def prune(
     opened = open_model(
         model, memory_limit=memory_limit, assume_eval=assume_eval, example=example, shape=extents(shape)
     )
-    job = replace(job, method=replace(method, shape=opened.shape))
+    job = replace(job, recipe=replace(job.recipe, method=replace(method, shape=opened.shape)))
     if sweep:
         return job.swept(opened, data, sweep, log, chart)
     result = job.pruned(opened, sparsity, masks)
     if domain is not None:
-        on_domain = _on_domain(opened, result.graph, domain, budget, seed)
+        on_domain = _on_domain(opened, result.masked, domain, budget, seed)
         certificate = replace(result.certificate, on_domain=on_domain)
         assumptions = tuple(dict.fromkeys((*result.assumptions, *on_domain.assumptions)))
         result = replace(result, certificate=certificate, assumptions=assumptions)
@@ -185,9 +211,8 @@ def prune(
 class _Job:
     """What is the same for one sparsity and for a sweep."""
 
-    method: Prune
+    recipe: Recipe
     calib: Any
-    compensate: bool
     force: bool
     memory_limit: int
     progress: Callable[[str, int, int], object] | None
@@ -195,35 +220,28 @@ class _Job:
     def pruned(self, opened: Opened, requested: float | None, masks: Any) -> PruneResult:
         """Prune once, and certify."""
         from pathlift.models.data import read_arrays
-        from pathlift.models.pruning import certified, read_pruning_data
-        from pathlift.passes.pruning.compensation import Compensated, compensated
-        from pathlift.passes.pruning.masks import Pruned
+        from pathlift.models.pruning import certified, read_pruning_data, sizes
 
-        before, method = opened.graph, self.method
+        before = opened.graph
         data, left = (None, ()) if self.calib is None else read_pruning_data(before, self.calib)
         given = None if masks is None else read_arrays({"": masks})
-        rewritten = method.prune(before, data, self.progress) if given is None else method.apply(before, given)
-        graph, witness = rewritten.graph, rewritten.witness
-        refit: Compensated | None = None
-        assert isinstance(witness, Pruned)
-        witness.check(before, graph)
-        if self.compensate and data is not None:
-            again = compensated(before, graph, method.prunables(before).found, data.batches)
-            again.witness.check(graph, again.graph)
-            assert isinstance(again.witness, Compensated)
-            graph, refit = again.graph, again.witness
-        certificate = certified(before, graph, dict(opened.shape), self.memory_limit)
-        gone = tuple(f"nothing is left of {p.node!r} ({p.parameter})" for p in witness.layers if p.empty)
+        done = self.recipe.run(before, data, given, self.progress)
+        certificate = certified(before, done.masked, dict(opened.shape), self.memory_limit)
+        gone = tuple(f"nothing is left of {p.node!r} ({p.parameter})" for p in done.pruned.layers if p.empty)
+        channels = self.recipe.channels
         return PruneResult(
             input=opened.source,
-            assumptions=tuple(dict.fromkeys((*witness.remarks, *left, *certificate.assumptions))),
+            assumptions=tuple(dict.fromkeys((*done.pruned.remarks, *left, *certificate.assumptions))),
             warnings=(*opened.warnings, *gone),
-            graph=graph,
-            criterion=method.criterion if given is None else "masks",
+            graph=done.graph,
+            masked=done.masked,
+            criterion=self.recipe.method.criterion if given is None else "masks",
             requested=requested,
-            pruned=witness,
+            pruned=done.pruned,
             certificate=certificate,
-            refit=refit,
+            refit=done.refit,
+            target=None if channels is None else channels.target,
+            sizes=sizes(before, done.graph),
         )
 
     def check_sweep(self, data: Any, **others: Any) -> None:
@@ -254,8 +272,8 @@ class _Job:
         if validation.labels is None:
             raise UsageError("1482", "the data of a sweep has no labels y", hint="np.savez(file, x=…, y=…)")
         calibration = None if self.calib is None else read_pruning_data(opened.graph, self.calib)[0]
-        criteria = tuple(dict.fromkeys(name.strip() for name in self.method.criterion.split(",")))
-        sweep = Sweep(opened.graph, self.method, criteria, read_sweep(steps), validation, calibration, self.compensate)
+        criteria = tuple(dict.fromkeys(name.strip() for name in self.recipe.method.criterion.split(",")))
+        sweep = Sweep(opened.graph, self.recipe, criteria, read_sweep(steps), validation, calibration)
         beside = Path(log) if log is not None else None if chart is None else Path(chart).with_suffix(".jsonl")
         with ExitStack() as stack:
             staged = None if chart is None else stack.enter_context(replacing(chart, force=self.force))
