@@ -62,8 +62,8 @@ class Measurement:
 
 
 def tasks(folder: Path | None) -> Iterator[Task]:
-    images, labels, test, test_labels = digits()
-    own = {
+    images, _, test, test_labels = digits()
+    own: dict[str, Callable[[], Graph]] = {
         "examples/digits.onnx": lambda: pathlift.load(DIGITS),
         "digits CNN": lambda: NETWORKS["digits CNN"].make()[0],
     }
@@ -77,7 +77,8 @@ def tasks(folder: Path | None) -> Iterator[Task]:
         rng, noise, shape = np.random.default_rng(0), [dict[str, Array]() for _ in range(2)], dict[str, int]()
         for key in graph.inputs:
             type_ = graph[key].types[0]
-            assert isinstance(type_, TensorType) and type_.shape is not None
+            assert isinstance(type_, TensorType)
+            assert type_.shape is not None
             shape |= {str(n): OPEN for n in type_.shape[1:] if not isinstance(n, int)}
             extents = [n if isinstance(n, int) else OPEN for n in type_.shape[1:]]
             for part in noise:
@@ -149,7 +150,7 @@ def quantized(graph: Graph, data: Mapping[str, Array]) -> tuple[onnx.ModelProto,
 
 
 def with_float_activations(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Take out the pairs of QuantizeLinear and DequantizeLinear, which activations have; weights have the latter alone."""
+    """Take out the pairs of QuantizeLinear and DequantizeLinear, which activations have; weights have no first."""
     result = onnx.ModelProto()
     result.CopyFrom(model)
     nodes = result.graph.node
@@ -176,17 +177,16 @@ def report(measurements: Sequence[Measurement], machine: Mapping[str, object], *
     facts = ", ".join(f"{name} {value}" for name, value in machine.items())
     by_network = {m.network: [n for n in measurements if n.network == m.network] for m in measurements}
     tables = "\n\n".join(section(name, rows) for name, rows in by_network.items())
-    others = (
-        "onnxsim's `cross_layer_equalize` is that of an interpreter of its own." if cle else "onnxsim was not there."
-    )
+    others = "has its own interpreter" if cle else "was not there"
     return f"""# Quantization after a rescaling
 
-Weights in int8, one scale per tensor, by ONNX Runtime's static quantizer (QDQ, min-max, biases in float), of networks whose
-batch norms have been folded. *Weights*: activations stay in float, their QuantizeLinear and DequantizeLinear taken out.
-*And activations*: in uint8, too, calibrated on {CALIBRATION} training images. Computed as QDQ in float, nothing fused.
-*Error*: ‖y − float y‖₂ / ‖float y‖₂ over all outputs. *Rescaled*: the same function, neurons rescaled at random by
-2^±{OCTAVES}; means, and in brackets the least and the largest, over the copies. Networks without an accuracy are files as
-they are distributed, calibrated and tested on {NOISE} inputs of standard normal noise. {others}
+Weights in int8, one scale per tensor, by ONNX Runtime's static quantizer (QDQ, min-max, biases in float), of networks
+whose batch norms have been folded. *Weights*: activations stay in float, their QuantizeLinear and DequantizeLinear taken
+out. *And activations*: in uint8, too, calibrated on {CALIBRATION} training images. Computed as QDQ in float, nothing
+fused. *Error*: ‖y − float y‖₂ / ‖float y‖₂ over all outputs. *Rescaled*: the same function, neurons rescaled at random
+by 2^±{OCTAVES}; means, and in brackets the least and the largest, over the copies. Networks without an accuracy are
+files as they are distributed, calibrated and tested on {NOISE} inputs of standard normal noise. onnxsim {others}; its
+`cross_layer_equalize` goes from one convolution to the next.
 
 Machine: {facts}. No figure is a time.
 
@@ -220,21 +220,18 @@ def summary(by_network: Mapping[str, Sequence[Measurement]]) -> str:
     ratios = {name: np.array(values).T for name, values in found.items()}
     rows = [(name, *(times(values) for values in both)) for name, both in ratios.items()]
     (weights, both), (bad, _) = ratios[canonical("balanced")], ratios[RESCALED]
-    apart = max(
-        np.ptp(m.errors) / m.errors.mean()
-        for ms in by_network.values()
-        for m in ms
-        if m.variant == canonical("balanced")
-    )
+    balanced = [m.errors for rows in by_network.values() for m in rows if m.variant == canonical("balanced")]
+    apart = max(float(np.ptp(errors) / errors.mean()) for errors in balanced)
     return f"""## What `canonicalize --norm balanced` gives
 
-- **Insurance against bad scaling.** Where neurons are scaled unevenly, one scale per tensor loses most of them: the error is
-  {bad.min():.0f} to {bad.max():.0f} times that of the file as it is. Balanced, the same copies have {weights.min():.2f} to
-  {weights.max():.2f} times the file's error ({both.min():.2f} to {both.max():.2f} with activations in int8), whatever the
-  scaling was: errors of copies are within {100 * apart:.2g} % of each other. It needs no data, and keeps the function.
-- **No gain where the scaling is good already.** A network that has been trained with care is near its best scaling, and
-  the error may even grow by that much: quantize both files, and keep the better one.
-- **It goes through** skip connections, pools, PReLU and fully connected layers, not only from one convolution to the next.
+- **Insurance against bad scaling.** Where neurons are scaled unevenly, one scale per tensor loses most of them: the
+  error is {bad.min():.0f} to {bad.max():.0f} times that of the file as it is. Balanced, the same copies have
+  {weights.min():.2f} to {weights.max():.2f} times the file's error ({both.min():.2f} to {both.max():.2f} with activations
+  in int8), whatever the scaling was: errors of copies are within {100 * apart:.1g} % of each other. It needs no data, and
+  keeps the function.
+- **No gain to count on where the scaling is good already**, as in these files as they are: quantize the file both ways,
+  and keep the better one.
+- **It goes through** skip connections, pools, PReLU and fully connected layers, too.
 
 Errors over that of the file as it is, least / median / largest of {len(by_network)} networks:
 

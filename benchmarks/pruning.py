@@ -1,0 +1,188 @@
+"""Pruning by path scores and by magnitude, as trained and rescaled: accuracy before and after training on."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from benchmarks import common, onnxsim_side
+from benchmarks.pruning_networks import TASKS, Task, accuracy, made, masked, masks_of, rescaled, train
+from torch import nn
+
+import pathlift
+from pathlift.frontend.bind import bind
+from pathlift.ir.graph import Graph
+from pathlift.ir.types import Array
+from pathlift.passes.pruning.compensation import compensated
+from pathlift.passes.pruning.criteria import Calibration
+from pathlift.passes.pruning.prune import Prune
+from pathlift.testing import execute
+
+RESULTS = Path(__file__).parent / "results" / "pruning"
+SPARSITIES = (0.4, 0.6, 0.8)
+OCTAVES, CALIBRATION = 5, 256
+CRITERIA = ("magnitude", "wanda", "path")
+UNPRUNED, PATH, MAGNITUDE, RESCALED = "unpruned", "path", "magnitude", "magnitude of the rescaled copy"
+ONNXSIM = "wanda of onnxsim"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One network at one sparsity, an element per seed."""
+
+    network: str
+    sparsity: float
+    trained_on: Mapping[str, Array]
+    """Accuracies (seeds, 2), before and after training on, by how masks were chosen."""
+    same_masks: Array
+    """Whether path scores choose the same weights of the rescaled copy."""
+    one_shot: Mapping[str, Array]
+    """Accuracies (seeds,) without training, by criterion, and whether weights were refitted."""
+    zeros: Mapping[str, Array]
+    """Shares of zeros of these."""
+
+
+def measure(name: str, task: Task, seeds: int, python: str | None) -> list[Measurement]:
+    found = [measure_seed(task, seed, python) for seed in range(seeds)]
+
+    def stacked(sparsity: float, part: int) -> dict[str, Array]:
+        parts = [run[sparsity][part] for run in found]
+        return {key: np.array([p[key] for p in parts]) for key in parts[0]}
+
+    return [Measurement(name, s, stacked(s, 0), stacked(s, 1)[PATH], stacked(s, 2), stacked(s, 3)) for s in SPARSITIES]
+
+
+def measure_seed(task: Task, seed: int, python: str | None) -> dict[float, tuple[dict[str, object], ...]]:
+    module, data = made(task, seed), task.data()
+    example = data.x[:1]
+    copy = rescaled(module, example, OCTAVES, seed)
+    whole = [accuracy(module, data), accuracy(train(masked(module, {}), data, task.more, seed), data)]
+    graph = bind(module, [example]).graph
+    found: dict[float, tuple[dict[str, object], ...]] = {}
+    for sparsity in SPARSITIES:
+        masks = {
+            PATH: chosen(module, sparsity, "path", example),
+            MAGNITUDE: chosen(module, sparsity, "magnitude", example),
+            RESCALED: chosen(copy, sparsity, "magnitude", example),
+        }
+        again = chosen(copy, sparsity, "path", example)
+        same = all(torch.equal(mask, again[key]) for key, mask in masks[PATH].items())
+        trained_on: dict[str, object] = {UNPRUNED: whole}
+        for key, mask in masks.items():
+            pruned = masked(module, mask)
+            trained_on[key] = [accuracy(pruned, data), accuracy(train(pruned, data, task.more, seed), data)]
+        once, zeros = one_shot(graph, data.x[:CALIBRATION].numpy(), sparsity, python)
+        test = {graph[graph.inputs[0]].names[0]: data.test_x.numpy()}
+        right = {key: score(g, test, data.test_y.numpy()) for key, g in once.items()}
+        found[sparsity] = trained_on, {PATH: same}, dict(right), dict(zeros)
+    return found
+
+
+def chosen(module: nn.Module, sparsity: float, criterion: str, example: torch.Tensor) -> dict[str, torch.Tensor]:
+    pruned = masked(module, {})
+    pathlift.prune_module(pruned, example, sparsity, criterion=criterion)
+    return masks_of(pruned)
+
+
+def one_shot(graph: Graph, x: Array, sparsity: float, python: str | None) -> tuple[dict[str, Graph], dict[str, float]]:
+    """Prune without training, plainly and with weights refitted; return the shares of zeros, too."""
+    inputs = {graph[graph.inputs[0]].names[0]: x}
+    result, methods = dict[str, Graph](), {criterion: Prune(sparsity, criterion) for criterion in CRITERIA}
+    for criterion, method in methods.items():
+        pruned = method.prune(graph, Calibration([inputs])).graph
+        result[criterion] = pruned
+        result[f"{criterion}, compensated"] = compensated(graph, pruned, method.prunables(graph).found, [inputs]).graph
+    if python:
+        result[ONNXSIM] = onnxsim_side.wanda(python, graph, inputs, sparsity)
+    return result, {key: zeros_of(g) for key, g in result.items()}
+
+
+def zeros_of(graph: Graph) -> float:
+    weights = [p.numpy() for key in graph.params if (p := graph[key].value) is not None and len(p.shape) > 1]
+    return float(sum((w == 0).sum() for w in weights) / sum(w.size for w in weights))
+
+
+def score(graph: Graph, inputs: Mapping[str, Array], labels: Array) -> float:
+    (y,) = execute(graph, dict(inputs)).values()
+    return float((y.argmax(1) == labels).mean())
+
+
+def report(measurements: Sequence[Measurement], machine: Mapping[str, object], seeds: int) -> str:
+    facts = ", ".join(f"{name} {value}" for name, value in machine.items())
+    same = np.concatenate([m.same_masks for m in measurements])
+    names = tuple(measurements[0].trained_on)
+    first = [
+        (
+            m.network,
+            f"{100 * m.sparsity:.0f} %",
+            *(f"{percent(a[:, 0])} → {percent(a[:, 1])}" for a in m.trained_on.values()),
+        )
+        for m in measurements
+    ]
+    second = [(m.network, f"{100 * m.sparsity:.0f} %", *map(percent, m.one_shot.values())) for m in measurements]
+    spread = max(float(np.abs(a - m.sparsity).max()) for m in measurements for a in m.zeros.values())
+    return f"""# Pruning
+
+Test accuracy of classifiers of digits, {seeds} seeds: means, and in brackets the least and the largest. Weights of all layers
+go, without the biases.
+
+Machine: {facts}. No figure is a time.
+
+## Trained on
+
+Pruned, then after some more epochs with the zeros kept (`pathlift.prune_module`). The *rescaled copy* computes the same
+function, its neurons rescaled at random by powers of two up to 2^±{OCTAVES}; which weights go is chosen there, and they go from
+the network as trained, so that the choice is all that differs. Path scores chose **the same weights of the copy in
+{int(same.sum())} of {len(same)} cases**: their column holds for both. *Unpruned* is trained on for as long.
+
+{common.table(("network", "pruned", *names), first)}
+
+{gaps(measurements)}
+
+## In one shot
+
+Without training. Wanda compares the weights of one output, the others all weights. *Compensated*: weights that stay are
+refitted by least squares to what their layer computed on the {CALIBRATION} training images that Wanda scores on, as by
+`--compensate`. Shares of zeros are within {100 * spread:.1f} points of the column.
+
+{common.table(("network", "pruned", *measurements[0].one_shot), second)}
+"""
+
+
+def gaps(measurements: Sequence[Measurement]) -> str:
+    """By how much other choices differ from path scores, in points of mean accuracy after training on."""
+
+    def furthest(name: str, stage: int, pick: Callable[[Sequence[float]], float]) -> float:
+        return 100 * pick([float((m.trained_on[name] - m.trained_on[PATH])[:, stage].mean()) for m in measurements])
+
+    return (
+        f"Trained on, magnitude is {furthest(MAGNITUDE, 1, min):+.1f} to {furthest(MAGNITUDE, 1, max):+.1f} points off path; "
+        f"of the rescaled copy, {furthest(RESCALED, 1, min):+.1f} to {furthest(RESCALED, 1, max):+.1f} points, and before "
+        f"that {furthest(RESCALED, 0, min):+.1f} to {furthest(RESCALED, 0, max):+.1f}."
+    )
+
+
+def percent(accuracies: Array) -> str:
+    mean, low, high = (100 * float(f(accuracies)) for f in (np.mean, np.min, np.max))
+    return f"{mean:.1f} %" + (f" [{low:.1f}–{high:.1f}]" if high - low >= 0.05 else "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--wanda", metavar="PYTHON", help="an interpreter that has onnxsim, for its Wanda")
+    options = common.parse(parser, RESULTS, repeats=3, quick=1)
+    machine = common.machine()
+    tasks = dict(list(TASKS.items())[:2]) if options.quick else TASKS
+    measurements = [m for name, task in tasks.items() for m in measure(name, task, options.repeats, options.wanda)]
+    text = report(measurements, machine, options.repeats)
+    if options.output:
+        common.save(options.output, text, machine, measurements)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
