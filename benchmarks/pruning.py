@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from benchmarks import common, onnxsim_side
-from benchmarks.pruning_networks import TASKS, Task, accuracy, made, masked, masks_of, rescaled, train
-from torch import nn
+from benchmarks.pruning_networks import TASKS, Task, accuracy, made, masked, train
 
-import pathlift
 from pathlift.frontend.bind import bind
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array
 from pathlift.passes.pruning.compensation import compensated
 from pathlift.passes.pruning.criteria import Calibration
+from pathlift.passes.pruning.masks import Pruned
 from pathlift.passes.pruning.prune import Prune
+from pathlift.passes.rescaling.random_rescale import RandomRescale
 from pathlift.testing import execute
 
 RESULTS = Path(__file__).parent / "results" / "pruning"
@@ -58,34 +57,37 @@ def measure(name: str, task: Task, seeds: int, python: str | None) -> list[Measu
 
 def measure_seed(task: Task, seed: int, python: str | None) -> dict[float, tuple[dict[str, object], ...]]:
     module, data = made(task, seed), task.data()
-    example = data.x[:1]
-    copy = rescaled(module, example, OCTAVES, seed)
-    whole = [accuracy(module, data), accuracy(train(masked(module, {}), data, task.more, seed), data)]
-    graph = bind(module, [example]).graph
-    found: dict[float, tuple[dict[str, object], ...]] = {}
+    bound = bind(module, [data.x[:1]])
+    graph, test = bound.graph, {bound.graph[bound.graph.inputs[0]].names[0]: data.test_x.numpy()}
+    copy = RandomRescale(octaves=OCTAVES, seed=seed, exact=True).run(graph).graph
+
+    def chosen(of: Graph, sparsity: float, criterion: str) -> dict[str, Array]:
+        witness = Prune(sparsity, criterion).run(of).witness
+        assert isinstance(witness, Pruned)
+        sources = {name: bound.sources[name].name for name in witness.masks}
+        return {
+            sources[name]: mask.reshape(module.get_parameter(sources[name]).shape)
+            for name, mask in witness.masks.items()
+        }
+
+    def both(masks: Mapping[str, Array]) -> list[float]:
+        pruned = masked(module, masks)
+        return [accuracy(pruned, data), accuracy(train(pruned, data, task.more, seed), data)]
+
+    whole, found = both({}), dict[float, tuple[dict[str, object], ...]]()
     for sparsity in SPARSITIES:
         masks = {
-            PATH: chosen(module, sparsity, "path", example),
-            MAGNITUDE: chosen(module, sparsity, "magnitude", example),
-            RESCALED: chosen(copy, sparsity, "magnitude", example),
+            PATH: chosen(graph, sparsity, "path"),
+            MAGNITUDE: chosen(graph, sparsity, "magnitude"),
+            RESCALED: chosen(copy, sparsity, "magnitude"),
         }
-        again = chosen(copy, sparsity, "path", example)
-        same = all(torch.equal(mask, again[key]) for key, mask in masks[PATH].items())
-        trained_on: dict[str, object] = {UNPRUNED: whole}
-        for key, mask in masks.items():
-            pruned = masked(module, mask)
-            trained_on[key] = [accuracy(pruned, data), accuracy(train(pruned, data, task.more, seed), data)]
+        again = chosen(copy, sparsity, "path")
+        same = all(np.array_equal(mask, again[key]) for key, mask in masks[PATH].items())
+        trained_on = {UNPRUNED: whole, **{key: both(mask) for key, mask in masks.items()}}
         once, zeros = one_shot(graph, data.x[:CALIBRATION].numpy(), sparsity, python)
-        test = {graph[graph.inputs[0]].names[0]: data.test_x.numpy()}
         right = {key: score(g, test, data.test_y.numpy()) for key, g in once.items()}
-        found[sparsity] = trained_on, {PATH: same}, dict(right), dict(zeros)
+        found[sparsity] = dict(trained_on), {PATH: same}, dict(right), dict(zeros)
     return found
-
-
-def chosen(module: nn.Module, sparsity: float, criterion: str, example: torch.Tensor) -> dict[str, torch.Tensor]:
-    pruned = masked(module, {})
-    pathlift.prune_module(pruned, example, sparsity, criterion=criterion)
-    return masks_of(pruned)
 
 
 def one_shot(graph: Graph, x: Array, sparsity: float, python: str | None) -> tuple[dict[str, Graph], dict[str, float]]:
@@ -127,17 +129,17 @@ def report(measurements: Sequence[Measurement], machine: Mapping[str, object], s
     spread = max(float(np.abs(a - m.sparsity).max()) for m in measurements for a in m.zeros.values())
     return f"""# Pruning
 
-Test accuracy of classifiers of digits, {seeds} seeds: means, and in brackets the least and the largest. Weights of all layers
-go, without the biases.
+Test accuracy of classifiers of digits, {seeds} seeds: means, and in brackets the least and the largest. Weights of all
+layers go, without the biases.
 
 Machine: {facts}. No figure is a time.
 
 ## Trained on
 
-Pruned, then after some more epochs with the zeros kept (`pathlift.prune_module`). The *rescaled copy* computes the same
-function, its neurons rescaled at random by powers of two up to 2^±{OCTAVES}; which weights go is chosen there, and they go from
-the network as trained, so that the choice is all that differs. Path scores chose **the same weights of the copy in
-{int(same.sum())} of {len(same)} cases**: their column holds for both. *Unpruned* is trained on for as long.
+Pruned, then after some more epochs with the zeros kept. The *rescaled copy* computes the same function, its neurons
+rescaled at random by powers of two up to 2^±{OCTAVES}; which weights go is chosen there, and they go from the network as
+trained, so that the choice is all that differs. Path scores chose **the same weights of the copy in {int(same.sum())} of
+{len(same)} cases**: their column holds for both. *Unpruned* is trained on for as long.
 
 {common.table(("network", "pruned", *names), first)}
 
@@ -156,14 +158,12 @@ refitted by least squares to what their layer computed on the {CALIBRATION} trai
 def gaps(measurements: Sequence[Measurement]) -> str:
     """By how much other choices differ from path scores, in points of mean accuracy after training on."""
 
-    def furthest(name: str, stage: int, pick: Callable[[Sequence[float]], float]) -> float:
-        return 100 * pick([float((m.trained_on[name] - m.trained_on[PATH])[:, stage].mean()) for m in measurements])
+    def between(name: str, stage: int) -> str:
+        points = [100 * float((m.trained_on[name] - m.trained_on[PATH])[:, stage].mean()) for m in measurements]
+        return f"{min(points):+.1f} to {max(points):+.1f}"
 
-    return (
-        f"Trained on, magnitude is {furthest(MAGNITUDE, 1, min):+.1f} to {furthest(MAGNITUDE, 1, max):+.1f} points off path; "
-        f"of the rescaled copy, {furthest(RESCALED, 1, min):+.1f} to {furthest(RESCALED, 1, max):+.1f} points, and before "
-        f"that {furthest(RESCALED, 0, min):+.1f} to {furthest(RESCALED, 0, max):+.1f}."
-    )
+    return f"""Beside path scores, magnitude is {between(MAGNITUDE, 0)} points off before, and {between(MAGNITUDE, 1)} after
+training on; magnitude of the rescaled copy {between(RESCALED, 0)} and {between(RESCALED, 1)}."""
 
 
 def percent(accuracies: Array) -> str:
@@ -177,10 +177,12 @@ def main() -> None:
     options = common.parse(parser, RESULTS, repeats=3, quick=1)
     machine = common.machine()
     tasks = dict(list(TASKS.items())[:2]) if options.quick else TASKS
-    measurements = [m for name, task in tasks.items() for m in measure(name, task, options.repeats, options.wanda)]
-    text = report(measurements, machine, options.repeats)
-    if options.output:
-        common.save(options.output, text, machine, measurements)
+    measurements = list[Measurement]()
+    for name, task in tasks.items():
+        measurements += measure(name, task, options.repeats, options.wanda)
+        text = report(measurements, machine, options.repeats)
+        if options.output:
+            common.save(options.output, text, machine, measurements)
     print(text)
 
 

@@ -1,9 +1,9 @@
-"""Classifiers of digits that `benchmarks.pruning` prunes: how they are made, trained and rescaled."""
+"""Classifiers of digits that `benchmarks.pruning` prunes: how they are made, trained and masked."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 
@@ -13,10 +13,9 @@ from benchmarks.compare_networks import BATCH, RATE, cnn, digits, mlp
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
-from pathlift.frontend.bind import bind
-from pathlift.passes.rescaling.random_rescale import RandomRescale
+from pathlift.ir.types import Array
 
-TRAINING, TEST, NOISE = 6000, 2000, 0.3
+TRAINING, TEST, NOISE = 4000, 2000, 0.2
 
 
 @dataclass(frozen=True)
@@ -73,9 +72,9 @@ def larger_cnn() -> nn.Module:
 
 
 TASKS = {
-    "digits MLP": Task(partial(mlp, 3), partial(small, (64,)), 30, 5),
-    "digits CNN": Task(cnn, partial(small, (1, 8, 8)), 15, 3),
-    "distorted digits, CNN": Task(larger_cnn, distorted, 8, 2),
+    "digits MLP": Task(partial(mlp, 3), partial(small, (64,)), 30, 4),
+    "digits CNN": Task(cnn, partial(small, (1, 8, 8)), 12, 2),
+    "distorted digits, CNN": Task(larger_cnn, distorted, 8, 1),
 }
 
 
@@ -102,29 +101,10 @@ def accuracy(module: nn.Module, data: Data) -> float:
         return float((module(data.test_x).argmax(1) == data.test_y).double().mean())
 
 
-def rescaled(module: nn.Module, example: Tensor, octaves: float, seed: int) -> nn.Module:
-    """Return a copy with neurons rescaled at random by powers of two: the same function."""
-    bound = bind(module, [example])
-    graph = RandomRescale(octaves=octaves, seed=seed, exact=True).run(bound.graph).graph
-    result = copy.deepcopy(module)
-    own = dict(result.named_parameters())
-    with torch.no_grad():
-        for key in graph.params:
-            param, source = graph[key].value, bound.sources.get(graph[key].names[0])
-            if param is not None and source is not None:
-                own[source.name].copy_(torch.from_numpy(param.numpy()).reshape(own[source.name].shape))
-        assert torch.equal(module(example), result(example))
-    return result
-
-
-def masks_of(module: nn.Module) -> dict[str, Tensor]:
-    return {name: mask.bool() for name, mask in module.named_buffers() if name.endswith("weight_mask")}
-
-
-def masked(module: nn.Module, masks: dict[str, Tensor]) -> nn.Module:
-    """Return a copy with the masks of another."""
+def masked(module: nn.Module, masks: Mapping[str, Array]) -> nn.Module:
+    """Return a copy with masks on parameters, by name, as `pathlift.prune_module` leaves them."""
     result = copy.deepcopy(module)
     for name, mask in masks.items():
-        layer = result.get_submodule(name.removesuffix(".weight_mask"))
-        torch_prune.custom_from_mask(layer, "weight", mask)  # type: ignore[no-untyped-call]
+        layer, _, parameter = name.rpartition(".")
+        torch_prune.custom_from_mask(result.get_submodule(layer), parameter, torch.from_numpy(mask))  # type: ignore[no-untyped-call]
     return result
