@@ -22,8 +22,8 @@ for file in sys.argv[1:]:
 """
 _WANDA = """
 import numpy, onnx, onnxsim, sys
-data, sparsity, *files = sys.argv[1:]
-for file in files:
+data, sparsities, *files = sys.argv[1:]
+for file, sparsity in zip(files, sparsities.split(",")):
     onnx.save(onnxsim.apply_wanda_pruning(file, [dict(numpy.load(data))], sparsity=float(sparsity)), file)
 """
 
@@ -34,12 +34,13 @@ def equalized(python: str, graphs: Sequence[Graph]) -> list[Graph]:
         return _run(python, _EQUALIZE, [], graphs, Path(folder))
 
 
-def wanda(python: str, graph: Graph, data: Mapping[str, Array], sparsity: float) -> Graph:
-    """Return a network without the weights that Wanda prunes on the data, that share of each output's."""
+def wanda(python: str, graph: Graph, data: Mapping[str, Array], sparsities: Sequence[float]) -> list[Graph]:
+    """Return a network as Wanda prunes it on the data, for each share of an output's weights that goes."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "data.npz"
         np.savez(file, **dict(data))  # type: ignore[arg-type]
-        return _run(python, _WANDA, [str(file), str(sparsity)], [graph], Path(folder))[0]
+        shares = ",".join(map(str, sparsities))
+        return _run(python, _WANDA, [str(file), shares], [graph] * len(sparsities), Path(folder))
 
 
 def _run(python: str, script: str, arguments: list[str], graphs: Sequence[Graph], folder: Path) -> list[Graph]:

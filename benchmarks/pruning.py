@@ -58,7 +58,11 @@ def measure(name: str, task: Task, seeds: int, python: str | None) -> list[Measu
 def measure_seed(task: Task, seed: int, python: str | None) -> dict[float, tuple[dict[str, object], ...]]:
     module, data = made(task, seed), task.data()
     bound = bind(module, [data.x[:1]])
-    graph, test = bound.graph, {bound.graph[bound.graph.inputs[0]].names[0]: data.test_x.numpy()}
+    graph = bound.graph
+    calibration, test = ({graph[graph.inputs[0]].names[0]: x.numpy()} for x in (data.x[:CALIBRATION], data.test_x))
+    others = (
+        dict(zip(SPARSITIES, onnxsim_side.wanda(python, graph, calibration, SPARSITIES), strict=True)) if python else {}
+    )
     copy = RandomRescale(octaves=OCTAVES, seed=seed, exact=True).run(graph).graph
 
     def chosen(of: Graph, sparsity: float, criterion: str) -> dict[str, Array]:
@@ -84,23 +88,22 @@ def measure_seed(task: Task, seed: int, python: str | None) -> dict[float, tuple
         again = chosen(copy, sparsity, "path")
         same = all(np.array_equal(mask, again[key]) for key, mask in masks[PATH].items())
         trained_on = {UNPRUNED: whole, **{key: both(mask) for key, mask in masks.items()}}
-        once, zeros = one_shot(graph, data.x[:CALIBRATION].numpy(), sparsity, python)
+        once = one_shot(graph, calibration, sparsity) | ({ONNXSIM: others[sparsity]} if others else {})
+        zeros = {key: zeros_of(g) for key, g in once.items()}
         right = {key: score(g, test, data.test_y.numpy()) for key, g in once.items()}
         found[sparsity] = dict(trained_on), {PATH: same}, dict(right), dict(zeros)
     return found
 
 
-def one_shot(graph: Graph, x: Array, sparsity: float, python: str | None) -> tuple[dict[str, Graph], dict[str, float]]:
-    """Prune without training, plainly and with weights refitted; return the shares of zeros, too."""
-    inputs = {graph[graph.inputs[0]].names[0]: x}
-    result, methods = dict[str, Graph](), {criterion: Prune(sparsity, criterion) for criterion in CRITERIA}
-    for criterion, method in methods.items():
+def one_shot(graph: Graph, inputs: Mapping[str, Array], sparsity: float) -> dict[str, Graph]:
+    """Prune without training, plainly and with weights refitted."""
+    result = dict[str, Graph]()
+    for criterion in CRITERIA:
+        method = Prune(sparsity, criterion)
         pruned = method.prune(graph, Calibration([inputs])).graph
         result[criterion] = pruned
         result[f"{criterion}, compensated"] = compensated(graph, pruned, method.prunables(graph).found, [inputs]).graph
-    if python:
-        result[ONNXSIM] = onnxsim_side.wanda(python, graph, inputs, sparsity)
-    return result, {key: zeros_of(g) for key, g in result.items()}
+    return result
 
 
 def zeros_of(graph: Graph) -> float:
