@@ -15,7 +15,7 @@ from torch.nn.utils import prune as torch_prune
 
 from pathlift.ir.types import Array
 
-TRAINING, TEST, NOISE = 4000, 2000, 0.2
+TRAINING, TEST, NOISE = 4000, 2000, 0.15
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ def larger_cnn() -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(),
         nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(),
-        nn.Flatten(), nn.Linear(1024, 128), nn.ReLU(), nn.Linear(128, 10),
+        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(256, 128), nn.ReLU(), nn.Linear(128, 10),
     )  # fmt: skip
 
 
 TASKS = {
-    "digits MLP": Task(partial(mlp, 3), partial(small, (64,)), 30, 4),
-    "digits CNN": Task(cnn, partial(small, (1, 8, 8)), 12, 2),
-    "distorted digits, CNN": Task(larger_cnn, distorted, 8, 1),
+    "digits MLP": Task(partial(mlp, 3), partial(small, (64,)), 20, 3),
+    "digits CNN": Task(cnn, partial(small, (1, 8, 8)), 10, 2),
+    "distorted digits, CNN": Task(larger_cnn, distorted, 7, 1),
 }
 
 
