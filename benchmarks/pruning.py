@@ -142,9 +142,9 @@ Machine: {facts}. No figure is a time.
 ## Trained on
 
 Pruned, then after some more epochs with the zeros kept. The *rescaled copy* computes the same function, its neurons
-rescaled at random by powers of two up to 2^±{OCTAVES}; which weights go is chosen there, and they go from the network as
-trained, so that the choice is all that differs. Path scores chose **the same weights of the copy in {int(same.sum())} of
-{len(same)} cases**: their column holds for both. *Unpruned* is trained on for as long.
+rescaled at random by powers of two up to 2^±{OCTAVES}; which weights go is chosen there, and they go from the network
+as trained, so that the choice is all that differs. Path scores chose **the same weights of the copy in
+{int(same.sum())} of {len(same)} cases**: their column holds for both. *Unpruned* is trained on for as long.
 
 {common.table(("network", "pruned", *names), first)}
 
@@ -167,8 +167,8 @@ def gaps(measurements: Sequence[Measurement]) -> str:
         points = [100 * float((m.trained_on[name] - m.trained_on[PATH])[:, stage].mean()) for m in measurements]
         return f"{min(points):+.1f} to {max(points):+.1f}"
 
-    return f"""Beside path scores, magnitude is {between(MAGNITUDE, 0)} points off before, and {between(MAGNITUDE, 1)} after
-training on; magnitude of the rescaled copy {between(RESCALED, 0)} and {between(RESCALED, 1)}."""
+    return f"""Beside path scores, magnitude is {between(MAGNITUDE, 0)} points off before, and {between(MAGNITUDE, 1)}
+after training on; magnitude of the rescaled copy {between(RESCALED, 0)} and {between(RESCALED, 1)}."""
 
 
 def percent(accuracies: Array) -> str:

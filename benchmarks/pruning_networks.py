@@ -105,6 +105,7 @@ def masked(module: nn.Module, masks: Mapping[str, Array]) -> nn.Module:
     """Return a copy with masks on parameters, by name, as `pathlift.prune_module` leaves them."""
     result = copy.deepcopy(module)
     for name, mask in masks.items():
-        layer, _, parameter = name.rpartition(".")
-        torch_prune.custom_from_mask(result.get_submodule(layer), parameter, torch.from_numpy(mask))  # type: ignore[no-untyped-call]
+        path, _, parameter = name.rpartition(".")
+        layer = result.get_submodule(path)
+        torch_prune.custom_from_mask(layer, parameter, torch.from_numpy(mask))  # type: ignore[no-untyped-call]
     return result

@@ -182,11 +182,11 @@ def report(measurements: Sequence[Measurement], machine: Mapping[str, object], *
 
 Weights in int8, one scale per tensor, by ONNX Runtime's static quantizer (QDQ, min-max, biases in float), of networks
 whose batch norms have been folded. *Weights*: activations stay in float, their pairs of QuantizeLinear and
-DequantizeLinear taken out. *And activations*: in uint8, too, calibrated on {CALIBRATION} training images. Computed as QDQ
-in float, nothing fused. *Error*: ‖y − float y‖₂ / ‖float y‖₂ over all outputs. *Rescaled*: the same function, neurons rescaled at random
-by 2^±{OCTAVES}; means, and in brackets the least and the largest, over the copies. Networks without an accuracy are
-files as they are distributed, calibrated and tested on {NOISE} inputs of standard normal noise. onnxsim {others}; its
-`cross_layer_equalize` goes from one convolution to the next.
+DequantizeLinear taken out. *And activations*: in uint8, too, calibrated on {CALIBRATION} training images. Computed as
+QDQ in float, nothing fused. *Error*: ‖y − float y‖₂ / ‖float y‖₂ over all outputs. *Rescaled*: the same function,
+neurons rescaled at random by 2^±{OCTAVES}; means, and in brackets the least and the largest, over the copies. Networks
+without an accuracy are files as they are distributed, calibrated and tested on {NOISE} inputs of standard normal noise.
+onnxsim {others}; its `cross_layer_equalize` goes from one convolution to the next.
 
 Machine: {facts}. No figure is a time.
 
@@ -227,8 +227,8 @@ def summary(by_network: Mapping[str, Sequence[Measurement]]) -> str:
 - **Insurance against bad scaling.** Where neurons are scaled unevenly, one scale per tensor loses most of them: the
   error is {bad.min():.0f} to {bad.max():.0f} times that of the file as it is. Balanced, the same copies have
   {weights.min():.2f} to {weights.max():.2f} times the file's error (with activations in uint8,
-  {both.min():.2f} to {both.max():.2f}), whatever the scaling was: errors of copies are within {100 * apart:.1g} % of each
-  other. It needs no data, and keeps the function.
+  {both.min():.2f} to {both.max():.2f}), whatever the scaling was: errors of copies are within {100 * apart:.1g} %
+  of each other. It needs no data, and keeps the function.
 - **No gain to count on where the scaling is good already**, as in these files as they are: quantize the file both ways,
   and keep the better one.
 - **It goes through** skip connections, pools, PReLU and fully connected layers, too.
