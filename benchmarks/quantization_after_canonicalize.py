@@ -229,8 +229,8 @@ def summary(by_network: Mapping[str, Sequence[Measurement]]) -> str:
   {weights.min():.2f} to {weights.max():.2f} times the file's error (with activations in uint8,
   {both.min():.2f} to {both.max():.2f}), whatever the scaling was: errors of copies are within {100 * apart:.1g} %
   of each other. It needs no data, and keeps the function.
-- **No gain to count on where the scaling is good already**, as in these files as they are: quantize the file both ways,
-  and keep the better one.
+- **No gain to count on where the scaling is good already**, as in these files as they are; the factors 2^±{OCTAVES} are
+  drawn, not found in files. Quantize the file both ways, and keep the better one.
 - **It goes through** skip connections, pools, PReLU and fully connected layers, too.
 
 Errors over that of the file as it is, least / median / largest of {len(by_network)} networks:
