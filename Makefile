@@ -58,6 +58,8 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.path_norm_loss
 	$(BIN)/python -m benchmarks.rewrite_cost
 	$(BIN)/python -m benchmarks.pruning_after_rescaling
+	$(BIN)/python -m benchmarks.pruning
+	$(BIN)/python -m benchmarks.quantization_after_canonicalize
 	$(BIN)/python -m benchmarks.compare
 	$(BIN)/python -m benchmarks.structured_pruning
 	$(BIN)/python -m benchmarks.ks_cpu

@@ -187,14 +187,14 @@ def preamble(machine: Mapping[str, object], repeats: int) -> str:
 Machine: {facts}."""
 
 
-def parse(parser: argparse.ArgumentParser, results: Path) -> argparse.Namespace:
+def parse(parser: argparse.ArgumentParser, results: Path, repeats: int = 11, quick: int = 3) -> argparse.Namespace:
     """Parse the command line with the options that every benchmark has; `results` is where a full run is saved."""
-    parser.add_argument("--repeats", type=int, default=11, help="rounds")
+    parser.add_argument("--repeats", type=int, default=repeats, help="rounds, copies or seeds")
     parser.add_argument("--output", type=Path, help="OUTPUT.md and OUTPUT.json are written")
     parser.add_argument("--quick", action="store_true", help="under a minute; nothing is written without --output")
     options = parser.parse_args()
     if options.quick:
-        options.repeats = 3
+        options.repeats = quick
     elif options.output is None:
         options.output = results
     return options
