@@ -81,7 +81,7 @@ def test_a_start_that_is_no_number_ends() -> None:
     """Where an ellipsoid overflows, no multipliers are found, instead of ever smaller ones being tried."""
 
     class Overflowing:
-        name, moves, tries = "gate", property(lambda self: [self]), 0
+        name, moves, tries, index = "gate", property(lambda self: [self]), 0, range(2)
 
         def start(self, m: object = None) -> Tensor:
             return torch.full((1, 2), torch.nan).double()
@@ -91,4 +91,4 @@ def test_a_start_that_is_no_number_ends() -> None:
             assert self.tries < 5000, "this never ends"
 
     plan: Any = Overflowing()
-    assert started(plan) == {}
+    assert started(plan, torch.eye(1).double()[None]) == ({}, {})
