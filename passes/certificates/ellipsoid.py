@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import ClassVar
 
 import torch
@@ -92,7 +93,8 @@ class Ellipsoid:
         def bounds(w: Tensor) -> Tensor:
             """By all ellipsoids so far."""
             ends = (carried_out(plan, x) for x in [search.multipliers(at), *groups["sum"]])
-            return torch.stack([support(m, True, w[None])[0] for m in ends if m is not None]).amin(0)
+            found = [support(m, True, w[None])[0] for m in ends if m is not None]
+            return torch.stack(found).amin(0) if found else torch.full((len(w),), inf, dtype=w.dtype)
 
         with torch.no_grad():
             order = bounds(rows).argsort(descending=True).tolist()

@@ -67,8 +67,9 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item.strip() for item in text.split(",")))
 
 
-def seed(value: int) -> int:
-    """Take a number that is not negative."""
+def seed(value: int | str) -> int:
+    """Take a whole number that is not negative."""
+    value = int(value)
     if value < 0:
         raise UsageError("0409", f"the seed is {value}", hint="a number that is not negative")
     return value
