@@ -108,7 +108,6 @@ CAUSES = {
     "1394": "one pass over ellipsoids takes longer than there is time",
     "1395": "slopes are not bounded, which leaves no Lipschitz constant",
     "1462": "samples, or the radius around them, are not what a domain is made of",
-    "0409": "a seed is negative",
     "1464": "what is given for an input is no domain",
     "1466": "options about weights and about outputs do not go together",
     "1467": "a tolerance, a norm or a budget is out of range, or two outputs have one name",

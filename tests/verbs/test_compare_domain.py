@@ -198,7 +198,7 @@ REFUSED = [
     ("--at shape.npz --radius 1", "PL1462"), ("--at holes.npz --radius 1", "PL1462"),
     ("--at gone.npz --radius 1", "PL0470"), ("--at junk.npz --radius 1", "PL0478"),
     ("--at s.npz --radius 1 --domain x=5:7", "PL1462"), ("--at s.npz --radius 1 --domain x=two.npz", "PL1464"),
-    ("--tol nan", "PL1467"), ("--tol -1", "PL1467"), ("--budget 0", "PL1467"), ("--seed -1", "PL0409"),
+    ("--tol nan", "PL1467"), ("--tol -1", "PL1467"), ("--budget 0", "PL1467"), ("--seed -1", "PL0438"),
     ("--norm l7", "PL0400"), ("--chart c.txt", "PL0446"), ("-c there.json", "PL0703"), ("-c gone/c.json", "PL0705"),
     ("--tol 1 --witness there.json", "PL0703"), ("--tol 1 --witness gone/w.npz", "PL0705"),
     ("-c same.svg --chart ./same.svg", "PL1467"), ("--tol 1 -c w.npz --witness w.npz", "PL1467"),

@@ -67,12 +67,11 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item.strip() for item in text.split(",")))
 
 
-def seed(value: int | str) -> int:
+def seed(value: object) -> int:
     """Take a whole number that is not negative."""
-    value = int(value)
-    if value < 0:
-        raise UsageError("0409", f"the seed is {value}", hint="a number that is not negative")
-    return value
+    if not str(value).isdecimal():
+        raise UsageError("0438", f"seed is {value!r}, not a number from 0 on")
+    return int(str(value))
 
 
 def counts(text: str) -> tuple[int, ...]:

@@ -203,8 +203,7 @@ def _check(verify: bool, tolerance: object, norms: object, shape: object, seed: 
         raise UsageError("0435", f"norms is {norms!r}, not a list of exponents", hint="norms=[1, 2]")
     if shape is not None and not (isinstance(shape, Mapping) and _are(Integral, shape.values())):
         raise UsageError("0437", f"shape is {shape!r}, not extents by name", hint='shape={"H": 224}')
-    if not isinstance(seed, Integral) or seed < 0:
-        raise UsageError("0438", f"seed is {seed!r}, not a number from 0 on")
+    parse.seed(seed)
     if tolerance is not None and not verify:
         raise UsageError("0436", "a tolerance is for a verification", hint="add --verify (verify=True)")
     if shape and not (verify or norms):
