@@ -61,7 +61,12 @@ def test_a_reshape_claims_nothing_false(shape, target, values):
         return
     if -1 in resolved and 0 in resolved:
         return  # ambiguous; ONNX Runtime refuses it
-    assert agree(D.reshaped(shape, target), actual, values)
+    try:
+        found = D.reshaped(shape, target)
+    except GraphError:  # what fits no extents but 0 is refused
+        assert 0 in [values[d] for d in shape if isinstance(d, str)]
+        return
+    assert agree(found, actual, values)
 
 
 def test_symbols_cancel():
