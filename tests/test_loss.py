@@ -114,6 +114,7 @@ def test_every_option_and_shape_has_a_loss_of_its_own(monkeypatch: pytest.Monkey
     assert compiled == expected
 
 
+@pytest.mark.slow
 def test_training_on_it_alone_shrinks_it_and_compiles_once(monkeypatch: pytest.MonkeyPatch) -> None:
     import pathlift.loss as home
 
@@ -129,6 +130,7 @@ def test_training_on_it_alone_shrinks_it_and_compiles_once(monkeypatch: pytest.M
     assert module.training
 
 
+@pytest.mark.slow
 def test_a_module_with_other_tensors_is_compiled_again() -> None:
     module = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 1))
     pathlift.path_norm_loss(module, (1, 4))
@@ -213,6 +215,7 @@ class Alike(nn.Module):
         return 0
 
 
+@pytest.mark.slow
 def test_modules_that_are_equal_have_norms_of_their_own() -> None:
     one, hundred = Alike(1.0), Alike(100.0)
     assert [pathlift.path_norm_loss(m, (1, 3)).item() for m in (one, hundred, one)] == [6.0, 600.0, 6.0]

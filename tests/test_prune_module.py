@@ -54,6 +54,7 @@ def test_masks_are_those_of_the_graph() -> None:
         assert (buffer.numpy().astype(bool) == mask.reshape(buffer.shape)).all()
 
 
+@pytest.mark.slow
 def test_rounds_keep_what_was_masked() -> None:
     module = network()
     pathlift.prune_module(module, (1, 6), 0.5)

@@ -138,7 +138,7 @@ def reweighed(graph: Graph, rng: np.random.Generator) -> Graph:
     return b.finish()
 
 
-@pytest.mark.parametrize("name", ["unet", pytest.param("resnet18", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) for n in ("unet", "resnet18")])
 def test_on_whole_networks(name: str) -> None:
     graph = load(zoo.export(name, image=32, width=0.125))
     for inputs_only in (False, True):
