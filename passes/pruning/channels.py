@@ -53,7 +53,7 @@ class Channels:
         for name in ("scope", "pattern", "block", "biases"):
             if getattr(method, name):
                 raise UsageError("1404", f"channels go as a whole, which has no --{name}", hint="one or the other")
-        if method.schedule > 1:
+        if method.schedule:
             raise UsageError("1404", "channels go in one round", hint="leave out --schedule")
 
     def prune(self, graph: Graph, method: Prune, data: Calibration | None = None) -> Chosen:

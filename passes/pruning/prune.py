@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
@@ -41,7 +42,7 @@ class Prune(Transform):
     block
         BxC, which lets whole blocks go. Of outputs × inputs.
     schedule
-        In so many rounds, scored anew after each. What stays shrinks by the same factor in every round.
+        Sparsities on the way there, scored anew after each. Rising, as [0.5,0.7].
     include
         Layers, or their weights. Globs, separated by ``;`` or commas.
     exclude
@@ -62,12 +63,17 @@ class Prune(Transform):
     scope: str = ""
     pattern: str = ""
     block: str = ""
-    schedule: int = 1
+    schedule: tuple[float, ...] = ()
     include: str = "*"
     exclude: str = ""
     biases: bool = False
     seed: int = 0
     shape: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """The sparsities after each round; a schedule may name the last one, too."""
+        return self.schedule if self.schedule[-1:] == (self.sparsity,) else (*self.schedule, self.sparsity)
 
     def run(self, graph: Graph) -> Rewritten:
         """Prune without data; see `prune`."""
@@ -103,15 +109,13 @@ class Prune(Transform):
         if data is not None and self.criterion == "taylor":
             data = data.labelled(graph)  # the decisions of the network as it was
         found, after, remarks = allowed.found, graph, tuple[str, ...]()
-        for i in range(self.schedule):
+        for i, sparsity in enumerate(self.levels):
             if progress is not None:
-                progress("scores", i, self.schedule)
+                progress("scores", i, len(self.levels))
             scores, told = self._scored(after, found, data)
             refused = {p.name: structure.refusal(p) or ("" if p.name in scores else UNSCORED) for p in found}
             kept |= {p.node: refused[p.name] for p in found if refused[p.name]}
             found = Prunables(tuple(p for p in found if not refused[p.name]), kept).checked().found
-            density = (1 - self.sparsity) ** ((i + 1) / self.schedule)
-            sparsity = self.sparsity if i + 1 == self.schedule else 1 - density
             scope = self.scope or DEFAULT_SCOPES.get(self.criterion, "global")
             masks = select(found, scores, sparsity, scope, structure)
             after = put_on(after, found, masks)
@@ -147,9 +151,12 @@ class Prune(Transform):
         """
         if not 0 <= self.sparsity < 1:
             raise UsageError("1409", f"a sparsity of {self.sparsity} is not in [0, 1)", hint="0.8 leaves a fifth")
-        if self.schedule < 1 or self.seed < 0:
-            raise UsageError("1409", f"{self.schedule} rounds with seed {self.seed}: at least one, and none below 0")
-        if isinstance(read_structure(self.pattern, self.block), Sparse) and (self.scope or self.schedule > 1):
+        if not all(0 <= a < b for a, b in pairwise(self.levels)):
+            told = ", ".join(map(str, self.levels))
+            raise UsageError("1409", f"the sparsities {told} do not rise from 0 on", hint="0.5, 0.7, and at last 0.8")
+        if self.seed < 0:
+            raise UsageError("1409", f"the seed is {self.seed}", hint="a number from 0 on")
+        if isinstance(read_structure(self.pattern, self.block), Sparse) and (self.scope or self.schedule):
             raise UsageError("1404", "N:M has its own scope, and one round", hint="leave out scope and schedule")
 
     def _scored(self, graph: Graph, found: tuple[Prunable, ...], data: Calibration | None) -> Scored:

@@ -78,7 +78,7 @@ def test_the_text(pathlift: Cli, digits: Path) -> None:
 
 
 def test_a_layer_of_which_nothing_is_left_is_told(digits: Path) -> None:
-    found = api.prune(digits, sparsity=0.99, criterion="magnitude", schedule=1, include="stem,hidden")
+    found = api.prune(digits, sparsity=0.99, criterion="magnitude", schedule=(0.5, 0.99), include="stem,hidden")
     assert [w for w in found.warnings if "nothing is left" in w] == [
         f"nothing is left of '{x.node}' ({x.parameter})" for x in found.pruned.layers if x.zeroed == x.total
     ]

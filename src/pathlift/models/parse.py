@@ -74,6 +74,20 @@ def seed(value: object) -> int:
     return int(str(value))
 
 
+def fractions(text: str) -> tuple[float, ...]:
+    """Read ``0.5,0.7,0.8``.
+
+    Raises
+    ------
+    UsageError
+        If one is no number.
+    """
+    try:
+        return tuple(float(item) for item in text.split(",") if item.strip())
+    except ValueError as error:
+        raise UsageError("1409", f"{text!r} is not a list of shares", hint="0.5,0.7,0.8") from error
+
+
 def counts(text: str) -> tuple[int, ...]:
     """Read ``1,2``."""
     items = [item.strip() for item in text.split(",")]

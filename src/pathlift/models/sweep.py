@@ -171,7 +171,8 @@ class Sweep:
                 yield known.get((criterion, sparsity)) or self._pruned(judge, criterion, sparsity)
 
     def _pruned(self, judge: _Judge, criterion: str, sparsity: float) -> Point:
-        method = replace(self.recipe.method, criterion=criterion, sparsity=sparsity)
+        levels = tuple(level for level in self.recipe.method.schedule if level < sparsity)
+        method = replace(self.recipe.method, criterion=criterion, sparsity=sparsity, schedule=levels)
         graph = replace(self.recipe, method=method).run(self.graph, self.calibration).graph
         return judge.point(criterion, sparsity, graph)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.models import parse
 from pathlift.models.options import (
     AssumeEval,
     Calibration,
@@ -51,7 +52,7 @@ def prune(
     multiple: Annotated[int, Flag(metavar="N")] = 1,
     fast: Annotated[bool, Flag()] = False,
     keep_dead: Annotated[bool, Flag()] = False,
-    schedule: Annotated[int, Flag(metavar="ROUNDS")] = 1,
+    schedule: Annotated[Sequence[float], Flag(metavar="S,...", read=parse.fractions)] = (),
     include: Annotated[str, Flag(metavar="GLOB,...")] = "*",
     exclude: Annotated[str, Flag(metavar="GLOB,...")] = "",
     biases: Annotated[bool, Flag()] = False,
@@ -106,7 +107,7 @@ def prune(
         Leave channels that zeros cut off. By default they are removed, which changes no output, unless zeros have a
         pattern or are blocks.
     schedule
-        In so many rounds, scored anew after each.
+        Sparsities on the way, scored anew after each: 0.5,0.7,0.8. Without --sparsity, the last is where it ends.
     include
         Layers to prune, or their weights. Globs, separated by commas.
     exclude
@@ -170,9 +171,12 @@ def prune(
 
     if compensate and calib is None:
         raise UsageError("1407", "weights are refitted to data", hint="--calib FILE.npz")
+    levels = tuple(schedule)
+    if sparsity is None and levels:
+        sparsity = levels[-1]
     method = Prune(
-        0.0 if sparsity is None else sparsity, criterion, scope, pattern, block, schedule, include, exclude, biases,
-        seed, extents(shape),
+        0.0 if sparsity is None else sparsity, criterion, scope, pattern, block, levels, include, exclude, biases, seed,
+        extents(shape),
     )  # fmt: skip
     method.check()
     how = Channels(target or "weights", multiple, fast) if channels else None

@@ -53,8 +53,8 @@ def test_gradients_are_those_of_the_mean_loss(perceptron: Callable[..., Graph], 
 def test_without_labels_the_decisions_of_the_network_as_it_was_count(perceptron: Callable[..., Graph]) -> None:
     graph, data = perceptron(3, 5, 4), Calibration([{"x": X}])
     own = decisions(graph, data.batches)
-    one = Prune(criterion="taylor", schedule=3).prune(graph, data).witness
-    other = Prune(criterion="taylor", schedule=3).prune(graph, Calibration(data.batches, own)).witness
+    one = Prune(criterion="taylor", schedule=(0.2, 0.4)).prune(graph, data).witness
+    other = Prune(criterion="taylor", schedule=(0.2, 0.4)).prune(graph, Calibration(data.batches, own)).witness
     assert all((one.masks[name] == mask).all() for name, mask in other.masks.items())  # type: ignore[attr-defined]
     assert "decisions" in one.remarks[0]  # type: ignore[attr-defined]
     assert not other.remarks  # type: ignore[attr-defined]

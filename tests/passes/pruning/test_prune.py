@@ -38,8 +38,8 @@ def weights(graph: Graph, name: str) -> Array:
 
 
 @pytest.mark.parametrize("criterion", ["path", "magnitude", "synflow", "random"])
-@pytest.mark.parametrize("rounds", [1, 4])
-def test_a_network_loses_what_was_asked_for(criterion: str, rounds: int) -> None:
+@pytest.mark.parametrize("rounds", [(), (0.4, 0.6)])
+def test_a_network_loses_what_was_asked_for(criterion: str, rounds: tuple[float, ...]) -> None:
     before = load(DIGITS)
     after, witness = pruned(before, sparsity=0.8, criterion=criterion, schedule=rounds)
     zeros = sum(int((weights(after, layer.parameter) == 0).sum()) for layer in witness.layers)
@@ -51,9 +51,12 @@ def test_a_network_loses_what_was_asked_for(criterion: str, rounds: int) -> None
 
 def test_rounds_score_anew() -> None:
     graph = load(DIGITS)
-    once, often = (pruned(graph, sparsity=0.8, schedule=n)[1].masks for n in (1, 5))
+    schedules = ((), (0.3, 0.5, 0.65, 0.8))
+    once, often = (pruned(graph, sparsity=0.8, schedule=s)[1].masks for s in schedules)
     assert any((once[name] != often[name]).any() for name in once)
-    one, other = (pruned(graph, sparsity=0.8, criterion="magnitude", schedule=n)[1].masks for n in (1, 5))
+    one, other = (
+        pruned(graph, sparsity=0.8, criterion="magnitude", schedule=n)[1].masks for n in ((), (0.3, 0.5, 0.65, 0.8))
+    )
     assert all((one[name] == other[name]).all() for name in one)
 
 
@@ -116,8 +119,8 @@ def test_masks_that_do_not_fit(perceptron: Perceptron, masks: dict[str, Array], 
     ("options", "code"),
     [
         ({"sparsity": 1.0}, "1409"), ({"sparsity": -0.1}, "1409"), ({"sparsity": float("nan")}, "1409"),
-        ({"schedule": 0}, "1409"), ({"seed": -1}, "1409"), ({"include": "nothing"}, "1403"),
-        ({"scope": "all"}, "1405"), ({"pattern": "2:4", "scope": "row"}, "1404"),
+        ({"schedule": (0.7, 0.4)}, "1409"), ({"schedule": (0.9,)}, "1409"), ({"seed": -1}, "1409"),
+        ({"include": "nothing"}, "1403"), ({"scope": "all"}, "1405"), ({"pattern": "2:4", "scope": "row"}, "1404"),
     ],
 )  # fmt: skip
 def test_options_out_of_range(perceptron: Perceptron, options: dict[str, Any], code: str) -> None:
