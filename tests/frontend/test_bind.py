@@ -134,6 +134,7 @@ FOLLOWED: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOLLOWED)
 def test_values_and_gradients_are_those_of_the_module_after_it_has_changed(name: str) -> None:
     make, shape = FOLLOWED[name]
@@ -268,6 +269,7 @@ CHANGED: dict[str, tuple[Callable[[], nn.Module], Callable[[Any], object], str, 
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGED)
 def test_a_module_that_is_not_what_was_bound_is_a_usage_error(name: str) -> None:
     make, change, code, words = CHANGED[name]
