@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "examples" / "custom_pass"
 PROJECT = tomllib.loads((PACKAGE / "pyproject.toml").read_text())

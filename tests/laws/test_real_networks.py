@@ -18,6 +18,8 @@ from pathlift.ir.compare import graphs_equal
 from pathlift.ir.graph import Graph
 from pathlift.testing import onnxruntime_session, zoo
 
+pytestmark = pytest.mark.slow
+
 LITTLE = {
     **{n: (64, 0.125) for n in zoo.NAMES if n.startswith(("resnet", "vgg", "densenet", "mobilenet", "vit"))},
     "inception_v3": (96, 0.125),

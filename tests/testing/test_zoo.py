@@ -12,6 +12,8 @@ from onnx import numpy_helper
 from pathlift.ir.errors import UsageError
 from pathlift.testing import zoo
 
+pytestmark = pytest.mark.slow
+
 SMALL = {  # image side and width: every architecture in little
     **{name: (64, 0.125) for name in zoo.NAMES if name.startswith(("resnet", "vgg", "densenet", "mobilenet", "vit"))},
     "inception_v3": (96, 0.125),
