@@ -201,6 +201,7 @@ REFUSED = [
     ("--tol nan", "PL1467"), ("--tol -1", "PL1467"), ("--budget 0", "PL1467"), ("--seed -1", "PL0438"),
     ("--norm l7", "PL0400"), ("--chart c.txt", "PL0446"), ("-c there.json", "PL0703"), ("-c gone/c.json", "PL0705"),
     ("--tol 1 --witness there.json", "PL0703"), ("--tol 1 --witness gone/w.npz", "PL0705"),
+    ("-c ./a.onnx --force", "PL1467"), ("--tol 1 --witness b.onnx --force", "PL1467"),
     ("-c same.svg --chart ./same.svg", "PL1467"), ("--tol 1 -c w.npz --witness w.npz", "PL1467"),
 ]  # fmt: skip
 

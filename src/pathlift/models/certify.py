@@ -92,6 +92,7 @@ def distance(
         check_chart(str(request.chart))
     if request.certificate is not None and None in (ours.source.sha256, theirs.source.sha256):
         raise UsageError("1468", "a certificate is about two files", hint="give their paths")
+    _check_apart(request, ours, theirs)
     domains = read_domains(ours.graph, request.domain, at=request.at, radius=request.radius, shape=dict(ours.shape))
     comparison = Comparison.of(ours.graph, theirs.graph, torch.device(request.device))
     if request.per_layer and comparison.pair is None:
@@ -128,6 +129,14 @@ def distance(
         exit_code={"proved": 0, "bounded": 0, "refuted": 1, "inconclusive": 5}[verdict],
         **told,
     )
+
+
+def _check_apart(request: Request, ours: Opened, theirs: Opened) -> None:
+    """Check that nothing is written over a model that is compared."""
+    models = {os.path.realpath(opened.source.path) for opened in (ours, theirs) if opened.source.path}
+    for path in (request.certificate, request.chart, request.witness):
+        if path is not None and os.path.realpath(path) in models:
+            raise UsageError("1467", f"{os.fspath(path)!r} is one of the models that are compared")
 
 
 def _measured(
