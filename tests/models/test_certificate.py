@@ -22,7 +22,7 @@ def content(**changes: Any) -> dict[str, Any]:
     steps = encode([Step("m", {"t": torch.arange(4.0).double()})])
     return {
         "first": {"path": "a", "sha256": "0"}, "second": {"path": "b", "sha256": "1"}, "shape": {"H": 3},
-        "domain": {"inputs": {"x": {"low": 0.0, "high": 1.0}}, "samples": 1, "radius": None},
+        "domain": {"inputs": {"x": {"low": 0.0, "high": 1.0}}, "samples": 1, "radius": None, "uniform": True},
         "boxes": [{"x": {"low": 0.0, "high": [[0.5, 1.0]]}}], "bound": {"l1": 2.0, "linf": 1.0, "per_output": [1.0]},
         "steps": [steps], **changes,
     }  # fmt: skip

@@ -56,7 +56,8 @@ def test_a_lone_array_need_not_be_named_as_the_input(tmp_path: Path) -> None:
     np.savez(tmp_path / "s.npz", samples=np.ones((2, 3), np.float32))
     found = read_domains(parse_graph(ONE), None, at=str(tmp_path / "s.npz"), radius=0.5)
     assert len(found.boxes) == 2
-    assert found.to_json() == {"inputs": {"x": {"low": 0.5, "high": 1.5}}, "samples": 2, "radius": 0.5}
+    inputs = {"x": {"low": 0.5, "high": 1.5}}
+    assert found.to_json() == {"inputs": inputs, "samples": 2, "radius": 0.5, "uniform": False}
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,12 @@ def test_the_answer(compared: Any) -> None:
     assert set(result["methods"]) == {"interval", "differential", "path_metric", "joint", "ellipsoid", "refused"}
     assert all(result["methods"][name] >= 2.375 for name in result["methods"] if name != "refused")
     assert (result["verdict"], result["tolerance"]) == ("bounded", None)
-    assert result["domain"] == {"inputs": {"x": {"low": 0.0, "high": 1.0}}, "samples": 1, "radius": None}
+    assert result["domain"] == {
+        "inputs": {"x": {"low": 0.0, "high": 1.0}},
+        "samples": 1,
+        "radius": None,
+        "uniform": True,
+    }
     assert "per_sample" not in result
 
 
@@ -104,7 +109,8 @@ def test_boxes_from_a_file(compared: Any) -> None:
 def test_balls_around_samples_stay_within_the_domain(compared: Any) -> None:
     np.savez("s.npz", x=np.array([[0.5, 0.5], [1.0, 1.0]], np.float32))
     result = compared("--at", "s.npz", "--radius", "0.5", "--domain", "x=0:1")["result"]
-    assert result["domain"] == {"inputs": {"x": {"low": 0.0, "high": 1.0}}, "samples": 2, "radius": 0.5}
+    inputs = {"x": {"low": 0.0, "high": 1.0}}
+    assert result["domain"] == {"inputs": inputs, "samples": 2, "radius": 0.5, "uniform": False}
     assert [row["l1"] for row in result["per_sample"]] == pytest.approx([2.375, 2.375])
     free = compared("--at", "s.npz", "--radius", "0.5")["result"]
     assert [row["l1"] for row in free["per_sample"]] == pytest.approx([2.375, 1.5 * 2.375])
@@ -276,3 +282,14 @@ def test_a_point_is_a_domain(compared: Any) -> None:
     assert corner.open == ()
     result = compared("--domain", "x=1:1")["result"]
     assert result["looseness"] == pytest.approx(1, rel=1e-9)
+
+
+def test_the_words_say_which_inputs(files: list[str], pathlift: Cli) -> None:
+    np.savez("s.npz", x=np.full((2, 2), 0.5))
+    np.savez("d.npz", low=np.zeros((1, 2)), high=np.array([[1.0, 0.5]]))
+    for options, said in (
+        ("--domain x=0:1", "for all inputs with x in [0, 1]"),
+        ("--domain x=d.npz", "all elements in the 1 given box, x in [0, 1]"),
+        ("--at s.npz --radius 0.25 --domain x=0:1", "all elements within 0.25 of 2 samples, x in [0.25, 0.75]"),
+    ):
+        assert said in pathlift("compare", *files, *options.split()).out

@@ -88,7 +88,12 @@ def test_it_is_proved_again(folder: Path, content: Content, pathlift: Cli) -> No
     assert outcome.code == 0
     assert set(result) == {"other", "verdict", "reason", "domain", "stated", "proved", "seconds"}
     assert (result["verdict"], result["reason"]) == ("proved", None)
-    assert result["domain"] == {"inputs": {"x": {"low": -1.0, "high": 1.0}}, "samples": 1, "radius": None}
+    assert result["domain"] == {
+        "inputs": {"x": {"low": -1.0, "high": 1.0}},
+        "samples": 1,
+        "radius": None,
+        "uniform": True,
+    }
     assert any("rounding" in line for line in envelope["assumptions"])
     for norm, stated in content["bound"].items():
         if norm != "per_output":

@@ -42,7 +42,7 @@ class Domains:
         return iter(self.boxes)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the least and the largest number of each input, and how many boxes there are."""
+        """Return the ends of each input over all boxes, how many there are, and whether each is all that is between."""
         names = self.boxes[0].low
         ends = {
             name: {
@@ -51,7 +51,11 @@ class Domains:
             }
             for name in names
         }
-        return {"inputs": ends, "samples": len(self.boxes), "radius": self.radius}
+        uniform = all(
+            bool((box.low[name] == ends[name]["low"]).all() and (box.high[name] == ends[name]["high"]).all())
+            for box in self.boxes for name in names
+        )  # fmt: skip
+        return {"inputs": ends, "samples": len(self.boxes), "radius": self.radius, "uniform": uniform}
 
 
 def read_domains(

@@ -198,7 +198,12 @@ def distance_text(payload: Payload) -> Iterator[RenderableType]:
 def place(domain: Payload) -> str:
     """Return a domain, as JSON, in words."""
     inputs = ", ".join(f"{name} in [{ends['low']:g}, {ends['high']:g}]" for name, ends in domain["inputs"].items())
-    return inputs if domain["samples"] == 1 else f"{domain['samples']} boxes, {inputs}"
+    samples, radius = domain["samples"], domain["radius"]
+    if radius is not None:
+        return f"all elements within {radius:g} of {samples} sample{'s' if samples > 1 else ''}, {inputs}"
+    if not domain["uniform"]:
+        return f"all elements in the {samples} given box{'es' if samples > 1 else ''}, {inputs}"
+    return inputs
 
 
 def _answer(payload: Payload, where: str) -> str:
