@@ -57,7 +57,7 @@ def test_a_lone_array_need_not_be_named_as_the_input(tmp_path: Path) -> None:
     found = read_domains(parse_graph(ONE), None, at=str(tmp_path / "s.npz"), radius=0.5)
     assert len(found.boxes) == 2
     inputs = {"x": {"low": 0.5, "high": 1.5}}
-    assert found.to_json() == {"inputs": inputs, "samples": 2, "radius": 0.5, "uniform": False}
+    assert found.to_json() == {"inputs": inputs, "samples": 2, "radius": 0.5, "uniform": True}
 
 
 @pytest.mark.parametrize(

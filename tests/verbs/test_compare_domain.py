@@ -289,7 +289,7 @@ def test_the_words_say_which_inputs(files: list[str], pathlift: Cli) -> None:
     np.savez("d.npz", low=np.zeros((1, 2)), high=np.array([[1.0, 0.5]]))
     for options, said in (
         ("--domain x=0:1", "for all inputs with x in [0, 1]"),
-        ("--domain x=d.npz", "all elements in the 1 given box, x in [0, 1]"),
-        ("--at s.npz --radius 0.25 --domain x=0:1", "all elements within 0.25 of 2 samples, x in [0.25, 0.75]"),
+        ("--domain x=d.npz", "for all inputs in 1 given box, x in [0, 1]"),
+        ("--at s.npz --radius 0.25 --domain x=0:1", "for all inputs within 0.25 of 2 samples, x in [0.25, 0.75]"),
     ):
         assert said in pathlift("compare", *files, *options.split()).out

@@ -200,21 +200,21 @@ def place(domain: Payload) -> str:
     inputs = ", ".join(f"{name} in [{ends['low']:g}, {ends['high']:g}]" for name, ends in domain["inputs"].items())
     samples, radius = domain["samples"], domain["radius"]
     if radius is not None:
-        return f"all elements within {radius:g} of {samples} sample{'s' if samples > 1 else ''}, {inputs}"
+        return f"within {radius:g} of {samples} sample{'s' if samples > 1 else ''}, {inputs}"
     if not domain["uniform"]:
-        return f"all elements in the {samples} given box{'es' if samples > 1 else ''}, {inputs}"
-    return inputs
+        return f"in {samples} given box{'es' if samples > 1 else ''}, {inputs}"
+    return f"with {inputs}"
 
 
 def _answer(payload: Payload, where: str) -> str:
     norm, tolerance = {"l1": "₁", "linf": "∞"}[payload["norm"]], payload["tolerance"]
     said = {
-        "proved": f"proved: ‖difference‖{norm} ≤ {tolerance} for all inputs with {where}",
-        "refuted": f"refuted: ‖difference‖{norm} > {tolerance} at an input with {where}",
-        "inconclusive": f"inconclusive: neither ‖difference‖{norm} ≤ {tolerance} nor its contrary is shown for {where}",
+        "proved": f"proved: ‖difference‖{norm} ≤ {tolerance} for all inputs {where}",
+        "refuted": f"refuted: ‖difference‖{norm} > {tolerance} at an input {where}",
+        "inconclusive": f"inconclusive: neither ‖difference‖{norm} ≤ {tolerance} nor its contrary is shown for inputs {where}",
     }
     stopped = " (stopped early)" if payload["interrupted"] else ""
-    return said.get(payload["verdict"], f"bounds for all inputs with {where}") + stopped
+    return said.get(payload["verdict"], f"bounds for all inputs {where}") + stopped
 
 
 def _figure(value: float | None) -> str:

@@ -199,4 +199,4 @@ def text(payload: Payload) -> Iterator[RenderableType]:
 def _where(payload: Payload) -> str:
     from pathlift.report.distance import place
 
-    return f" for all inputs with {place(payload['domain'])} ({payload['seconds']:.1f} s)"
+    return f" for all inputs {place(payload['domain'])} ({payload['seconds']:.1f} s)"
