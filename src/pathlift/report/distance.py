@@ -211,7 +211,7 @@ def _answer(payload: Payload, where: str) -> str:
     said = {
         "proved": f"proved: ‖difference‖{norm} ≤ {tolerance} for all inputs {where}",
         "refuted": f"refuted: ‖difference‖{norm} > {tolerance} at an input {where}",
-        "inconclusive": f"inconclusive: neither ‖difference‖{norm} ≤ {tolerance} nor its contrary is shown for inputs {where}",
+        "inconclusive": f"inconclusive: ‖difference‖{norm} ≤ {tolerance} is neither shown nor refuted for inputs {where}",
     }
     stopped = " (stopped early)" if payload["interrupted"] else ""
     return said.get(payload["verdict"], f"bounds for all inputs {where}") + stopped
