@@ -207,11 +207,11 @@ def place(domain: Payload) -> str:
 
 
 def _answer(payload: Payload, where: str) -> str:
-    norm, tolerance = {"l1": "₁", "linf": "∞"}[payload["norm"]], payload["tolerance"]
+    size, tolerance = "‖difference‖" + {"l1": "₁", "linf": "∞"}[payload["norm"]], payload["tolerance"]
     said = {
-        "proved": f"proved: ‖difference‖{norm} ≤ {tolerance} for all inputs {where}",
-        "refuted": f"refuted: ‖difference‖{norm} > {tolerance} at an input {where}",
-        "inconclusive": f"inconclusive: ‖difference‖{norm} ≤ {tolerance} is neither shown nor refuted for inputs {where}",
+        "proved": f"proved: {size} ≤ {tolerance} for all inputs {where}",
+        "refuted": f"refuted: {size} > {tolerance} at an input {where}",
+        "inconclusive": f"inconclusive: {size} ≤ {tolerance} is neither shown nor refuted for inputs {where}",
     }
     stopped = " (stopped early)" if payload["interrupted"] else ""
     return said.get(payload["verdict"], f"bounds for all inputs {where}") + stopped
