@@ -36,7 +36,7 @@ def test_a_file_is_pruned_and_says_so(pathlift: Cli, digits: Path, tmp_path: Pat
     saved = load(output)
     with np.load(masks) as kept:
         for layer in told["layers"]:
-            values = saved[layer["parameter"]].value.numpy()  # type: ignore[union-attr]
+            values = saved[layer["parameter"]].value.numpy()  # type: ignore[union-attr]  # a parameter has a value
             assert ((values == 0) == ~kept[layer["parameter"]]).all()
     metadata = json.loads(saved.info.metadata["pathlift.prune"])
     assert metadata["certificate"] == told["certificate"]

@@ -146,7 +146,7 @@ class Sweep:
         for replaced in ("criterion", "sparsity"):
             del options["method"][replaced]
         found = {"model": sha256, "data": digest.hexdigest(), "options": options}
-        return json.loads(json.dumps(found))  # type: ignore[no-any-return]
+        return json.loads(json.dumps(found))  # type: ignore[no-any-return]  # json says Any
 
     def points(
         self, known: Mapping[tuple[str, float], Point], progress: ProgressCallback | None = None

@@ -90,6 +90,6 @@ def test_options_out_of_range(sparsity: float, least: float) -> None:
 
 
 @pytest.mark.parametrize("scores", [np.zeros(3), np.full(11, np.nan)])
-def test_scores_that_are_none(scores: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_scores_that_are_none(scores: np.ndarray) -> None:  # type: ignore[type-arg]  # of any type
     with pytest.raises(UsageError, match="PL1496"):
         select_channels(channel_groups(network()), scores, 0.5)

@@ -50,7 +50,7 @@ def correlated(n: int, rank: int = 6) -> Array:
 def test_a_refit_is_the_least_squares_solution(rank: int) -> None:
     graph, x = gemm(), correlated(20, rank)
     pruned, after, witness, selection = refit(graph, x)
-    w, new = (g["w"].value.numpy() for g in (graph, after))  # type: ignore[union-attr]
+    w, new = (g["w"].value.numpy() for g in (graph, after))  # type: ignore[union-attr]  # a parameter has a value
     mask = selection.masks["w"]
     for output in range(4):
         free = mask[:, output]

@@ -26,6 +26,7 @@ def halves(x: Array) -> list[Array]:
 
 
 def expected(graph: Graph) -> dict[str, Array]:
+    # A parameter has a value.
     p = {k: torch.tensor(graph[k].value.numpy(), requires_grad=True) for k in graph.params}  # type: ignore[union-attr]
     h = torch.relu(F.linear(torch.from_numpy(X), p["fc0.weight"], p["fc0.bias"]))
     F.cross_entropy(F.linear(h, p["fc1.weight"], p["fc1.bias"]), torch.from_numpy(Y)).backward()  # type: ignore[no-untyped-call]

@@ -40,7 +40,7 @@ LAYERS = {
 
 
 def fed(graph: Graph) -> Array:
-    shape = graph[graph.inputs[0]].types[0].shape  # type: ignore[union-attr]
+    shape = graph[graph.inputs[0]].types[0].shape  # type: ignore[union-attr]  # an input is a tensor
     return RNG.standard_normal(shape)  # type: ignore[arg-type, no-any-return]
 
 
