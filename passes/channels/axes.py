@@ -18,7 +18,7 @@ from pathlift.ir import dims as D
 from pathlift.ir.algebras.protocol import Algebra
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.primitives import views as V
-from pathlift.ir.primitives.base import View
+from pathlift.ir.primitives.base import OrderStatistic, View
 from pathlift.ir.primitives.reshapes import Regroup, Reinterpretation
 from pathlift.ir.types import Array, Dim, Dims, Param
 from pathlift.passes.channels.maps import independent_axes
@@ -145,6 +145,17 @@ class AxisAlgebra(Algebra[Marked]):
         if len(dims) < len(kept):
             kept = [marks for i, marks in enumerate(kept) if i not in mixed]
         return Marked(dims, tuple(kept))
+
+    def add(self, x: Marked, y: Marked, axis: int | None = None, *, alike: bool = False) -> Marked:
+        return self.elementwise([x, y.along(axis, len(x.dims))], "sum")
+
+    def scale(self, x: Marked, c: Marked | float, axis: int | None = None, *, reciprocal: bool = False) -> Marked:
+        if not isinstance(c, Marked):
+            return Marked(x.dims, x.axes)
+        return self.elementwise([x, c.along(axis, len(x.dims))], "any" if reciprocal else "product")
+
+    def select(self, x: Marked, s: OrderStatistic) -> Marked:
+        return self.without(x, s.mixed_axes(len(x.dims)), s.shape(x.dims))
 
     def move(self, xs: Sequence[Marked], v: View) -> Marked:
         if isinstance(v, V.Stack):

@@ -25,7 +25,7 @@ import numpy as np
 from pathlift.ir.algebras.interpret import evaluate
 from pathlift.ir.errors import GraphError, UnsupportedError
 from pathlift.ir.graph import Graph, Value
-from pathlift.ir.primitives.base import Activation, LinearMap, Nonlinear, OrderStatistic, SeparableMap
+from pathlift.ir.primitives.base import Activation, LinearMap, Nonlinear, SeparableMap
 from pathlift.ir.primitives.derived import NormScale
 from pathlift.ir.primitives.maps import Contract, Conv, ConvTranspose
 from pathlift.ir.primitives.resample import Resample
@@ -160,19 +160,8 @@ class SlotAlgebra(AxisAlgebra):
     def derive(self, f: NormScale, *params: Marked) -> Marked:
         return self.elementwise(params, "any")
 
-    def add(self, x: Marked, y: Marked, axis: int | None = None, *, alike: bool = False) -> Marked:
-        return self.elementwise([x, y.along(axis, len(x.dims))], "sum")
-
-    def scale(self, x: Marked, c: Marked | float, axis: int | None = None, *, reciprocal: bool = False) -> Marked:
-        if not isinstance(c, Marked):
-            return Marked(x.dims, x.axes)
-        return self.elementwise([x, c.along(axis, len(x.dims))], "any" if reciprocal else "product")
-
     def gate(self, x: Marked, f: Activation, *params: Marked) -> Marked:
         return self.elementwise([x, *params], "any") if params else Marked(x.dims, x.axes)
-
-    def select(self, x: Marked, s: OrderStatistic) -> Marked:
-        return self.without(x, s.mixed_axes(len(x.dims)), s.shape(x.dims))
 
     def apply(self, f: Nonlinear, xs: Sequence[Marked | None], types: Sequence[ValueType]) -> tuple[Marked, ...]:
         return foreign_rule(self, f, [x for x in xs if x is not None], types)

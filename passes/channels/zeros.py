@@ -10,7 +10,7 @@ import numpy as np
 
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.primitives import views as V
-from pathlift.ir.primitives.base import Activation, LinearMap, Nonlinear, OrderStatistic, SeparableMap, View
+from pathlift.ir.primitives.base import Activation, LinearMap, Nonlinear, SeparableMap, View
 from pathlift.ir.primitives.derived import NormScale
 from pathlift.ir.primitives.maps import Contract, Conv, ConvTranspose
 from pathlift.ir.primitives.resample import Resample
@@ -65,19 +65,8 @@ class ZeroAlgebra(AxisAlgebra):
     def derive(self, f: NormScale, *params: Marked) -> Marked:
         return Marked(params[0].dims, params[0].axes)
 
-    def add(self, x: Marked, y: Marked, axis: int | None = None, *, alike: bool = False) -> Marked:
-        return self.elementwise([x, y.along(axis, len(x.dims))], "sum")
-
-    def scale(self, x: Marked, c: Marked | float, axis: int | None = None, *, reciprocal: bool = False) -> Marked:
-        if not isinstance(c, Marked):
-            return Marked(x.dims, x.axes)
-        return self.elementwise([x, c.along(axis, len(x.dims))], "any" if reciprocal else "product")
-
     def gate(self, x: Marked, f: Activation, *params: Marked) -> Marked:
         return Marked(x.dims, x.axes) if f.at_zero == 0 else Marked.blank(x.dims)
-
-    def select(self, x: Marked, s: OrderStatistic) -> Marked:
-        return self.without(x, s.mixed_axes(len(x.dims)), s.shape(x.dims))
 
     def move(self, xs: Sequence[Marked], v: View) -> Marked:
         if isinstance(v, V.Pad) and v.value and max(v.pads, default=0) > 0:
