@@ -14,7 +14,7 @@ from typing import Any
 from benchmarks import alpha_crown, common
 from benchmarks.compare_networks import CHANGES, NETWORKS, RADII, changed, domain
 
-from pathlift.models.distance import Comparison
+from pathlift.models.certificates.distance import Comparison
 from pathlift.report.distance import WORDS
 
 QUICK = (("digits MLP, depth 3",), ("int8", "Kronecker"), ("[0, 1]", "ε = 0.02"))

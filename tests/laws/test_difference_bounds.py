@@ -15,7 +15,7 @@ from pathlift.ir.builder import Builder
 from pathlift.ir.errors import PathliftError, UnsupportedError
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import TensorType, is_float
-from pathlift.models.distance import Comparison
+from pathlift.models.certificates.distance import Comparison
 from pathlift.passes.attacks.domain import Domain
 from pathlift.passes.certificates.problem import Bound, Method, Problem
 from pathlift.passes.sizes import resolve_inputs

@@ -13,7 +13,7 @@ import pytest
 
 from pathlift.frontend.save import save
 from pathlift.ir.text import parse_graph
-from pathlift.models.distance import Comparison, Measured
+from pathlift.models.certificates.distance import Comparison, Measured
 from pathlift.passes.attacks.domain import Domain
 from pathlift.testing.searches import few_steps
 

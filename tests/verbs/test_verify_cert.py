@@ -19,7 +19,7 @@ from pathlift.frontend.save import save
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Param
-from pathlift.models.certificate import digest
+from pathlift.models.certificates.certificate import digest
 from pathlift.passes.certificates.ellipsoid import Ellipsoid
 from pathlift.passes.certificates.encoding import decode, encode
 from pathlift.passes.certificates.joint import Joint
@@ -109,7 +109,7 @@ def test_nothing_is_searched(folder: Path, pathlift: Cli, monkeypatch: pytest.Mo
     """So that proving again takes one pass of each method, however long finding took."""
     for method in (Joint, Ellipsoid):
         monkeypatch.delattr(method, "search")
-    monkeypatch.delattr("pathlift.models.distance.largest_difference")
+    monkeypatch.delattr("pathlift.models.certificates.distance.largest_difference")
     assert pathlift("verify-cert", str(folder / "c.json")).code == 0
 
 

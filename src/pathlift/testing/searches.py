@@ -23,7 +23,7 @@ def few_steps(steps: int = 3, attack: int = 8) -> Iterator[None]:
     attack
         Starting points, and steps from each, of the adversary.
     """
-    from pathlift.models import distance
+    from pathlift.models.certificates import distance
     from pathlift.passes.attacks import differences
     from pathlift.passes.ellipsoids.search import Search
     from pathlift.passes.relaxations import climb

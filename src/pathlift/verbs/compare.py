@@ -144,7 +144,7 @@ def compare(
     )
     if modulo is not None:
         return _equivalence(ours, theirs, tuple(modulo), tolerance)
-    from pathlift.models.certify import Request, distance
+    from pathlift.models.certificates.certify import Request, distance
 
     return distance(
         ours,

@@ -304,7 +304,7 @@ class _Job:
 
 
 def _on_domain(opened: Opened, after: Graph, domain: Any, budget: float, seed: int) -> Any:
-    from pathlift.models.certify import Request, distance
+    from pathlift.models.certificates.certify import Request, distance
 
     return distance(opened, opened._replace(graph=after), Request(domain=domain, budget=budget, seed=seed))
 

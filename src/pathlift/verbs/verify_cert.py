@@ -18,7 +18,7 @@ from pathlift.report.tables import Payload, table
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pathlift.models.certificate import Certificate
+    from pathlift.models.certificates.certificate import Certificate
     from pathlift.models.source import Opened
 
 
@@ -100,7 +100,7 @@ def verify_cert(
     UsageError
         If a model is not found.
     """
-    from pathlift.models.certificate import Certificate
+    from pathlift.models.certificates.certificate import Certificate
     from pathlift.models.source import open_model
 
     began = monotonic()
@@ -140,8 +140,8 @@ def _proof(opened: Sequence[Opened], said: Certificate, device: str) -> _Proof:
     """Replay all steps, and compare what they prove with what is said."""
     import torch
 
-    from pathlift.models.certify import OUTWARD, WORKS
-    from pathlift.models.distance import Comparison
+    from pathlift.models.certificates.certify import OUTWARD, WORKS
+    from pathlift.models.certificates.distance import Comparison
     from pathlift.passes.sizes import resolve_inputs
     from pathlift.report.distance import finite
 

@@ -16,8 +16,8 @@ import pathlift as package
 from pathlift.frontend.save import save
 from pathlift.ir.graph import Graph
 from pathlift.ir.text import parse_graph
-from pathlift.models.lipschitz import Constant, Figures
-from pathlift.models.lipschitz import Lipschitz as Question
+from pathlift.models.certificates.lipschitz import Constant, Figures
+from pathlift.models.certificates.lipschitz import Lipschitz as Question
 from pathlift.passes.attacks.domain import Domain
 
 Cli = Callable[..., Any]

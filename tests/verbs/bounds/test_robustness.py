@@ -13,8 +13,8 @@ import torch
 import pathlift as package
 from pathlift.frontend.save import save
 from pathlift.ir.text import parse_graph
-from pathlift.models import robustness
-from pathlift.models.robustness import Sample, margin_rows
+from pathlift.models.certificates import robustness
+from pathlift.models.certificates.robustness import Sample, margin_rows
 from pathlift.passes.intervals.box import Box
 
 Cli = Callable[..., Any]

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from pathlift.ir.graph import Graph
+    from pathlift.models.certificates.lipschitz import Constant, Figures, Norm
     from pathlift.models.domain import Domains
-    from pathlift.models.lipschitz import Constant, Figures, Norm
 
 OPTIONS = frozenset({"norm", "domain", "at", "radius", "budget", "seed"})
 NORMS = {"linf": "‖Δf‖_∞ ≤ L·‖Δx‖_∞", "l1": "‖Δf‖₁ ≤ L·‖Δx‖_∞", "l2": "‖Δf‖₂ ≤ L·‖Δx‖₂"}
@@ -29,8 +29,8 @@ WORDS = {
 
 def compute(graph: Graph, options: Options) -> Bound:
     """Bound the Lipschitz constant of a network on a domain, or everywhere."""
+    from pathlift.models.certificates.lipschitz import METHODS, REACH, Lipschitz
     from pathlift.models.domain import read_domains
-    from pathlift.models.lipschitz import METHODS, REACH, Lipschitz
     from pathlift.passes.rewrites.strip_head import StripHead
     from pathlift.passes.sizes import check_sizes, missing_batches, resolve_inputs
 

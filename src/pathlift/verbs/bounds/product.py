@@ -54,7 +54,7 @@ def compute(graph: Graph, options: Options) -> Bound:
 
 def _by_paths(graph: Graph, options: Options) -> tuple[float | None, str]:
     """log10 of the path-norm's bound from ℓ_∞ to ℓ_∞, or why there is none."""
-    from pathlift.models.lipschitz import path_constant
+    from pathlift.models.certificates.lipschitz import path_constant
 
     try:
         return path_constant(graph, "linf", options.shape, options.memory_limit), ""

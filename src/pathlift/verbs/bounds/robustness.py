@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from pathlift.ir.graph import Graph
     from pathlift.ir.types import Array
-    from pathlift.models.robustness import Sample
+    from pathlift.models.certificates.robustness import Sample
 
 OPTIONS = frozenset({"domain", "at", "radius", "budget", "seed", "witness", "force"})
 VERDICTS = ("certified", "refuted", "unknown")
@@ -28,8 +28,8 @@ def compute(graph: Graph, options: Options) -> Bound:
     import torch
 
     from pathlift.frontend.files import replacing
+    from pathlift.models.certificates.robustness import Classifier, witnesses
     from pathlift.models.domain import read_domains
-    from pathlift.models.robustness import Classifier, witnesses
     from pathlift.passes.attacks.domain import Domain
     from pathlift.passes.rewrites.strip_head import StripHead
     from pathlift.passes.sizes import check_sizes, missing_batches, resolve_inputs

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.text import parse_graph
-from pathlift.models.lipschitz import Lipschitz, Norm, path_constant
+from pathlift.models.certificates.lipschitz import Lipschitz, Norm, path_constant
 from pathlift.passes.attacks.domain import Domain
 from pathlift.passes.attacks.network import Network
 from pathlift.passes.tape.record import input_shapes

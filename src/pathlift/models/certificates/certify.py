@@ -16,8 +16,8 @@ import torch
 
 from pathlift.frontend.files import check_replaceable, replacing
 from pathlift.ir.errors import UnsupportedError, UsageError
-from pathlift.models.certificate import encode_box, stated, write
-from pathlift.models.distance import Comparison, Measured
+from pathlift.models.certificates.certificate import encode_box, stated, write
+from pathlift.models.certificates.distance import Comparison, Measured
 from pathlift.models.domain import Domains, read_domains
 from pathlift.passes.certificates.blame import blame
 from pathlift.passes.certificates.encoding import encode

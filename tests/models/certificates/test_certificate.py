@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pathlift.ir.errors import InvalidModelError
-from pathlift.models.certificate import Certificate, digest, encode_box, stated, write
+from pathlift.models.certificates.certificate import Certificate, digest, encode_box, stated, write
 from pathlift.passes.certificates.encoding import encode
 from pathlift.passes.certificates.search import Step
 

@@ -15,7 +15,7 @@ from pathlift.ir.algebras.shape import Shape
 from pathlift.ir.errors import ExecutionError, RuntimeFailureError, UnsupportedError, UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import TensorType
-from pathlift.models.enclosed import enclosed, tape_of, tighten
+from pathlift.models.certificates.enclosed import enclosed, tape_of, tighten
 from pathlift.passes.attacks.domain import Domain
 from pathlift.passes.attacks.slopes import largest_slopes
 from pathlift.passes.certificates.problem import Clock, Problem

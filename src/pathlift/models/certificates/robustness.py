@@ -14,7 +14,7 @@ from pathlift.ir.algebras.numeric import Numeric
 from pathlift.ir.errors import RuntimeFailureError, UnsupportedError, UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array
-from pathlift.models.enclosed import enclosed, tape_of
+from pathlift.models.certificates.enclosed import enclosed, tape_of
 from pathlift.passes.attacks.domain import Domain
 from pathlift.passes.attacks.misclassification import misclassifications
 from pathlift.passes.certificates.problem import Clock, Problem

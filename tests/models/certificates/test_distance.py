@@ -9,7 +9,7 @@ import pytest
 
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph
-from pathlift.models.distance import Comparison
+from pathlift.models.certificates.distance import Comparison
 from pathlift.passes.attacks.domain import Domain
 from pathlift.passes.certificates.problem import Problem
 from pathlift.passes.certificates.search import search
