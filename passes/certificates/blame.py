@@ -10,7 +10,8 @@ import torch
 from pathlift.passes.certificates.elementary import Differential
 from pathlift.passes.certificates.problem import Problem
 from pathlift.passes.intervals.box import Box
-from pathlift.passes.tape.steps import Affine, Gate, Step
+from pathlift.passes.tape.affine import Affine
+from pathlift.passes.tape.steps import Gate, Step
 from pathlift.passes.tape.tape import Tape
 
 Tensor = torch.Tensor

@@ -16,7 +16,7 @@ from pathlift.passes.intervals.pairs import Triple
 from pathlift.passes.relaxations.gates import Chosen
 from pathlift.passes.relaxations.rounding import below, floor, total
 from pathlift.passes.relaxations.tournament import unfolded
-from pathlift.passes.tape.steps import Affine
+from pathlift.passes.tape.affine import Affine
 from pathlift.passes.tape.tape import Tape
 
 Tensor = torch.Tensor

@@ -13,7 +13,8 @@ from pathlift.passes.ellipsoids.moves import Gated, Linear, Move, Widened
 from pathlift.passes.intervals.affine import affine_box
 from pathlift.passes.intervals.box import Box, up
 from pathlift.passes.intervals.pairs import Triple
-from pathlift.passes.tape.steps import Affine, Step
+from pathlift.passes.tape.affine import Affine
+from pathlift.passes.tape.steps import Step
 from pathlift.passes.tape.tape import Tape
 
 Tensor = torch.Tensor

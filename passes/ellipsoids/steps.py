@@ -11,7 +11,8 @@ from pathlift.passes.ellipsoids.plan import Networks, Plan, Sheet, rest_of
 from pathlift.passes.ellipsoids.tournament import selected
 from pathlift.passes.intervals.affine import affine_box
 from pathlift.passes.intervals.box import Box
-from pathlift.passes.tape.steps import Affine, Bilinear, Gate, Select, Step, Within
+from pathlift.passes.tape.affine import Affine
+from pathlift.passes.tape.steps import Bilinear, Gate, Select, Step, Within
 
 Tensor = torch.Tensor
 LARGEST = 6000

@@ -26,7 +26,8 @@ import torch
 from pathlift.passes.intervals.box import SMALLEST, Box, U, gamma, up
 from pathlift.passes.intervals.choices import pushed
 from pathlift.passes.intervals.jacobian import MEMORY, bounded_slopes, by_output, check_bounded, fold, uncertainty_of
-from pathlift.passes.tape.steps import Affine, Bilinear, Gate, Select, Step, Within
+from pathlift.passes.tape.affine import Affine
+from pathlift.passes.tape.steps import Bilinear, Gate, Select, Step, Within
 from pathlift.passes.tape.tape import Tape
 
 Tensor = torch.Tensor

@@ -8,7 +8,8 @@ from functools import partial
 import torch
 
 from pathlift.passes.intervals.box import SMALLEST, Box, gamma
-from pathlift.passes.tape.steps import Affine, Coefficients, Constant, Moved, Scaled, Shifted, Sum
+from pathlift.passes.tape.affine import Affine, Constant, Moved, Scaled, Shifted, Sum
+from pathlift.passes.tape.coefficients import Coefficients
 
 Tensor = torch.Tensor
 

@@ -15,7 +15,8 @@ import torch
 
 from pathlift.ir.primitives.base import Activation
 from pathlift.passes.intervals.box import Box, U, down, up
-from pathlift.passes.tape.steps import Coefficients, Gate
+from pathlift.passes.tape.coefficients import Coefficients
+from pathlift.passes.tape.steps import Gate
 
 Tensor = torch.Tensor
 _NEAR = 1e-9

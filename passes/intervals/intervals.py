@@ -8,7 +8,8 @@ from pathlift.passes.intervals.affine import affine_box
 from pathlift.passes.intervals.box import SMALLEST, Box, gamma
 from pathlift.passes.intervals.elementwise import Curve, image
 from pathlift.passes.intervals.rectifiers import is_relu, relu
-from pathlift.passes.tape.steps import Affine, Bilinear, Gate, Select, Step, Within
+from pathlift.passes.tape.affine import Affine
+from pathlift.passes.tape.steps import Bilinear, Gate, Select, Step, Within
 from pathlift.passes.tape.tape import Tape
 
 

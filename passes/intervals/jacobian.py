@@ -17,7 +17,8 @@ from pathlift.ir.errors import UnsupportedError
 from pathlift.passes.intervals.box import SMALLEST, Box, gamma
 from pathlift.passes.intervals.choices import pulled
 from pathlift.passes.intervals.elementwise import Curve, slopes
-from pathlift.passes.tape.steps import Affine, Bilinear, Gate, Select, Step, Within
+from pathlift.passes.tape.affine import Affine
+from pathlift.passes.tape.steps import Bilinear, Gate, Select, Step, Within
 from pathlift.passes.tape.tape import Tape
 
 Tensor = torch.Tensor

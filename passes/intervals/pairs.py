@@ -18,7 +18,8 @@ from pathlift.passes.intervals.box import Box
 from pathlift.passes.intervals.elementwise import Curve, gap, slopes
 from pathlift.passes.intervals.intervals import bilinear_box, enclose
 from pathlift.passes.intervals.rectifiers import is_relu, relu_difference
-from pathlift.passes.tape.steps import Affine, Bilinear, Combined, Gate, Scaled, Select, Step, Weighted, Within
+from pathlift.passes.tape.affine import Affine, Combined, Scaled, Weighted
+from pathlift.passes.tape.steps import Bilinear, Gate, Select, Step, Within
 from pathlift.passes.tape.tape import Tape, check_agreement
 
 _CHEAP = 2**18

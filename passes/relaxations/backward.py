@@ -33,7 +33,8 @@ from pathlift.passes.relaxations.forms import Form, Known, Rows
 from pathlift.passes.relaxations.gates import Chosen, GateRelaxation
 from pathlift.passes.relaxations.products import ProductRelaxation
 from pathlift.passes.relaxations.rounding import MORE, below, dot, flat, floor, size, total
-from pathlift.passes.tape.steps import Affine, Bilinear, Gate, Within
+from pathlift.passes.tape.affine import Affine
+from pathlift.passes.tape.steps import Bilinear, Gate, Within
 from pathlift.passes.tape.tape import Tape
 from pathlift.passes.tape.transposes import transposed
 

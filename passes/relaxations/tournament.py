@@ -15,7 +15,8 @@ from pathlift.ir.primitives.base import Activation
 from pathlift.ir.primitives.reshapes import Reshape
 from pathlift.ir.primitives.selections import Extremum, Sort, WindowMax
 from pathlift.ir.primitives.views import Take
-from pathlift.passes.tape.steps import Affine, Gate, Moved, Select, Step, Sum
+from pathlift.passes.tape.affine import Affine, Moved, Sum
+from pathlift.passes.tape.steps import Gate, Select, Step
 from pathlift.passes.tape.tape import Tape
 
 Tensor = torch.Tensor

@@ -21,23 +21,9 @@ from pathlift.ir.primitives.reshapes import Reshape
 from pathlift.ir.primitives.views import Expand, Pad
 from pathlift.ir.types import Array, Param, TensorType, ValueType, is_float, not_finite
 from pathlift.passes.fields.weight import TINY, Weight, moved_weights
-from pathlift.passes.tape.steps import (
-    Bilinear,
-    Coefficients,
-    Combined,
-    Constant,
-    Gate,
-    Moved,
-    Scaled,
-    Select,
-    Shifted,
-    Step,
-    Sum,
-    U,
-    Weighted,
-    Within,
-    check_broadcast,
-)  # fmt: skip
+from pathlift.passes.tape.affine import Combined, Constant, Moved, Scaled, Shifted, Sum, Weighted
+from pathlift.passes.tape.coefficients import Coefficients, U
+from pathlift.passes.tape.steps import Bilinear, Gate, Select, Step, Within, check_broadcast
 from pathlift.passes.tape.tape import Tape
 
 Tensor = torch.Tensor

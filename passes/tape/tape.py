@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import torch
 
 from pathlift.ir.errors import UnsupportedError
-from pathlift.passes.tape.steps import Bilinear, Combined, Moved, Select, Step, Weighted, Within
+from pathlift.passes.tape.affine import Combined, Moved, Weighted
+from pathlift.passes.tape.steps import Bilinear, Select, Step, Within
 
 Tensor = torch.Tensor
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from pathlift.ir.primitives.maps import Contract, Conv
 from pathlift.ir.primitives.reshapes import Reinterpretation
-from pathlift.passes.tape.steps import Affine, Combined, Moved, Scaled, Shifted, Sum, Weighted
+from pathlift.passes.tape.affine import Affine, Combined, Moved, Scaled, Shifted, Sum, Weighted
 
 Tensor = torch.Tensor
 Shape = tuple[int, ...]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pathlift.ir.types import Array
-from pathlift.passes.tape.steps import U
+from pathlift.passes.tape.coefficients import U
 
 _UNDERFLOW = 2.0**-900
 """A rounding of this is more than what underflow may take from a product."""

@@ -18,8 +18,9 @@ from pathlift.passes.certificates.ellipsoid import Ellipsoid
 from pathlift.passes.certificates.problem import Bound, Clock, Problem
 from pathlift.passes.ellipsoids import steps
 from pathlift.passes.intervals.box import Box
+from pathlift.passes.tape.affine import Shifted, Weighted
 from pathlift.passes.tape.record import record
-from pathlift.passes.tape.steps import Bilinear, Gate, Shifted, Step, Weighted
+from pathlift.passes.tape.steps import Bilinear, Gate, Step
 from pathlift.passes.tape.tape import Tape
 
 Make = Callable[..., Any]

@@ -11,7 +11,8 @@ import torch
 
 from pathlift.ir.primitives.maps import Contract
 from pathlift.passes.intervals.box import Box
-from pathlift.passes.tape.steps import Coefficients, Weighted
+from pathlift.passes.tape.affine import Weighted
+from pathlift.passes.tape.coefficients import Coefficients
 
 torch.set_num_threads(1)
 

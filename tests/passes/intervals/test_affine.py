@@ -16,18 +16,9 @@ from pathlift.ir.primitives.selections import WindowMax
 from pathlift.ir.primitives.views import Concat, Pad
 from pathlift.passes.intervals.affine import affine_box, around, carried, products
 from pathlift.passes.intervals.box import Box, gamma
-from pathlift.passes.tape.steps import (
-    Coefficients,
-    Combined,
-    Constant,
-    Moved,
-    Scaled,
-    Select,
-    Shifted,
-    Step,
-    Sum,
-    Weighted,
-)  # fmt: skip
+from pathlift.passes.tape.affine import Combined, Constant, Moved, Scaled, Shifted, Sum, Weighted
+from pathlift.passes.tape.coefficients import Coefficients
+from pathlift.passes.tape.steps import Select, Step
 
 MakeStep = Callable[..., Weighted]
 MakeBox = Callable[..., Box]

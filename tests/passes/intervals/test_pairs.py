@@ -23,8 +23,9 @@ from pathlift.passes.intervals.box import Box
 from pathlift.passes.intervals.intervals import intervals
 from pathlift.passes.intervals.pairs import Triple, pair_differences, pair_intervals
 from pathlift.passes.intervals.rectifiers import relu, relu_difference
+from pathlift.passes.tape.affine import Affine
 from pathlift.passes.tape.record import input_shapes, record
-from pathlift.passes.tape.steps import Affine, Bilinear, Gate
+from pathlift.passes.tape.steps import Bilinear, Gate
 from pathlift.passes.tape.tape import Tape
 from pathlift.testing.carried import TABLE, carried, pair_of
 from pathlift.testing.strategies import graphs

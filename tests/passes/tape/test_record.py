@@ -26,8 +26,9 @@ from pathlift.ir.programs import parts
 from pathlift.ir.programs.onnx import PROGRAMS
 from pathlift.ir.types import Param
 from pathlift.passes.fields.weight import Weight
+from pathlift.passes.tape.affine import Constant, Moved, Scaled, Shifted, Weighted
 from pathlift.passes.tape.record import Recorder, Signal, coefficients, input_shapes, record
-from pathlift.passes.tape.steps import Bilinear, Constant, Moved, Scaled, Shifted, Weighted, Within
+from pathlift.passes.tape.steps import Bilinear, Within
 from pathlift.testing.carried import TABLE, carried, reference
 from pathlift.testing.samples import sample, samples
 from pathlift.testing.strategies import graphs

@@ -9,7 +9,8 @@ import torch
 
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.primitives.views import Pad, Transpose
-from pathlift.passes.tape.steps import Moved, Sum, Within
+from pathlift.passes.tape.affine import Moved, Sum
+from pathlift.passes.tape.steps import Within
 from pathlift.passes.tape.tape import Tape, check_agreement
 
 CPU = torch.device("cpu")

@@ -10,8 +10,8 @@ import torch
 
 from pathlift.ir.builder import Builder
 from pathlift.passes.relaxations.tournament import unfolded
+from pathlift.passes.tape.affine import Affine
 from pathlift.passes.tape.record import record
-from pathlift.passes.tape.steps import Affine
 from pathlift.passes.tape.transposes import transposed
 
 CONVS: dict[str, dict[str, Any]] = {
