@@ -1,4 +1,4 @@
-"""Path metrics of small networks, by hand: what holds, what is refused, what is rounded."""
+"""Path metrics of small networks, by hand: what holds, and what is rounded."""
 
 from __future__ import annotations
 
@@ -13,22 +13,14 @@ import numpy as np
 import pytest
 
 from pathlift.ir.builder import Builder
-from pathlift.ir.errors import PathliftError, UnsupportedError, UsageError
+from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph, Value
-from pathlift.ir.text import parse_graph
 from pathlift.passes.path_metric.path_metric import path_metric
 from pathlift.testing import execute
 from pathlift.testing.perturbations import with_parameters
 
 Start = Callable[..., tuple[Builder, Value]]
-
-
-def two_layers(u: float, v: float, activation: str = "Relu", **attrs: Any) -> Graph:
-    """v·f(u·x)."""
-    b = Builder()
-    x = b.input("x", (1, 1))
-    h = b.op(activation, b.op("Gemm", x, b.param(np.array([[u]], np.float32), "u"), name="in"), name="f", **attrs)
-    return b.finish(b.op("Gemm", h, b.param(np.array([[v]], np.float32), "v"), name="y"))
+Chain = Callable[..., Graph]
 
 
 def l1(first: Graph, second: Graph, **options: Any) -> float:
@@ -37,24 +29,24 @@ def l1(first: Graph, second: Graph, **options: Any) -> float:
     return found
 
 
-def test_of_pruning_it_is_the_difference_of_the_norms() -> None:
+def test_of_pruning_it_is_the_difference_of_the_norms(two_layers: Chain) -> None:
     bound = path_metric(two_layers(3, -2), two_layers(3, 0))
     assert (bound.case, bound.is_path_metric) == ("pruning", True)
     assert (bound.first.value, bound.second.value, bound.l1.value, bound.linf.value) == (6.0, 0.0, 6.0, 6.0)
 
 
-def test_of_other_signs_both_norms_count() -> None:
+def test_of_other_signs_both_norms_count(two_layers: Chain) -> None:
     bound = path_metric(two_layers(1, 1), two_layers(-1, -1))  # equal Φ, but ReLU(x) and −ReLU(−x)
     assert (bound.case, bound.is_path_metric, bound.l1.value) == ("theta-and", False, 2.0)
 
 
-def test_sides_are_told_apart() -> None:
+def test_sides_are_told_apart(two_layers: Chain) -> None:
     bound = path_metric(two_layers(3, 1), two_layers(2, 5))
     assert bound.case == "theta-and"
     assert (bound.first.value, bound.second.value) == (1.0, 8.0)  # 3·1 − 2·1 and 2·5 − 2·1
 
 
-def test_networks_with_equal_paths_and_a_relu6_are_bounded() -> None:
+def test_networks_with_equal_paths_and_a_relu6_are_bounded(two_layers: Chain) -> None:
     first, second = (two_layers(u, v, "Clip", low=0.0, high=6.0) for u, v in ((2, 1), (1, 2)))
     bound = path_metric(first, second, inputs={"x": 6.0})
     x = {"x": np.array([[6.0]])}
@@ -65,7 +57,7 @@ def test_networks_with_equal_paths_and_a_relu6_are_bounded() -> None:
     assert "Clip ('f')" in bound.assumptions[0]
 
 
-def test_a_clip_that_excludes_zero_is_in_common() -> None:
+def test_a_clip_that_excludes_zero_is_in_common(two_layers: Chain) -> None:
     first, second = (two_layers(1, v, "Clip", low=2.0, high=6.0) for v in (1, 0))
     assert l1(first, second, inputs={"x": 0.5}) == 2.5
 
@@ -78,7 +70,7 @@ def test_what_a_node_adds_to_both_is_no_difference(start: Start) -> None:
 
 
 @pytest.mark.parametrize("zero_point", [0, 3])
-def test_quantizers_add_a_step_where_networks_differ(zero_point: int) -> None:
+def test_quantizers_add_a_step_where_networks_differ(two_layers: Chain, zero_point: int) -> None:
     quantizer = {"scale": 0.5, "zero_point": zero_point, "dtype": "u8", "low": 0, "high": 255}
     first, second = (two_layers(u, 2, "FakeQuantize", **quantizer) for u in (1.0, 0.25))
     bound = path_metric(first, second)
@@ -89,7 +81,7 @@ def test_quantizers_add_a_step_where_networks_differ(zero_point: int) -> None:
         assert np.abs(execute(first, {"x": x})["y"] - execute(second, {"x": x})["y"]) <= bound.l1.upper
 
 
-def test_quantizers_before_any_difference_add_only_to_magnitudes() -> None:
+def test_quantizers_before_any_difference_add_only_to_magnitudes(two_layers: Chain) -> None:
     quantizer = {"scale": 0.5, "zero_point": 0, "dtype": "u8", "low": 0, "high": 255}
     first, second, third = (two_layers(1, v, "FakeQuantize", **quantizer) for v in (2, 2, 1))
     assert l1(first, second) == 0
@@ -97,17 +89,7 @@ def test_quantizers_before_any_difference_add_only_to_magnitudes() -> None:
     assert l1(first, third, inputs={"x": 0.3}) >= 0.5  # 0.3 is rounded to 0.5
 
 
-def test_other_slopes_are_refused() -> None:
-    with pytest.raises(UnsupportedError, match=r"PL1388 node 'f' .LeakyRelu.: alpha differs"):
-        path_metric(two_layers(1, 1, "LeakyRelu", alpha=0.1), two_layers(1, 1, "LeakyRelu", alpha=0.2))
-
-
-def test_other_activations_are_refused() -> None:
-    with pytest.raises(UnsupportedError, match=r"PL1388 node 'f' .Relu.: its function .Tanh in the second. differs"):
-        path_metric(two_layers(1, 1), two_layers(1, 1, "Tanh"))
-
-
-def test_parameters_that_are_off_what_is_meant_are_apart_by_that_much() -> None:
+def test_parameters_that_are_off_what_is_meant_are_apart_by_that_much(two_layers: Chain) -> None:
     graph, off = two_layers(1, 1), np.full((1, 1), 0.125)
     assert l1(graph, graph) == 0
     assert l1(graph, graph, errors={"u": (off, None)}) >= 0.125
@@ -135,11 +117,6 @@ def test_equal_slopes_are_edges() -> None:
     assert l1(*graphs) == 3
 
 
-def test_activations_without_a_rule_are_refused_by_name() -> None:
-    with pytest.raises(UnsupportedError, match=r"'f' .Gelu."):
-        path_metric(two_layers(1, 1, "Gelu"), two_layers(1, 2, "Gelu"))
-
-
 def test_a_final_softmax_is_left_out() -> None:
     def softmax(w: float) -> Graph:
         b = Builder()
@@ -149,60 +126,6 @@ def test_a_final_softmax_is_left_out() -> None:
     bound = path_metric(softmax(3), softmax(1))
     assert bound.l1.value == 2
     assert bound.assumptions == ("the final Softmax 'y' is left out",)
-
-
-def renamed(graph: Graph) -> Graph:
-    return parse_graph(str(graph).replace("%in", "%inner"))
-
-
-def reordered(graph: Graph) -> Graph:
-    b = graph.edit()
-    b.connect("y", 0, "in")
-    return b.finish()
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (renamed, "node 'in' is in one of them alone"),
-        (reordered, "node 'y' .Gemm. is another"),
-    ],
-)
-def test_graphs_that_are_no_pair(change: Callable[[Graph], Graph], message: str) -> None:
-    first = two_layers(1, 2)
-    with pytest.raises(UsageError, match=rf"PL1488.*{message}"):
-        path_metric(first, change(first))
-
-
-def test_parameters_that_make_no_pair() -> None:
-    def dense(features: int) -> Graph:
-        b = Builder()
-        return b.finish(b.op("Gemm", b.input("x", ("N", features)), b.param(np.ones((features, 1), np.float32), "w")))
-
-    with pytest.raises(UsageError, match=r"PL1488.*'w' has another shape"):
-        path_metric(dense(2), dense(3))
-
-
-@pytest.mark.parametrize(
-    ("inputs", "code"),
-    [
-        ({}, "PL1489"),
-        ({"z": 1.0}, "PL1489"),
-        ({"x": np.ones(3)}, "PL1491"),
-        ({"x": "one"}, "PL1491"),
-        ({"x": -1.0}, "PL1492"),
-        ({"x": math.nan}, "PL1492"),
-    ],
-)
-def test_magnitudes_that_are_none(inputs: Any, code: str) -> None:
-    with pytest.raises(PathliftError) as raised:
-        path_metric(two_layers(1, 2), two_layers(1, 3), inputs=inputs)
-    assert raised.value.code == code
-
-
-def test_no_other_pooling() -> None:
-    with pytest.raises(UsageError, match="PL1490"):
-        path_metric(two_layers(1, 2), two_layers(1, 3), pooling="mean")  # type: ignore[arg-type]
 
 
 def test_magnitudes_count_element_by_element_and_biases_with_one(start: Start) -> None:
@@ -305,7 +228,7 @@ def test_an_output_that_is_a_parameter(start: Start) -> None:
     assert bound.outputs["y"].tolist() == [[-math.inf]]
 
 
-def test_an_output_that_is_listed_twice_counts_twice() -> None:
+def test_an_output_that_is_listed_twice_counts_twice(two_layers: Chain) -> None:
     first, second = (two_layers(1, v).edit().finish("y") for v in (3, 2))
     bound = path_metric(first, second)
     assert (bound.l1.value, bound.linf.value) == (2, 1)
@@ -339,7 +262,7 @@ def test_chains_beyond_any_float(start: Start, scale: float, sign: int) -> None:
     assert [node.share for node in bound.nodes] == [1]
 
 
-def test_shares_are_what_starts_at_a_node() -> None:
+def test_shares_are_what_starts_at_a_node(two_layers: Chain) -> None:
     first, second = two_layers(3, 2), two_layers(2, 1)
     bound = path_metric(first, second, per_node=True)
     # The second layer's excess multiplies what is in common; the first layer's the whole second weight.
@@ -375,7 +298,7 @@ def _exact(weights: list[np.ndarray[Any, Any]]) -> Fraction:
     return sum(row, Fraction(0))
 
 
-def test_small_differences_do_not_drown() -> None:
+def test_small_differences_do_not_drown(two_layers: Chain) -> None:
     first, second = (two_layers(1, v) for v in (1, 1 + 2.0**-23))
     assert l1(first, second) == 2.0**-23
 
@@ -392,8 +315,3 @@ def test_what_a_result_says(start: Start) -> None:
     assert said["outputs"]["y"]["upper_log10"][::2] == [None, None]
     assert said["nodes"] == [{"node": "y", "op": "Gemm", "share": 1.0}]
     assert "axis 0 of 'x' (2) is no batch here" in bound.assumptions[0]
-
-
-def test_infinite_weights_are_invalid() -> None:
-    with pytest.raises(PathliftError, match="PL0180"):
-        path_metric(two_layers(1, 2), two_layers(1, math.inf))
