@@ -11,7 +11,7 @@ which layer is faster (``benchmarks/ks_cost_model.py``). On another vendor's CPU
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pathlift.ir.kronecker import Pattern
 
@@ -244,6 +244,20 @@ def _totals(samples: int, p: Pattern, itemsize: int) -> tuple[int, int]:
     return 2 * samples * p.size, itemsize * (samples * (p.rows + p.cols) + p.size)
 
 
+# What well-tuned kernels reach of the data sheets' 67 and 989 TFLOP/s and 3.35 TB/s, in 32 bits without tf32.
+_H100 = GraphicsCard(
+    name="h100",
+    flops=6e13,
+    half_flops=7.9e14,
+    bandwidth=3e12,
+    overhead=3e-6,
+    arch="sm_90",
+    tf32_flops=4e14,
+    cache_bandwidth=5.5e12,
+    multiprocessors=132,
+    shared_memory=232_448,
+)
+
 DEVICES: dict[str, Device] = {
     device.name: device
     for device in (
@@ -259,32 +273,9 @@ DEVICES: dict[str, Device] = {
             run=1.6e-8,
             element=9e-9,
         ),
-        # What well-tuned kernels reach of the data sheets' 67 and 989 TFLOP/s and 3.35 TB/s, in 32 bits without tf32.
-        GraphicsCard(
-            name="h100",
-            flops=6e13,
-            half_flops=7.9e14,
-            bandwidth=3e12,
-            overhead=3e-6,
-            arch="sm_90",
-            tf32_flops=4e14,
-            cache_bandwidth=5.5e12,
-            multiprocessors=132,
-            shared_memory=232_448,
-        ),
+        _H100,
         # The same processor with faster memory: a copy moves 4.3 TB/s on it.
-        GraphicsCard(
-            name="h200",
-            flops=6e13,
-            half_flops=7.9e14,
-            bandwidth=4.2e12,
-            overhead=3e-6,
-            arch="sm_90",
-            tf32_flops=4e14,
-            cache_bandwidth=5.5e12,
-            multiprocessors=132,
-            shared_memory=232_448,
-        ),
+        replace(_H100, name="h200", bandwidth=4.2e12),
         # The same shares of 19.5, 156 and 312 TFLOP/s and 1.56 TB/s (the 40 GB card).
         GraphicsCard(
             name="a100",

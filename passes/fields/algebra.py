@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any, ClassVar
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
 from pathlift.ir.algebras.numeric import along, as_tensor
-from pathlift.ir.algebras.two_sorted import TwoSorted
-from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.primitives.base import LinearMap, OrderStatistic, SeparableMap, View
 from pathlift.ir.primitives.views import Pad
 from pathlift.ir.types import Param, is_float, not_finite
@@ -22,10 +18,11 @@ from pathlift.passes.fields.linear import apply_linear
 from pathlift.passes.fields.power import Scratch
 from pathlift.passes.fields.scaled import Scaled
 from pathlift.passes.fields.semiring import Semiring
-from pathlift.passes.fields.weight import TINY, Weight, moved_weights
+from pathlift.passes.fields.weight import Weight
+from pathlift.passes.fields.weight_parameters import WeightParameters
 
 
-class FieldAlgebra(TwoSorted[Weight, Field]):
+class FieldAlgebra(WeightParameters[Field]):
     """Weights become non-negative edges, which multiply; what meets is combined in a semiring.
 
     Analyses differ in what activations do (`activate`, which a subclass must give), and may differ in what the elements
@@ -40,8 +37,6 @@ class FieldAlgebra(TwoSorted[Weight, Field]):
         Of mantissas, float32 or float64, and where they live.
     """
 
-    parameter_type: ClassVar[type] = Weight
-
     def __init__(
         self, semiring: Semiring, dtype: torch.dtype = torch.float64, device: torch.device | None = None
     ) -> None:
@@ -50,10 +45,6 @@ class FieldAlgebra(TwoSorted[Weight, Field]):
         """What becomes of the values of a pool."""
         self.dtype, self.device = dtype, device or torch.device("cpu")
         self._scratch = Scratch()
-
-    def number(self, value: float) -> Weight:
-        """A parameter that is one number."""
-        return Weight(torch.tensor(value, dtype=torch.float64, device=self.device))
 
     def edges(self, p: Weight, scratch: Scratch | None = None) -> Scaled:
         """What the elements of a parameter become; the result may live in `scratch`."""
@@ -73,26 +64,6 @@ class FieldAlgebra(TwoSorted[Weight, Field]):
         if p.non_finite:
             raise not_finite(name, p.numpy())
         return Weight(as_tensor(p.numpy(), device=self.device), finite=True)
-
-    def derive_parameter(self, f: Callable[..., Any], params: Sequence[Weight]) -> Weight:
-        values = f(*(w.accurate() for w in params))
-        if bool(((values.detach().abs() < TINY) & (params[0].values != 0)).any()):
-            raise UnsupportedError("0312", "a parameter that this node computes from its weights underflows")
-        return Weight(values, roundings=8 + sum(w.roundings for w in params))
-
-    def add_parameters(self, x: Weight, y: Weight, axis: int | None) -> Weight:
-        return x.plus(y, axis)
-
-    def scale_parameter(self, x: Weight, c: Weight, axis: int | None, *, reciprocal: bool) -> Weight:
-        return x.times(c, axis, reciprocal=reciprocal)
-
-    def multiply_parameter(self, x: Weight, c: float) -> Weight:
-        if abs(c) == 1.0:
-            return x if c == 1.0 else replace(x, values=-x.checked())
-        return x.times(self.number(c))
-
-    def move_parameters(self, xs: Sequence[Weight], v: View) -> Weight:
-        return moved_weights(v, xs)
 
     def lift(self, p: Weight) -> Field:
         return Field.plain(self.edges(p))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf, nan, prod
 from typing import Any, ClassVar
 
@@ -13,14 +13,14 @@ import torch
 from pathlift.ir import dims as D
 from pathlift.ir.algebras.interpret import run
 from pathlift.ir.algebras.numeric import along, as_tensor
-from pathlift.ir.algebras.two_sorted import TwoSorted
 from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.graph import Graph
 from pathlift.ir.primitives.base import Activation, LinearMap, Nonlinear, OrderStatistic, SeparableMap, View
 from pathlift.ir.primitives.reshapes import Reshape
 from pathlift.ir.primitives.views import Expand, Pad
 from pathlift.ir.types import Array, Param, TensorType, ValueType, is_float, not_finite
-from pathlift.passes.fields.weight import TINY, Weight, moved_weights
+from pathlift.passes.fields.weight import Weight
+from pathlift.passes.fields.weight_parameters import WeightParameters
 from pathlift.passes.tape.affine import Combined, Constant, Moved, Scaled, Shifted, Sum, Weighted
 from pathlift.passes.tape.coefficients import Coefficients, U
 from pathlift.passes.tape.steps import Bilinear, Gate, Select, Step, Within, check_broadcast
@@ -73,11 +73,10 @@ class Signal:
     number: int
 
 
-class Recorder(TwoSorted[Weight, Signal]):
+class Recorder(WeightParameters[Signal]):
     """Each primitive appends a step."""
 
     name: ClassVar[str] = "certificates"
-    parameter_type: ClassVar[type] = Weight
 
     def __init__(
         self,
@@ -116,26 +115,6 @@ class Recorder(TwoSorted[Weight, Signal]):
         off = None if error is None else as_tensor(error, torch.float64, self.device)
         return Weight(as_tensor(p.numpy(), torch.float64, self.device), error=off, finite=True)
 
-    def derive_parameter(self, f: Callable[..., Any], params: Sequence[Weight]) -> Weight:
-        values = f(*(w.accurate() for w in params))
-        if bool(((values.abs() < TINY) & (params[0].values != 0)).any()):
-            raise UnsupportedError("0312", "a parameter that this node computes from its weights underflows")
-        return Weight(values, roundings=8 + sum(w.roundings for w in params))
-
-    def add_parameters(self, x: Weight, y: Weight, axis: int | None) -> Weight:
-        return x.plus(y, axis)
-
-    def scale_parameter(self, x: Weight, c: Weight, axis: int | None, *, reciprocal: bool) -> Weight:
-        return x.times(c, axis, reciprocal=reciprocal)
-
-    def multiply_parameter(self, x: Weight, c: float) -> Weight:
-        if abs(c) == 1.0:
-            return x if c == 1.0 else replace(x, values=-x.checked())
-        return x.times(self._number(c))
-
-    def move_parameters(self, xs: Sequence[Weight], v: View) -> Weight:
-        return moved_weights(v, xs)
-
     def lift(self, p: Weight) -> Signal:
         values = coefficients(p)
         return self.append(Constant, (), values.values.shape, values)
@@ -167,16 +146,16 @@ class Recorder(TwoSorted[Weight, Signal]):
         self, x: Weight | Signal, c: Weight | Signal | float, axis: int | None = None, *, reciprocal: bool = False
     ) -> Weight | Signal:
         # A reciprocal is rounded; a division by zero is refused.
-        number = self._number(float(c)) if reciprocal and isinstance(c, float | int) else c
+        number = self.number(float(c)) if reciprocal and isinstance(c, float | int) else c
         return super().scale(x, number, axis, reciprocal=reciprocal)
 
     def scale_signal(self, x: Signal, c: Weight, axis: int | None, *, reciprocal: bool) -> Signal:
-        factor = coefficients(self._number(1.0).times(c, reciprocal=True) if reciprocal else c)
+        factor = coefficients(self.number(1.0).times(c, reciprocal=True) if reciprocal else c)
         factor = _aligned(factor, axis, len(self.extents(x)))
         return self.append(Scaled, (x,), check_broadcast([self.extents(x), tuple(factor.values.shape)]), factor)
 
     def multiply_signal(self, x: Signal, c: float) -> Signal:
-        return self.append(Scaled, (x,), self.extents(x), coefficients(self._number(c)))
+        return self.append(Scaled, (x,), self.extents(x), coefficients(self.number(c)))
 
     def activate(self, x: Signal, f: Activation, *slopes: Weight) -> Signal:
         if f.bends is None:
@@ -237,9 +216,6 @@ class Recorder(TwoSorted[Weight, Signal]):
 
     def _expanded(self, x: Signal, shape: tuple[int, ...]) -> Signal:
         return x if self.extents(x) == shape else self.append(Moved, (x,), shape, Expand(shape), self.device)
-
-    def _number(self, value: float) -> Weight:
-        return Weight(torch.tensor(value, dtype=torch.float64, device=self.device))
 
 
 def _known(dims: Sequence[Any]) -> tuple[int, ...]:
