@@ -95,7 +95,7 @@ def _measured(file: str) -> dict[str, float]:
     import time
 
     import torch
-    from auto_LiRPA import BoundedModule, BoundedTensor, PerturbationLpNorm  # type: ignore[import-not-found]
+    from auto_LiRPA import BoundedModule, BoundedTensor, PerturbationLpNorm  # type: ignore[import-not-found]  # not installed where types are checked
     from torch import nn
 
     torch.set_default_dtype(torch.float64)

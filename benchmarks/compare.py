@@ -99,7 +99,7 @@ def measure(name: str, wanted: Callable[..., bool], budget: float | None, other:
             raise SystemExit(f"{name}, {change}: {comparison.apart}")
         for where in (w for c, w in rows if c == change):
             box = domain(graph, at, RADII[where])
-            measured, took = common.timed(lambda box=box, c=comparison: c.measure(box, seconds, 0))  # type: ignore[misc]
+            measured, took = common.timed(lambda box=box, c=comparison: c.measure(box, seconds, 0))  # type: ignore[misc]  # mypy knows no type of a lambda with a default
             outcome, found = measured.outcome, measured.attacked
             methods = {
                 m: Figures(bound.l1, bound.linf, outcome.seconds.get(m, 0.0)) for m, bound in outcome.bounds.items()

@@ -66,7 +66,7 @@ def trained(make: Callable[[], nn.Module], shape: tuple[int, ...], epochs: int) 
     for _ in range(epochs):
         for part in torch.randperm(len(x)).split(BATCH):
             adam.zero_grad()
-            nn.functional.cross_entropy(module(x[part]), y[part]).backward()  # type: ignore[no-untyped-call]
+            nn.functional.cross_entropy(module(x[part]), y[part]).backward()  # type: ignore[no-untyped-call]  # torch has no types for it
             adam.step()
     accuracy = float((module.eval()(images).argmax(1) == labels).double().mean())
     if accuracy < 0.9:

@@ -38,7 +38,7 @@ def wanda(python: str, graph: Graph, data: Mapping[str, Array], sparsities: Sequ
     """Return a network as Wanda prunes it on the data, for each share of an output's weights that goes."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "data.npz"
-        np.savez(file, **dict(data))  # type: ignore[arg-type]
+        np.savez(file, **dict(data))  # type: ignore[arg-type]  # arrays by name: NumPy reads `allow_pickle` into it
         shares = ",".join(map(str, sparsities))
         return _run(python, _WANDA, [str(file), shares], [graph] * len(sparsities), Path(folder))
 

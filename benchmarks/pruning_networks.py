@@ -86,7 +86,7 @@ def train(module: nn.Module, data: Data, epochs: int, seed: int) -> nn.Module:
     for _ in range(epochs):
         for part in torch.randperm(len(data.x)).split(BATCH):
             adam.zero_grad()
-            nn.functional.cross_entropy(module(data.x[part]), data.y[part]).backward()  # type: ignore[no-untyped-call]
+            nn.functional.cross_entropy(module(data.x[part]), data.y[part]).backward()  # type: ignore[no-untyped-call]  # torch has no types for it
             adam.step()
     return module.eval()
 
@@ -107,5 +107,5 @@ def masked(module: nn.Module, masks: Mapping[str, Array]) -> nn.Module:
     for name, mask in masks.items():
         path, _, parameter = name.rpartition(".")
         layer = result.get_submodule(path)
-        torch_prune.custom_from_mask(layer, parameter, torch.from_numpy(mask))  # type: ignore[no-untyped-call]
+        torch_prune.custom_from_mask(layer, parameter, torch.from_numpy(mask))  # type: ignore[no-untyped-call]  # torch has no types for it
     return result

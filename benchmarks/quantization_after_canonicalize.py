@@ -92,7 +92,7 @@ def measure(task: Task, copies: int, python: str | None) -> list[Measurement]:
     variants: dict[str, Callable[[], Sequence[Graph]]] = {AS_IS: lambda: [task.graph], RESCALED: lambda: rescaled}
     for norm in NORMS:
         method = Canonicalize(norm=norm, shape=task.shape)
-        variants[canonical(norm)] = lambda m=method: [m.run(g).graph for g in rescaled]  # type: ignore[misc]
+        variants[canonical(norm)] = lambda m=method: [m.run(g).graph for g in rescaled]  # type: ignore[misc]  # mypy knows no type of a lambda with a default
     if python:
         variants["equalized by onnxsim"] = lambda: onnxsim_side.equalized(python, [task.graph])
         variants["rescaled, then equalized by onnxsim"] = lambda: onnxsim_side.equalized(python, rescaled)
@@ -124,7 +124,7 @@ def flat(outputs: Sequence[Array]) -> Array:
     return np.concatenate([np.ravel(y).astype(np.float64) for y in outputs])
 
 
-class _Reader(CalibrationDataReader):  # type: ignore[misc]
+class _Reader(CalibrationDataReader):  # type: ignore[misc]  # ONNX Runtime has no types
     """All the calibration data, once."""
 
     def __init__(self, data: Mapping[str, Array]) -> None:

@@ -80,8 +80,8 @@ def _product(graph: Graph, keys: tuple[str, ...], precision: Precision) -> Produ
         bias, residual = (len(operands) > slot and operands[slot] is not None for slot in (2, 3))
         activation = str(node.attrs.get("activation", ""))
         exact: Precision = precision if dtype == "float32" else "ieee"
-        form = Form(cast(DType, dtype), exact, layout, layout, bias, residual, activation)  # type: ignore[arg-type]
-    patterns = tuple(Pattern(*graph[key].attrs["pattern"]) for key in keys)  # type: ignore[misc]
+        form = Form(cast(DType, dtype), exact, layout, layout, bias, residual, activation)  # type: ignore[arg-type]  # an activation that was fused
+    patterns = tuple(Pattern(*graph[key].attrs["pattern"]) for key in keys)  # type: ignore[misc]  # an attribute has the type that its op gives it
     return Product(keys, patterns, form, _samples(graph, keys[-1], layout), dtype)
 
 

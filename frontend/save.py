@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import starmap
 
-from google.protobuf.message import EncodeError  # type: ignore[import-untyped]
+from google.protobuf.message import EncodeError  # type: ignore[import-untyped]  # protobuf has no types
 from onnx import FunctionProto, GraphProto, ModelProto, ValueInfoProto, helper
 
 from pathlift.frontend.emit import Emitted, emit

@@ -44,7 +44,7 @@ def is_float(dtype: np.dtype[Any] | None) -> bool:
 
 def float_limits(dtype: np.dtype[Any]) -> Any:
     """Return the limits (``eps``, ``max``, ``smallest_normal`` …) of a format that `is_float`."""
-    return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
+    return ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]  # ml_dtypes has no types for it
 
 
 _NAMELESS = ("", "None", "-1")

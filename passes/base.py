@@ -38,7 +38,7 @@ class Pass(ABC):
     @classmethod
     def options(cls) -> Mapping[str, dataclasses.Field[Any]]:
         """The pass's options: its dataclass fields, by kebab-case name."""
-        return {f.name.replace("_", "-"): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        return {f.name.replace("_", "-"): f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # an analysis is a dataclass
 
     @classmethod
     def option_help(cls) -> Mapping[str, str]:

@@ -227,7 +227,7 @@ def test_an_example_is_known_by_its_shape_however_it_is_given() -> None:
         assert pathlift.path_norm_loss(module, example).item() == 6.0
     for odd in (torch.zeros(1, 3).numpy(), {"x": torch.zeros(1, 3)}, [("N", 3)], {1, 3}):
         with pytest.raises(pathlift.PathliftError, match="PL0484"):
-            pathlift.path_norm_loss(module, odd)  # type: ignore[arg-type]
+            pathlift.path_norm_loss(module, odd)  # type: ignore[arg-type]  # no input of a module
     with pytest.raises(pathlift.PathliftError, match="PL0421"):
         pathlift.path_norm_loss(module, (1, 3), pooling=["sum"])
 

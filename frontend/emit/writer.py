@@ -88,7 +88,7 @@ def emit(graph: Graph) -> Emitted:
 
 
 def _version(node: Node) -> int:
-    return int(node.attrs.get("version", 0)) if node.op == "Opaque" and not node.attrs.get("domain") else 0  # type: ignore[arg-type]
+    return int(node.attrs.get("version", 0)) if node.op == "Opaque" and not node.attrs.get("domain") else 0  # type: ignore[arg-type]  # an attribute has the type that its op gives it
 
 
 class Writer:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError, Message  # type: ignore[import-untyped]  # protobuf has no types
 from onnx import FunctionProto, ModelProto, NodeProto, TensorProto
 
 from pathlift.frontend.protos import all_nodes, nested, quoted

@@ -36,7 +36,7 @@ def execute(node: Node, inputs: Sequence[Any]) -> list[Any]:
     from onnx import helper
 
     proto = onnx.NodeProto.FromString(node.attrs["proto"])
-    captures: tuple[str, ...] = node.attrs.get("captures", ())  # type: ignore[assignment]
+    captures: tuple[str, ...] = node.attrs.get("captures", ())  # type: ignore[assignment]  # an attribute has the type that its op gives it
     names = list(proto.input) + list(captures)
     arrays = {name: as_numpy(x) for name, x in zip(names, inputs, strict=False) if name and x is not None}
     real = next((t.dtype for t in node.types if isinstance(t, TensorType) and is_float(t.dtype)), np.dtype(np.float32))
@@ -50,7 +50,7 @@ def execute(node: Node, inputs: Sequence[Any]) -> list[Any]:
         [_signature(name, None, t) for name, t in zip(proto.output, node.types, strict=False) if name],
         [onnx.numpy_helper.from_array(array, name) for name, array in shapes.items()],
     )
-    version = int(node.attrs.get("version", 0)) or onnx.defs.onnx_opset_version()  # type: ignore[arg-type]
+    version = int(node.attrs.get("version", 0)) or onnx.defs.onnx_opset_version()  # type: ignore[arg-type]  # an attribute has the type that its op gives it
     domain = str(node.attrs.get("domain", ""))
     opsets = [helper.make_opsetid("", version if not domain else onnx.defs.onnx_opset_version())]
     if domain:

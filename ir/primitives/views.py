@@ -161,7 +161,7 @@ class Stack(View):
     def __call__(self, *xs: Tensor) -> Tensor:
         import torch
 
-        return torch.stack(torch.broadcast_tensors(*xs))  # type: ignore[no-untyped-call]
+        return torch.stack(torch.broadcast_tensors(*xs))  # type: ignore[no-untyped-call]  # torch has no types for it
 
 
 @dataclass(frozen=True)
@@ -208,7 +208,7 @@ class Expand(View):
         import torch
 
         (x,) = xs
-        return x.expand(torch.broadcast_shapes(x.shape, self.target))  # type: ignore[no-untyped-call]
+        return x.expand(torch.broadcast_shapes(x.shape, self.target))  # type: ignore[no-untyped-call]  # torch has no types for it
 
 
 @dataclass(frozen=True)

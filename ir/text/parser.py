@@ -273,7 +273,7 @@ class _Parser:
     def literal_param(self, literal: Any, declared: TensorType, start: int) -> Param:
         known = declared.shape is not None and all(isinstance(d, int) for d in declared.shape)
         try:
-            array = read_array(literal, declared.dtype, declared.shape if known else None)  # type: ignore[arg-type]
+            array = read_array(literal, declared.dtype, declared.shape if known else None)  # type: ignore[arg-type]  # known, extents are numbers
         except ValueError as error:
             raise self.cursor.error("0604", f"the values are not those of a parameter: {error}", start) from None
         return Param.of(array)

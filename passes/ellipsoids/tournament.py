@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 
 import torch
 
@@ -16,6 +18,7 @@ from pathlift.passes.intervals.pairs import Triple
 from pathlift.passes.tape.steps import Select
 
 Tensor = torch.Tensor
+Change = Callable[[Tensor], Tensor]
 RELU = Curve(Activation("Relu", (0.0, 1.0), lambda x: x.clamp(min=0), homogeneous=True, bends=(0.0,), affine=True))
 
 
@@ -116,12 +119,12 @@ def _best(p: Box, q: Box) -> Box:
     return Box(torch.maximum(p.low, q.low), torch.maximum(p.high, q.high))
 
 
-def _each(player: Player, rows: object, box: object) -> Player:
+def _each(player: Player, rows: Change, box: Change) -> Player:
     t = player.triple
-    a, b = (None if r is None else Box(rows(r.low), rows(r.high)) for r in player.rows)  # type: ignore[operator]
-    a_, b_, d_ = (Box(box(x.low), box(x.high)) for x in (t.a, t.b, t.d))  # type: ignore[operator]
+    a, b = (None if r is None else Box(rows(r.low), rows(r.high)) for r in player.rows)
+    a_, b_, d_ = (Box(box(x.low), box(x.high)) for x in (t.a, t.b, t.d))
     c = player.centre
-    return Player((a, b), Triple(a_, b_, d_), None if c is None else Box(box(c.low), box(c.high)))  # type: ignore[operator]
+    return Player((a, b), Triple(a_, b_, d_), None if c is None else Box(box(c.low), box(c.high)))
 
 
 def _taken(player: Player, axis: int, index: Tensor) -> Player:
@@ -144,7 +147,7 @@ def _stacked(players: list[Player]) -> Player:
 
 
 def _unstacked(player: Player, count: int) -> list[Player]:
-    return [_each(player, lambda x, i=i: x[:, i], lambda x, i=i: x[i]) for i in range(count)]
+    return [_each(player, itemgetter((slice(None), i)), itemgetter(i)) for i in range(count)]
 
 
 def _negated(player: Player) -> Player:

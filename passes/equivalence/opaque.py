@@ -26,9 +26,9 @@ def opaque_key(graph: Graph, key: str) -> tuple[object, ...]:
 
     node = graph[key]
     proto = onnx.NodeProto.FromString(node.attrs["proto"])
-    version = int(node.attrs.get("version", 0))  # type: ignore[arg-type]
+    version = int(node.attrs.get("version", 0))  # type: ignore[arg-type]  # an attribute has the type that its op gives it
     domain = str(node.attrs.get("domain", ""))
-    outer = [*proto.input, *node.attrs.get("captures", ())]  # type: ignore[misc]
+    outer = [*proto.input, *node.attrs.get("captures", ())]  # type: ignore[misc]  # an attribute has the type that its op gives it
     names: dict[str, str] = {"": ""}
     for slot, name in enumerate(outer):
         names.setdefault(name, f"i{slot}")

@@ -89,7 +89,7 @@ def _(v: V.Expand, xs: Sequence[Field]) -> Field:
     x = xs[0].lifted(max(xs[0].rank, len(v.target)))
     for axis, n in enumerate(v.shape(x.shape)):
         if n != x.shape[axis]:
-            x = x.taken(axis, np.zeros(n, np.int64))  # type: ignore[arg-type]
+            x = x.taken(axis, np.zeros(n, np.int64))  # type: ignore[arg-type]  # extents of fields are known
     return x
 
 
@@ -130,5 +130,5 @@ def _concatenated(parts: Sequence[Scaled], axis: int) -> Scaled:
 def _(v: V.Stack, xs: Sequence[Field]) -> Field:
     rank = max(x.rank for x in xs)
     shape = v.shape(*(x.shape for x in xs))[1:]
-    wide = [move(V.Expand(shape), [x.lifted(rank)]) for x in xs]  # type: ignore[arg-type]
+    wide = [move(V.Expand(shape), [x.lifted(rank)]) for x in xs]  # type: ignore[arg-type]  # extents of fields are known
     return move(V.Concat(0), [move(V.Unsqueeze((0,)), [x]) for x in wide])

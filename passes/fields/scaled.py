@@ -89,7 +89,7 @@ class Scaled:
 
     def exponents(self) -> Tensor:
         """One exponent per element."""
-        return self.spread().e  # type: ignore[return-value]
+        return self.spread().e  # type: ignore[return-value]  # spread, exponents are a tensor
 
     def cast(self, dtype: torch.dtype) -> Scaled:
         """The same tensor in another format, one rounding further."""
@@ -224,7 +224,7 @@ def _under(v: Scaled, e: int, shift: int) -> Scaled:
 def _common_elementwise(values: Sequence[Scaled]) -> tuple[list[Scaled], Tensor]:
     """Bring values that broadcast to the largest exponent of each element."""
     values = [v.spread() for v in values]
-    exponents = torch.broadcast_tensors(*(v.exponents() for v in values))  # type: ignore[no-untyped-call]
+    exponents = torch.broadcast_tensors(*(v.exponents() for v in values))  # type: ignore[no-untyped-call]  # torch has no types for it
     top = torch.stack(exponents).amax(0)
     return [replace(v, m=v.m * pow2(v.exponents() - top, v.m.dtype), e=top) for v in values], top
 

@@ -106,9 +106,9 @@ class Maxima(Semiring):
         return x.max(axis).values if x.shape[axis] else x.sum(axis)
 
     def matmul(self, w: Tensor, x: Tensor) -> Tensor:
-        lead = torch.broadcast_shapes(w.shape[:-2], x.shape[:-2])  # type: ignore[no-untyped-call]
+        lead = torch.broadcast_shapes(w.shape[:-2], x.shape[:-2])  # type: ignore[no-untyped-call]  # torch has no types for it
         w, x = w.expand(*lead, *w.shape[-2:]), x.expand(*lead, *x.shape[-2:])
-        result: Tensor = _MaxMatmul.apply(w, x)  # type: ignore[no-untyped-call]
+        result: Tensor = _MaxMatmul.apply(w, x)  # type: ignore[no-untyped-call]  # torch has no types for it
         return result
 
     def multiple(self, counts: Tensor) -> Tensor:

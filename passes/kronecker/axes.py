@@ -176,7 +176,8 @@ def contracted(equation: str, axes: Axes, shape: Sequence[int]) -> tuple[Axes, A
 def extent(axis: Axis) -> int | None:
     """Return the product of the factors' extents; ``None`` if one is not known."""
     sizes = [f.size for f in finest((axis,))]
-    return None if not all(isinstance(size, int) for size in sizes) else prod(sizes)  # type: ignore[arg-type]
+    known = [size for size in sizes if isinstance(size, int)]
+    return prod(known) if len(known) == len(sizes) else None
 
 
 def numbers(axis: Axis, order: Axis) -> Array:

@@ -96,10 +96,10 @@ def _operands(graph: Graph, layer: str) -> tuple[Value | None, ...]:
 
 def _is_per_feature(node: Node, bias: Param) -> bool:
     """Whether a constant is a vector along the features, and broadcasts over all else."""
-    rows = Pattern(*node.attrs["pattern"]).rows  # type: ignore[misc]
+    rows = Pattern(*node.attrs["pattern"]).rows  # type: ignore[misc]  # an attribute has the type that its op gives it
     if node.attrs.get("feature_major"):
         return bias.shape == (rows, 1)
-    return bias.shape[-1:] == (rows,) and bias.size == rows and len(bias.shape) <= len(node.types[0].shape or ())  # type: ignore[union-attr]
+    return bias.shape[-1:] == (rows,) and bias.size == rows and len(bias.shape) <= len(node.types[0].shape or ())  # type: ignore[union-attr]  # a tensor of known shape
 
 
 def _with_activation(graph: Graph, layer: str, key: str) -> Graph | None:

@@ -97,7 +97,7 @@ def _core(graph: Graph, key: str, weight: Param, axes: Axes) -> tuple[Axes, Axes
     """The axes of weights and result, and the one that a bias runs along."""
     node = graph[key]
     if node.op == "Conv":
-        groups = int(node.attrs.get("groups", 1))  # type: ignore[arg-type]
+        groups = int(node.attrs.get("groups", 1))  # type: ignore[arg-type]  # an attribute has the type that its op gives it
         out, each = weight.shape[0] // groups, weight.shape[1]
         channels = regrouped(axes[1:2], (groups, each))
         if channels is None:

@@ -137,7 +137,7 @@ class ApproximateLayers(Transform):
         return Rewritten(replaced(graph, chains) if chains else graph, Approximation(fits, skipped))
 
     def _fitter(self) -> Fitter:
-        solver: Solver = self.solver  # type: ignore[assignment]
+        solver: Solver = self.solver  # type: ignore[assignment]  # checked where it is given
         return Fitter.of(
             None if self.patterns == "auto" else parse_patterns(self.patterns), budget=self.budget, solver=solver,
             steps=self.steps or None, seed=self.seed, samples=self.samples, device=self.device,

@@ -116,7 +116,7 @@ def _rewrite(builder: Builder, graph: Graph, chain: list[str], shape: Dims) -> N
         operands = list(graph.inputs_of(key)[1:])
         if node.op == "KSLinear":
             attrs["feature_major"] = True
-            rows = Pattern(*attrs["pattern"]).rows  # type: ignore[misc]
+            rows = Pattern(*attrs["pattern"]).rows  # type: ignore[misc]  # an attribute has the type that its op gives it
             if _residual(graph, key) is not None:
                 operands[_RESIDUAL - 1] = columns.of(source(builder, key, _RESIDUAL), rows)
         hint = builder.fresh(f"{node.names[0]}_features")

@@ -191,7 +191,7 @@ def _run(graph: Graph, transpose: str) -> int:
     type_, perm = graph.type_of(Value(transpose)), graph[transpose].attrs["perm"]
     run = 1
     for i, size in reversed(list(enumerate(type_.shape or ()))) if isinstance(type_, TensorType) else ():
-        if perm[i] != i or not isinstance(size, int):  # type: ignore[index]
+        if perm[i] != i or not isinstance(size, int):  # type: ignore[index]  # an attribute has the type that its op gives it
             break
         run *= size
     return max(run, 1)

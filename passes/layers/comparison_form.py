@@ -132,7 +132,7 @@ def _write_as_scale_and_shift(builder: Builder, graph: Graph, key: str) -> None:
     if len(params) < len(operands) - 1:
         return
     gamma, beta, mean, var = params
-    epsilon = float(graph[key].attrs.get("epsilon", EPSILON))  # type: ignore[arg-type]
+    epsilon = float(graph[key].attrs.get("epsilon", EPSILON))  # type: ignore[arg-type]  # an attribute has the type that its op gives it
     edge = NormScale(epsilon)
     edge.check(graph[key], var.numpy())
 

@@ -109,7 +109,7 @@ def _refusal(graph: Graph, key: str) -> str:
         return "it is a convolution with a kernel larger than 1×1"
     if node.op == "Conv" and node.attrs.get("groups", 1) != 1:
         return "its channels are in groups: `ks detect` reads it as Kronecker-sparse"
-    if node.op == "Conv" and (any(node.attrs["pads"]) or set(node.attrs["strides"]) != {1}):  # type: ignore[arg-type]
+    if node.op == "Conv" and (any(node.attrs["pads"]) or set(node.attrs["strides"]) != {1}):  # type: ignore[arg-type]  # an attribute has the type that its op gives it
         return "it has padding or strides"
     if read_layer(graph, key) is None:
         return "its weights are not constant, or it is no product with one matrix"

@@ -108,7 +108,7 @@ def read_linear(graph: Graph, key: str) -> Linear | None:
     type_ = graph.type_of(operands[0]) if operands and operands[0] is not None else None
     if node.op not in _READERS or None in params or not isinstance(type_, TensorType) or type_.shape is None:
         return None
-    return _READERS[node.op](len(type_.shape), *params, **node.attrs)  # type: ignore[operator,no-any-return]
+    return _READERS[node.op](len(type_.shape), *params, **node.attrs)  # type: ignore[operator,no-any-return]  # an attribute has the type that its op gives it
 
 
 def _gemm(rank: int, weight: Param, bias: Param | None = None, *, trans_w: bool = False) -> Linear:

@@ -32,4 +32,4 @@ def rounded(values: Array, dtype: np.dtype[Any]) -> Array | None:
 
 def epsilon(dtype: np.dtype[Any]) -> float:
     """Distance from 1 to the next larger number of an element type: twice the relative error of a rounding."""
-    return float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]
+    return float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]  # ml_dtypes has no types for it

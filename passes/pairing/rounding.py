@@ -107,7 +107,7 @@ def _sizes(graph: Graph, user: str, slot: int, values: Array) -> Array | str:
     """Absolute values, rounded up; or what is wrong with the values."""
     op = graph[user].op if user else ""
     if op == "BatchNormalization" and slot == 4:
-        epsilon: float = graph[user].attrs.get("epsilon", EPSILON)  # type: ignore[assignment]
+        epsilon: float = graph[user].attrs.get("epsilon", EPSILON)  # type: ignore[assignment]  # an attribute has the type that its op gives it
         fits = (values + epsilon >= SMALLEST) & (values <= LARGEST)  # √ halves the exponents
         return values if fits.all() else "has a variance out of range"
     size: Array = np.abs(values)

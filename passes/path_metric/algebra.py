@@ -152,7 +152,7 @@ class PathMetricAlgebra(TwoSorted[PairWeight, PairField]):
         if f.name != "FakeQuantize":
             return y
         assert self.node is not None
-        half = self.norms.lift(self.norms.number(float(self.node.attrs["scale"]) / 2))  # type: ignore[arg-type]
+        half = self.norms.lift(self.norms.number(float(self.node.attrs["scale"]) / 2))  # type: ignore[arg-type]  # an attribute has the type that its op gives it
         if x.excess == (None, None):  # the network between them rounds alike
             return replace(y, common=self._plus(y.common, half))
         first, second = (self._plus(_zeros(y.common) if e is None else e, self._probed(half)) for e in y.excess)

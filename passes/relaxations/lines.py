@@ -125,7 +125,7 @@ def _convex(curve: Curve, piece: int, sign: float, like: Tensor) -> Tensor:
     elif right == inf:
         points = (left + 0.5, left + 1.0, left + 1.5)
     else:
-        points = tuple(left + (right - left) * part for part in (0.25, 0.5, 0.75))  # type: ignore[assignment]
+        points = tuple(left + (right - left) * part for part in (0.25, 0.5, 0.75))  # type: ignore[assignment]  # three of them
     y = [sign * curve(torch.full_like(like, p)) for p in points]
     return y[1] <= 0.5 * y[0] + 0.5 * y[2]
 

@@ -86,5 +86,6 @@ class ProductRelaxation:
 
 def _transposed(f: Callable[..., Tensor], like: Tensor, rows: Tensor) -> Tensor:
     pull = torch.func.vjp(f, torch.zeros_like(like))[1]
+    result: Tensor
     (result,) = torch.func.vmap(pull)(rows)
-    return result  # type: ignore[no-any-return]
+    return result

@@ -86,7 +86,7 @@ def _diagonals(graph: Graph, start: NormalForm, shape: tuple[tuple[str, int], ..
         with np.errstate(divide="ignore", invalid="ignore"):
             squares = values**-2 if use.scale.divides else values**2
             diagonal = np.abs(share.numpy().reshape(values.shape)) / squares
-            zeros = plain[key].value.numpy() == 0  # type: ignore[union-attr]
+            zeros = plain[key].value.numpy() == 0  # type: ignore[union-attr]  # a parameter has a value
             active = diagonal * np.where(zeros, squares / _TINY**2, squares) > _NOTHING
         yield use, np.where(active, diagonal, 0.0)
 

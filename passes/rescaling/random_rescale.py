@@ -78,4 +78,4 @@ def _check_variances(graph: Graph) -> None:
             continue
         if np.isnan(param.numpy()).any():
             raise not_finite(graph.name_of(source), param.numpy())
-        NormScale(float(node.attrs.get("epsilon", EPSILON))).check(node, param.numpy())  # type: ignore[arg-type]
+        NormScale(float(node.attrs.get("epsilon", EPSILON))).check(node, param.numpy())  # type: ignore[arg-type]  # an attribute has the type that its op gives it

@@ -115,7 +115,7 @@ def _merged(builder: Builder, first: Value, second: Node) -> tuple[str, Attrs] |
     """The op and the attributes of two views in a row."""
     if builder[first].op == second.op == "Transpose":
         inner, outer = builder[first].attrs["perm"], second.attrs["perm"]
-        return "Transpose", freeze_attrs({"perm": tuple(inner[p] for p in outer)})  # type: ignore[index, union-attr]
+        return "Transpose", freeze_attrs({"perm": tuple(inner[p] for p in outer)})  # type: ignore[index, union-attr]  # an attribute has the type that its op gives it
     type_, is_reshape = second.types[0], traits(builder, first.node).elements >= Elements.ROW_MAJOR
     if is_reshape and second.op != "Transpose" and isinstance(type_, TensorType) and type_.shape:
         target = tuple(d if isinstance(d, int) else -1 for d in type_.shape)

@@ -101,6 +101,6 @@ def check_broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         If they do not.
     """
     try:
-        return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]
+        return tuple(torch.broadcast_shapes(*shapes))  # type: ignore[no-untyped-call]  # torch has no types for it
     except RuntimeError:
         raise UnsupportedError("1365", f"shapes {' and '.join(map(str, shapes))} do not fit each other") from None

@@ -34,7 +34,7 @@ LONG = ["densenet121", "inception_v3", "vit_s16", "mobilenet_v2"]  # to export
 
 def outputs(model: onnx.ModelProto | Path, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
     source = str(model) if isinstance(model, Path) else model.SerializeToString()
-    return onnxruntime_session(source).run(None, feeds)  # type: ignore[no-any-return]
+    return onnxruntime_session(source).run(None, feeds)  # type: ignore[no-any-return]  # ONNX Runtime says Any
 
 
 def assert_survives(model: onnx.ModelProto, feeds: dict[str, np.ndarray], folder: Path) -> None:

@@ -214,8 +214,8 @@ def between(name: str) -> Graph:
     graph = sample(name)
     b, (x,) = graph.edit(), [Value(key) for key in graph.inputs]
     (y,) = graph.outputs
-    first, last = (graph.type_of(v).shape[1] for v in (x, y))  # type: ignore[union-attr, index]
-    images = len(graph.type_of(x).shape) == 4  # type: ignore[union-attr, arg-type]
+    first, last = (graph.type_of(v).shape[1] for v in (x, y))  # type: ignore[union-attr, index]  # a tensor of known shape
+    images = len(graph.type_of(x).shape) == 4  # type: ignore[union-attr, arg-type]  # a tensor of known shape
     ((reader, slot, _),) = graph.users(x.node)
     b.connect(reader, slot, _layer(b, x, first, images=images))
     return b.finish(_layer(b, b.op("Relu", y), last, images=images))

@@ -77,7 +77,7 @@ NETWORKS = dict(networks())
 
 def run(model: ModelProto, shape: tuple[int, ...]) -> np.ndarray:
     x = np.random.default_rng(1).standard_normal(shape).astype(np.float32)
-    return onnxruntime_session(model.SerializeToString()).run(None, {"x": x})[0]  # type: ignore[no-any-return]
+    return onnxruntime_session(model.SerializeToString()).run(None, {"x": x})[0]  # type: ignore[no-any-return]  # ONNX Runtime says Any
 
 
 # Declarations of computed values.

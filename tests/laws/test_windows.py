@@ -90,8 +90,8 @@ def test_the_heaviest_path_to_each_channel_is_one_of_the_heaviest(
 ) -> None:
     graph = window(op, shape, weights, attrs)
     (y,) = graph.outputs
-    channels = graph.type_of(y).shape[1]  # type: ignore[union-attr, index]
-    for channel in range(channels):  # type: ignore[arg-type]
+    channels = graph.type_of(y).shape[1]  # type: ignore[union-attr, index]  # a tensor of known shape
+    for channel in range(channels):  # type: ignore[arg-type]  # a tensor of known shape
         assert_heaviest(sliced(graph, channel))
 
 

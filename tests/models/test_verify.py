@@ -41,7 +41,7 @@ def verify(before: Graph, after: Graph, *, tolerance: float | None = None, seed:
 
 def replaced(graph: Graph, key: str, values: Any) -> Graph:
     builder = graph.edit()
-    builder.replace_node(Value(key), value=Param.of(np.asarray(values, graph[key].value.dtype)))  # type: ignore[union-attr]
+    builder.replace_node(Value(key), value=Param.of(np.asarray(values, graph[key].value.dtype)))  # type: ignore[union-attr]  # a parameter has a value
     return builder.finish()
 
 
@@ -128,7 +128,7 @@ def test_the_search_goes_on_from_the_worst_input() -> None:
 
 def rescaled(graph: Graph, factors: Any) -> Graph:
     """The same function: hidden neurons times factors, rounded to the weights' own type."""
-    w, b, v = (graph[key].value.numpy().astype(np.float64) for key in "wbv")  # type: ignore[union-attr]
+    w, b, v = (graph[key].value.numpy().astype(np.float64) for key in "wbv")  # type: ignore[union-attr]  # a parameter has a value
     for key, values in {"w": w * factors, "b": b * factors, "v": v / np.array(factors)[:, None]}.items():
         graph = replaced(graph, key, values)
     return graph

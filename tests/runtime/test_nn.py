@@ -118,7 +118,7 @@ def test_from_linear() -> None:
         linear.weight.copy_(exact.weight)
     x = torch.randn(5, 12, dtype=torch.float64)
     for patterns in (PAIR, "(2,4,6,1)(1,12,4,2)", [(1, 12, 4, 2), (2, 4, 6, 1)]):
-        layer = KSLinear.from_linear(linear, patterns)  # type: ignore[arg-type]
+        layer = KSLinear.from_linear(linear, patterns)  # type: ignore[arg-type]  # of the parameter
         torch.testing.assert_close(layer(x), linear(x), rtol=1e-6, atol=1e-8)
     wide = nn.Linear(12, 24, bias=False).half()
     layer = KSLinear.from_linear(wide, PAIR)

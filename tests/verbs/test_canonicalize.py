@@ -44,7 +44,7 @@ def test_rescaled_copies_become_one_file(pathlift: Cli, tmp_path: Path) -> None:
     assert pathlift("canonicalize", str(files[0]), "-o", str(files[2])).code == 0
     a, b = load(files[1]), load(files[2])
     for key in a.params:
-        x, y = (g[key].value.numpy() for g in (a, b))  # type: ignore[union-attr]
+        x, y = (g[key].value.numpy() for g in (a, b))  # type: ignore[union-attr]  # a parameter has a value
         assert np.allclose(x, y, rtol=1e-5, atol=0), key
     assert_equivalent(load(DIGITS), a, rtol=1e-5)
     again = result(pathlift, "canonicalize", str(files[1]), "-o", str(files[3]))

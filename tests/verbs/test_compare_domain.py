@@ -216,7 +216,7 @@ REFUSED = [
 def test_what_is_refused(options: str, error: str, compared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(Comparison, "measure")  # it is refused before any work is done
     for name, arrays in ARRAYS.items():
-        np.savez(name, **arrays)  # type: ignore[arg-type]
+        np.savez(name, **arrays)  # type: ignore[arg-type]  # arrays by name: NumPy reads `allow_pickle` into it
     Path("junk.npz").write_bytes(b"junk")
     Path("there.json").write_text("mine")
     before = sorted(path.name for path in Path().iterdir())

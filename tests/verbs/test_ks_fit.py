@@ -86,7 +86,7 @@ def test_features_first(model: str, tmp_path: Path) -> None:
 def test_budgets_and_reasons(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     def layers(*arguments: str) -> list[dict[str, Any]]:
         assert cli(["ks", "fit", model, "--format", "json", *arguments]) == 0
-        return json.loads(capsys.readouterr().out)["result"]["layers"]  # type: ignore[no-any-return]
+        return json.loads(capsys.readouterr().out)["result"]["layers"]  # type: ignore[no-any-return]  # json says Any
 
     (kept,) = layers("--layers", "fc1", "--patterns", TEXT, "--budget", "flops=0.05")
     assert "operations" in kept["reason"]
@@ -118,7 +118,7 @@ def test_the_same_seed_gives_the_same_factors(model: str) -> None:
     a, b = (
         pathlift.ks_fit(model, layers="fc1", patterns="(2,16,8,8)(2,64,128,1)", solver="als", seed=3) for _ in range(2)
     )
-    weights = [{k: g.graph[k].value.numpy().tobytes() for k in g.graph.params} for g in (a, b)]  # type: ignore[union-attr]
+    weights = [{k: g.graph[k].value.numpy().tobytes() for k in g.graph.params} for g in (a, b)]  # type: ignore[union-attr]  # a parameter has a value
     assert weights[0] == weights[1]
 
 

@@ -61,7 +61,7 @@ def _direction(
     for x in inputs:
         gates = alg.linear(Contract("...i,oi->...o"), x, w)
         if h is not None or states:
-            gates = alg.add(gates, alg.linear(Contract("...i,oi->...o"), h, r))  # type: ignore[arg-type]
+            gates = alg.add(gates, alg.linear(Contract("...i,oi->...o"), h, r))  # type: ignore[arg-type]  # a state, from the first step on
         if b is not None:
             for start in (0, 4 * size):
                 gates = alg.add(gates, alg.move((b,), Slice((0,), (start,), (start + 4 * size,), (1,))))

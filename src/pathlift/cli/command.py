@@ -96,7 +96,7 @@ def command(home: str) -> tuple[Callable[..., Result], ModuleType]:
     help_ = parameter_help(function.__doc__)
     flags = [_parameter(p, way, help_) for p, way in ways.items() if isinstance(way, Flag)]
     call.__doc__ = summary(function.__doc__)
-    call.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
+    call.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]  # `inspect` reads it off any function
     return call, module
 
 

@@ -97,7 +97,7 @@ def framed(verb: Callable[..., Result], module: ModuleType) -> Callable[..., Non
     parameters = [*inspect.signature(verb).parameters.values(), *_SHARED]
     options = option_names(parameters)
     wrapper.__doc__ = verb.__doc__
-    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # `inspect` reads it off any function
     wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapper
 

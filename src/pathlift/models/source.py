@@ -94,10 +94,10 @@ def open_model(
 def shapes_of(shape: Sequence[int] | Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:
     """Normalize one shape, or one shape per input, to the latter."""
     if isinstance(shape, Sequence) and all(isinstance(n, int) for n in shape):
-        return (tuple(shape),)  # type: ignore[arg-type]
+        return (tuple(shape),)  # type: ignore[arg-type]  # numbers all
     if not isinstance(shape, Sequence) or not all(isinstance(s, Sequence) for s in shape):
         raise UsageError("0443", f"shape is {shape!r}, not a shape or a list of shapes", hint="shape=(1, 3, 224, 224)")
-    return tuple(tuple(s) for s in shape)  # type: ignore[arg-type]
+    return tuple(tuple(s) for s in shape)  # type: ignore[arg-type]  # sequences all
 
 
 def extents(shape: Any) -> tuple[tuple[str, int], ...]:

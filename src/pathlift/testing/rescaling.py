@@ -41,7 +41,7 @@ def random_rescale(graph: Graph, rng: np.random.Generator, *, powers_of_two: boo
     for first, second, repeats in rescaling_sites(graph):
         weights, *bias = (v.node for v in graph.inputs_of(first)[1:] if v is not None)
         axis = _axis(graph, first, out=True)
-        count = graph[weights].types[0].shape[axis]  # type: ignore[union-attr, index]
+        count = graph[weights].types[0].shape[axis]  # type: ignore[union-attr, index]  # a tensor of known shape
         assert isinstance(count, int)
         factors = np.exp2(
             rng.integers(-octaves, octaves + 1, count) if powers_of_two else rng.uniform(-octaves, octaves, count)

@@ -133,7 +133,7 @@ def _on(analysis: Analysis[Any], opened: Opened) -> tuple[Analysis[Any], Graph]:
     """Return an analysis, with the extents that the model leaves open, and the model."""
     if not _sizes(analysis):
         return analysis, opened.graph
-    return dataclasses.replace(analysis, shape=opened.shape), opened.graph  # type: ignore[type-var]
+    return dataclasses.replace(analysis, shape=opened.shape), opened.graph  # type: ignore[type-var]  # an analysis is a dataclass
 
 
 def _filled(analysis: Analysis[Any], given: dict[str, Any]) -> Analysis[Any]:
@@ -143,7 +143,7 @@ def _filled(analysis: Analysis[Any], given: dict[str, Any]) -> Analysis[Any]:
         for f in analysis.options().values()
         if f.name in given and type(f.default) is type(given[f.name]) and getattr(analysis, f.name) == f.default
     }
-    filled: Analysis[Any] = dataclasses.replace(analysis, **new)  # type: ignore[type-var]
+    filled: Analysis[Any] = dataclasses.replace(analysis, **new)  # type: ignore[type-var]  # an analysis is a dataclass
     return filled
 
 

@@ -92,7 +92,7 @@ def ks_detect(
         assumptions=found.assumptions,
         detection=found,
         written={
-            graph[key].label: Pattern(*graph[key].attrs["pattern"])  # type: ignore[misc]
+            graph[key].label: Pattern(*graph[key].attrs["pattern"])  # type: ignore[misc]  # an attribute has the type that its op gives it
             for key in graph.order
             if graph[key].op == "KSLinear"
         },

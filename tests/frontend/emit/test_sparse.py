@@ -48,7 +48,7 @@ def test_a_pruned_network_is_smaller_and_computes_the_same(tmp_path: Path) -> No
     again = load(sparse)
     for key in graph.params:
         # A parameter has a value.
-        assert again[key].value.numpy().tobytes() == graph[key].value.numpy().tobytes(), key  # type: ignore[union-attr]
+        assert again[key].value.numpy().tobytes() == graph[key].value.numpy().tobytes(), key  # type: ignore[union-attr]  # a parameter has a value
     onnx.checker.check_model(onnx.load(sparse))
 
 
@@ -67,7 +67,7 @@ def test_every_type_and_zeros_alone(tmp_path: Path, dtype: Any, share: float) ->
     x = np.random.default_rng(1).random((3, 16)).astype(dtype)
     assert (api.Session(dense)(x) == api.Session(sparse)(x)).all()
     # A parameter has a value.
-    assert load(sparse)["w"].value.numpy().tobytes() == graph["w"].value.numpy().tobytes()  # type: ignore[union-attr]
+    assert load(sparse)["w"].value.numpy().tobytes() == graph["w"].value.numpy().tobytes()  # type: ignore[union-attr]  # a parameter has a value
 
 
 def test_negative_zeros_are_zeros(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_negative_zeros_are_zeros(tmp_path: Path) -> None:
     _, sparse = saved(network(np.where(weight == 0, np.float32(-0.0), weight)), tmp_path)
     assert sparse_names(sparse) == ["w"]
     # A parameter has a value.
-    assert load(sparse)["w"].value.numpy().tobytes() == weight.tobytes()  # type: ignore[union-attr]
+    assert load(sparse)["w"].value.numpy().tobytes() == weight.tobytes()  # type: ignore[union-attr]  # a parameter has a value
 
 
 def test_what_is_no_smaller_stays_dense(tmp_path: Path) -> None:

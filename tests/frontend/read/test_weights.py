@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -78,9 +79,9 @@ def shorter(tensor: TensorProto) -> None:
 
 
 @pytest.mark.parametrize(("change", "code"), [(two_places, "0124"), (elsewhere, "0134"), (shorter, "0123")])
-def test_what_is_wrong_is_still_refused(change: object, code: str) -> None:
+def test_what_is_wrong_is_still_refused(change: Callable[[TensorProto], None], code: str) -> None:
     tensor = numpy_helper.from_array(np.ones(3), "w")
-    change(tensor)  # type: ignore[operator]
+    change(tensor)
     with pytest.raises(InvalidModelError, match=f"PL{code} tensor 'w'"):
         read_model(model_of(tensor).SerializeToString())
 

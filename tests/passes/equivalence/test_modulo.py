@@ -183,7 +183,7 @@ def test_every_parameter_counts(name: str, modulo: tuple[str, ...]) -> None:
     graph = batch_norm()
     b = graph.edit()
     key = b.value(name)
-    values = graph[key.node].value.numpy().copy()  # type: ignore[union-attr]
+    values = graph[key.node].value.numpy().copy()  # type: ignore[union-attr]  # a parameter has a value
     values.reshape(-1)[-1] *= 1.001
     b.replace_node(key, value=Param.of(values))
     assert pathlift.compare(graph, graph, modulo=modulo).exit_code == 0

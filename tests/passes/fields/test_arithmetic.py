@@ -122,7 +122,7 @@ def test_norms_shares_and_attributions_are_the_same_under(
     setting: Callable[[], AbstractContextManager[Any]], dtype: str
 ) -> None:
     with setting():
-        result = PathNorm((1.0, 2.0), dtype=dtype, per_layer=True, per_weight=True).run(graph())  # type: ignore[arg-type]
+        result = PathNorm((1.0, 2.0), dtype=dtype, per_layer=True, per_weight=True).run(graph())  # type: ignore[arg-type]  # of the parameters
     assert result.norms[0].log10 == pytest.approx(LOG10, abs=1e-6)
     assert [layer.share for layer in result.layers] == pytest.approx([1.0, 1.0], rel=1e-12)
     assert {name: float(pi.sum()) for name, pi in result.weights.items()} == pytest.approx(

@@ -1,6 +1,7 @@
 """Fields of scaled tensors: exact powers of two, no overflow, no lost mass."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -203,7 +204,7 @@ def test_products_and_sums_stay_within_their_bounds(dtype: torch.dtype) -> None:
         assert torch.allclose(x.log2(), logs, rtol=1e-4, atol=1e-3)
 
 
-def _exact(f: object, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+def _exact(f: Callable[..., torch.Tensor], x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Apply the map to integers of any size: y = Σ over pairs (input element, weight element) that meet."""
     probe_x, probe_w = torch.zeros(x.shape, dtype=torch.float64), torch.zeros(w.shape, dtype=torch.float64)
     total = None
@@ -215,7 +216,7 @@ def _exact(f: object, x: np.ndarray, w: np.ndarray) -> np.ndarray:
         for i in np.ndindex(*x.shape):
             probe_x.zero_()
             probe_x[i] = 1
-            hit = f(probe_x, probe_w).numpy()  # type: ignore[operator]
+            hit = f(probe_x, probe_w).numpy()
             total = np.zeros(hit.shape, dtype=object) if total is None else total
             for position in np.argwhere(hit):
                 total[tuple(position)] += int(x[i]) * int(w[j])

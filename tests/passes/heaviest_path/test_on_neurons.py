@@ -52,7 +52,7 @@ def assert_weighs_the_norm(graph: Graph, result: HeaviestPathResult, *, inputs_o
     params = {graph[key].names[0]: graph[key].value for key in graph.params}
     for factor in (result.start, *result.steps):
         if factor.parameter is not None and factor.op not in DERIVED:
-            assert abs(factor.value) == abs(float(params[factor.parameter].numpy()[factor.index]))  # type: ignore[union-attr]
+            assert abs(factor.value) == abs(float(params[factor.parameter].numpy()[factor.index]))  # type: ignore[union-attr]  # a parameter has a value
 
 
 def exposed(graph: Graph) -> Graph:
@@ -133,7 +133,7 @@ def reweighed(graph: Graph, rng: np.random.Generator) -> Graph:
     """Weights in float64 whose magnitudes have nothing to do with each other."""
     b = in_float64(graph).edit()
     for key in graph.params:
-        values = b[key].value.numpy()  # type: ignore[union-attr]
+        values = b[key].value.numpy()  # type: ignore[union-attr]  # a parameter has a value
         b.replace_node(key, value=Param.of(values * 2.0 ** rng.integers(-200, 201, values.shape)))
     return b.finish()
 

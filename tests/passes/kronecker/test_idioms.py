@@ -239,7 +239,7 @@ def test_any_order_of_axes(spelling: tuple[Graph, int]) -> None:
 def by_execution(graph: Graph, cols: int) -> Array:
     """The matrix of a layer on the last axis, one column at a time."""
     type_ = graph.type_of(Value("x"))
-    lead = [n if isinstance(n, int) else 2 for n in type_.shape[:-1]]  # type: ignore[union-attr,index]
+    lead = [n if isinstance(n, int) else 2 for n in type_.shape[:-1]]  # type: ignore[union-attr,index]  # a tensor of known shape
     columns = [execute(graph, {"x": np.broadcast_to(e, (*lead, cols))}).popitem()[1] for e in np.eye(cols)]
     return np.stack([y.reshape(-1, y.shape[-1])[0] for y in columns], 1)
 

@@ -84,12 +84,12 @@ def test_a_chain_and_the_dense_layer_that_it_replaced(rng: Rng, activation: str,
         found = assert_pairs(*((b, a) if flip else (a, b)))
         sides = [found.second, found.first] if flip else [found.first, found.second]
         key = next(k for k, s in found.sources.items() if s[1 - flip] == "dense")
-        p, q = (side[key].value.numpy() for side in sides)  # type: ignore[union-attr]
+        p, q = (side[key].value.numpy() for side in sides)  # type: ignore[union-attr]  # a parameter has a value
         np.testing.assert_allclose(p, q, rtol=1e-5, atol=1e-6)
         sparse_error, dense_error = found.errors[key][flip], found.errors[key][1 - flip]
         assert dense_error is None
         assert sparse_error is not None
-        exact = exactly(dense(a["k0"].value.numpy()).astype(float), dense(a["k1"].value.numpy()).astype(float))  # type: ignore[union-attr]
+        exact = exactly(dense(a["k0"].value.numpy()).astype(float), dense(a["k1"].value.numpy()).astype(float))  # type: ignore[union-attr]  # a parameter has a value
         check_bound(p.T, sparse_error.T, exact)
         assert found.sources[key][flip] == "k0 + k1"
         assert "outer + inner" in {names[flip] for names in found.nodes.values()}
@@ -150,7 +150,7 @@ def folded(graph: Graph) -> dict[str, tuple[np.ndarray, Any]]:
     assert isinstance(form, Form), form
     (key,) = [k for k in form.graph.order if form.graph[k].op == "Gemm"]
     names = zip("wb", form.graph.inputs_of(key)[1:], strict=True)
-    return {n: (form.graph[v.node].value.numpy(), form.errors.get(v.node)) for n, v in names}  # type: ignore[union-attr]
+    return {n: (form.graph[v.node].value.numpy(), form.errors.get(v.node)) for n, v in names}  # type: ignore[union-attr]  # a parameter has a value
 
 
 def normed(w: Any, bias: Any, gamma: Any, beta: Any, mean: Any, var: Any, epsilon: float) -> Graph:
@@ -207,7 +207,7 @@ def test_sums_that_cancel() -> None:
         (key,) = [k for k in form.graph.order if form.graph[k].op == "Gemm"]
         weight = form.graph.inputs_of(key)[1]
         assert weight is not None
-        value = float(form.graph[weight.node].value.numpy()[0, 0])  # type: ignore[union-attr]
+        value = float(form.graph[weight.node].value.numpy()[0, 0])  # type: ignore[union-attr]  # a parameter has a value
         assert abs(value - 1.0) <= form.errors[weight.node][0, 0]
         assert form.errors[weight.node][0, 0] >= 1
 

@@ -127,10 +127,10 @@ def test_a_batch_norm_that_is_folded_in_one_is_folded_in_the_other() -> None:
         assert "batch norms" in " ".join(found.remarks)
         errors = {found.sources[k][flip]: e for k, e in found.errors.items()}
         assert errors["w"][1 - flip] is None
-        assert np.all(errors["w"][flip] < 1e-12)  # type: ignore[operator]
-        assert np.all(errors["w"][flip] > 0)  # type: ignore[operator]
+        assert np.all(errors["w"][flip] < 1e-12)  # type: ignore[operator]  # errors that there are
+        assert np.all(errors["w"][flip] > 0)  # type: ignore[operator]  # errors that there are
         w = next(k for k, sources in found.sources.items() if sources[flip] == "w")
-        np.testing.assert_allclose(found.first[w].value.numpy(), found.second[w].value.numpy(), rtol=1e-6)  # type: ignore[union-attr]
+        np.testing.assert_allclose(found.first[w].value.numpy(), found.second[w].value.numpy(), rtol=1e-6)  # type: ignore[union-attr]  # a parameter has a value
 
 
 def test_half_precision() -> None:

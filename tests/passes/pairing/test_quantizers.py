@@ -160,7 +160,7 @@ def test_files_with_integer_weights(dtype: Any, axis: int | None, bias: bool) ->
     assert set(op_names(found.second)) == {"Conv", "Relu", "FakeQuantize"}
     assert all(errors == (None, None) for errors in found.errors.values())
     for key, (name, _) in found.sources.items():
-        p, q = found.first[key].value.numpy(), found.second[key].value.numpy()  # type: ignore[union-attr]
+        p, q = found.first[key].value.numpy(), found.second[key].value.numpy()  # type: ignore[union-attr]  # a parameter has a value
         np.testing.assert_allclose(p, q, atol=1e-3 if name.endswith("b") else np.abs(p).max() / 100)
         assert name.endswith("b") or not np.array_equal(p, q)
 
@@ -173,7 +173,7 @@ def test_files_of_onnxruntime(tmp_path: Path, per_channel: bool, signed: bool) -
     onnx.save(convolution(), tmp_path / "net.onnx")
     batches = iter([{"x": rng.standard_normal((2, 2, 6, 6)).astype(np.float32)} for _ in range(4)])
 
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]  # ONNX Runtime has no types
         def get_next(self) -> Any:
             return next(batches, None)
 

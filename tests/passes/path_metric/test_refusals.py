@@ -84,7 +84,7 @@ def test_magnitudes_that_are_none(two_layers: Chain, inputs: Any, code: str) -> 
 
 def test_no_other_pooling(two_layers: Chain) -> None:
     with pytest.raises(UsageError, match="PL1490"):
-        path_metric(two_layers(1, 2), two_layers(1, 3), pooling="mean")  # type: ignore[arg-type]
+        path_metric(two_layers(1, 2), two_layers(1, 3), pooling="mean")  # type: ignore[arg-type]  # no such pooling
 
 
 def test_infinite_weights_are_invalid(two_layers: Chain) -> None:

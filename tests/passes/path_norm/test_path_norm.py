@@ -18,8 +18,8 @@ ONE = {"strides": (1, 1), "dilations": (1, 1)}
 
 
 def norm(graph: Graph, q: float = 1.0, **options: object) -> float:
-    result = PathNorm((q,), **options).run(graph).norms[0]  # type: ignore[arg-type]
-    return 0.0 if result.value is None and result.zero else result.value  # type: ignore[return-value]
+    result = PathNorm((q,), **options).run(graph).norms[0]  # type: ignore[arg-type]  # of the parameters
+    return 0.0 if result.value is None and result.zero else result.value  # type: ignore[return-value]  # a value where it is not 0
 
 
 # ---- what the published code computes silently wrong
@@ -193,7 +193,7 @@ def test_two_thousand_residual_blocks_do_not_overflow(start: Start, dtype: str, 
     w = b.param(np.full((4, 4), 4.0))
     for _ in range(2000):
         x = b.op("Add", x, b.op("Relu", b.op("Gemm", x, w)))
-    result = PathNorm((1.0,), dtype=dtype).run(b.finish(x)).norms[0]  # type: ignore[arg-type]
+    result = PathNorm((1.0,), dtype=dtype).run(b.finish(x)).norms[0]  # type: ignore[arg-type]  # of the parameters
     expected = math.log10(4) + 2000 * math.log10(17)
     assert result.log10 == pytest.approx(expected, abs=tolerance)
     assert result.value is None
@@ -225,10 +225,10 @@ def test_what_is_tiny_at_a_border_is_not_lost(start: Start, dtype: str) -> None:
     b, x = start("N", 1, 2)
     h = b.op("Conv", x, b.param(np.array([[[2.0**-1000, 1.0]]])), strides=(1,), pads=(0, 1), dilations=(1,))
     h = b.op("Slice", h, axes=(2,), starts=(1,), ends=(2,), steps=(1,))
-    result = PathNorm(dtype=dtype).run(b.finish(h)).norms[0]  # type: ignore[arg-type]
+    result = PathNorm(dtype=dtype).run(b.finish(h)).norms[0]  # type: ignore[arg-type]  # of the parameters
     assert result.log10 == pytest.approx(-1000 * math.log10(2), rel=1e-12)
     b.output(b.op("ReduceSum", x, axes=(2,)))
-    both = PathNorm(dtype=dtype).run(b.finish()).norms[0]  # type: ignore[arg-type]
+    both = PathNorm(dtype=dtype).run(b.finish()).norms[0]  # type: ignore[arg-type]  # of the parameters
     assert both.value == pytest.approx(2.0)
     assert both.upper_log10 == pytest.approx(math.log10(2), abs=1e-5)
 

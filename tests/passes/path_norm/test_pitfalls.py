@@ -30,7 +30,7 @@ def test_doublings_without_any_weight_do_not_overflow(start: Start, dtype: str, 
     b, x = start("N", 2)
     for _ in range(doublings):
         x = b.op("Add", x, x)
-    result = PathNorm(dtype=dtype).run(b.finish(x)).norms[0]  # type: ignore[arg-type]
+    result = PathNorm(dtype=dtype).run(b.finish(x)).norms[0]  # type: ignore[arg-type]  # of the parameters
     assert not result.zero
     assert result.log10 == pytest.approx((doublings + 1) * math.log10(2), rel=1e-12)
 
@@ -38,7 +38,7 @@ def test_doublings_without_any_weight_do_not_overflow(start: Start, dtype: str, 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_mean_over_many_values_to_a_high_power_is_not_zero(start: Start, dtype: str) -> None:
     b, x = start("N", 1, 512, 512)
-    result = PathNorm((8.0,), dtype=dtype).run(b.finish(b.op("ReduceMean", x, axes=(2, 3)))).norms[0]  # type: ignore[arg-type]
+    result = PathNorm((8.0,), dtype=dtype).run(b.finish(b.op("ReduceMean", x, axes=(2, 3)))).norms[0]  # type: ignore[arg-type]  # of the parameters
     assert result.log10 == pytest.approx(-15.75 * math.log10(2), rel=1e-6)
 
 
@@ -173,7 +173,7 @@ def test_the_upper_bound_covers_a_batch_norms_shift_that_cancels(offset: float, 
     x = b.input("x", ("N", 1), "f64")
     one, mean, var = (b.param(np.array([v])) for v in (1.0, 3.0 + offset, 9.0))
     y = b.op("BatchNormalization", x, one, one, mean, var, epsilon=0.0)
-    result = PathNorm((q,), dtype=dtype, inputs_only=False).run(b.finish(y)).norms[0]  # type: ignore[arg-type]
+    result = PathNorm((q,), dtype=dtype, inputs_only=False).run(b.finish(y)).norms[0]  # type: ignore[arg-type]  # of the parameters
     exact_shift = abs(Fraction(1) - Fraction(3.0 + offset) / 3)
     exact = math.log10((1 / 3) ** q + float(exact_shift) ** q) / q
     assert result.upper_log10 is not None

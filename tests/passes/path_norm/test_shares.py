@@ -16,8 +16,8 @@ ONE = {"strides": (1, 1), "dilations": (1, 1)}
 
 
 def norm(graph: Graph, q: float = 1.0, **options: object) -> float:
-    result = PathNorm((q,), **options).run(graph).norms[0]  # type: ignore[arg-type]
-    return 0.0 if result.value is None and result.zero else result.value  # type: ignore[return-value]
+    result = PathNorm((q,), **options).run(graph).norms[0]  # type: ignore[arg-type]  # of the parameters
+    return 0.0 if result.value is None and result.zero else result.value  # type: ignore[return-value]  # a value where it is not 0
 
 
 def test_gains_add_up_along_a_chain_and_shares_are_one(start: Start) -> None:

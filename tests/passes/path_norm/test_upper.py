@@ -42,7 +42,7 @@ def log10_norm(powers: list[Any], q: float) -> Any:
 
 def assert_bracketed(graph: Graph, exact: Any, q: float, dtype: str, close: float | None = None) -> None:
     """Assert that norm and bound are close to `exact`, a log10, and that the bound is not below it."""
-    result = PathNorm(q=(q,), dtype=dtype).run(graph)  # type: ignore[arg-type]
+    result = PathNorm(q=(q,), dtype=dtype).run(graph)  # type: ignore[arg-type]  # of the parameters
     (norm,) = result.norms
     if exact == mp.ninf:
         assert norm.zero
@@ -79,7 +79,7 @@ def cancelling(graph: Graph, rng: np.random.Generator) -> Graph:
     for key in graph.order:
         if graph[key].op == "BatchNormalization":
             _, gamma, beta, mean, var = (v for v in graph.inputs_of(key) if v is not None)
-            g, m, v = (np.float64(graph[p.node].value.numpy()) for p in (gamma, mean, var))  # type: ignore[union-attr]
+            g, m, v = (np.float64(graph[p.node].value.numpy()) for p in (gamma, mean, var))  # type: ignore[union-attr]  # a parameter has a value
             shift = g / np.sqrt(v + graph[key].attrs.get("epsilon", 1e-5)) * m
             b.replace_node(beta, value=Param.of(shift.astype(np.float32)))
     return b.finish()
@@ -251,7 +251,7 @@ def test_the_bound_covers_the_rounding_of_the_logarithm(q: float) -> None:
 def test_the_bound_is_above_the_norm_and_stays_so_in_json(dtype: str) -> None:
     """Both are rounded, and not exact: a bound that is the norm would be no bound."""
     graph = dense(*np.random.default_rng(0).normal(size=(3, 4, 4)))
-    for norm in PathNorm(q=QS[1:], dtype=dtype).run(graph).norms:  # type: ignore[arg-type]
+    for norm in PathNorm(q=QS[1:], dtype=dtype).run(graph).norms:  # type: ignore[arg-type]  # of the parameters
         assert norm.log10 is not None
         assert norm.upper_log10 is not None
         assert norm.log10 < norm.upper_log10

@@ -51,7 +51,7 @@ def test_a_path_score_is_the_norm_without_the_weight_less_that_with_it(
     for name, share in found.items():
         for at in np.ndindex(share.shape):
             # A parameter has a value.
-            builder, values = graph.edit(), graph[name].value.numpy().copy()  # type: ignore[union-attr]
+            builder, values = graph.edit(), graph[name].value.numpy().copy()  # type: ignore[union-attr]  # a parameter has a value
             values[at] = 0
             builder.replace_node(Value(name), value=Param.of(values))
             assert share[at] == pytest.approx(1 - norm(builder.finish(), options) / whole, rel=1e-9)
@@ -84,7 +84,7 @@ def test_magnitudes_and_random_numbers(perceptron: Callable[..., Graph]) -> None
     graph = perceptron(3, 4, 2)
     found = scores("magnitude", graph)
     # A parameter has a value.
-    assert (found["fc0.weight"] == np.abs(graph["fc0.weight"].value.numpy())).all()  # type: ignore[union-attr]
+    assert (found["fc0.weight"] == np.abs(graph["fc0.weight"].value.numpy())).all()  # type: ignore[union-attr]  # a parameter has a value
     drawn = [scored("random", Question(graph, prunables(graph).found, seed)).scores for seed in (0, 0, 1)]
     assert (drawn[0]["fc0.weight"] == drawn[1]["fc0.weight"]).all()
     assert (drawn[0]["fc0.weight"] != drawn[2]["fc0.weight"]).all()

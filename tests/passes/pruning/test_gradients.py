@@ -27,9 +27,9 @@ def halves(x: Array) -> list[Array]:
 
 def expected(graph: Graph) -> dict[str, Array]:
     # A parameter has a value.
-    p = {k: torch.tensor(graph[k].value.numpy(), requires_grad=True) for k in graph.params}  # type: ignore[union-attr]
+    p = {k: torch.tensor(graph[k].value.numpy(), requires_grad=True) for k in graph.params}  # type: ignore[union-attr]  # a parameter has a value
     h = torch.relu(F.linear(torch.from_numpy(X), p["fc0.weight"], p["fc0.bias"]))
-    F.cross_entropy(F.linear(h, p["fc1.weight"], p["fc1.bias"]), torch.from_numpy(Y)).backward()  # type: ignore[no-untyped-call]
+    F.cross_entropy(F.linear(h, p["fc1.weight"], p["fc1.bias"]), torch.from_numpy(Y)).backward()  # type: ignore[no-untyped-call]  # torch has no types for it
     return {k: t.grad.numpy() for k, t in p.items() if t.grad is not None}
 
 
@@ -56,9 +56,9 @@ def test_without_labels_the_decisions_of_the_network_as_it_was_count(perceptron:
     own = decisions(graph, data.batches)
     one = Prune(criterion="taylor", schedule=(0.2, 0.4)).prune(graph, data).witness
     other = Prune(criterion="taylor", schedule=(0.2, 0.4)).prune(graph, Calibration(data.batches, own)).witness
-    assert all((one.masks[name] == mask).all() for name, mask in other.masks.items())  # type: ignore[attr-defined]
-    assert "decisions" in one.remarks[0]  # type: ignore[attr-defined]
-    assert not other.remarks  # type: ignore[attr-defined]
+    assert all((one.masks[name] == mask).all() for name, mask in other.masks.items())  # type: ignore[attr-defined]  # of the pass Prune
+    assert "decisions" in one.remarks[0]  # type: ignore[attr-defined]  # of the pass Prune
+    assert not other.remarks  # type: ignore[attr-defined]  # of the pass Prune
 
 
 def test_labels_and_outputs_that_do_not_fit(perceptron: Callable[..., Graph]) -> None:

@@ -200,7 +200,7 @@ def test_squeeze_and_excitation() -> None:
 
 
 def dense(b: Builder, x: Value | str, name: str, out: int = 2) -> Value:
-    (*_, width) = b.type_of(x).shape  # type: ignore[union-attr, misc]
+    (*_, width) = b.type_of(x).shape  # type: ignore[union-attr, misc]  # a tensor of known shape
     assert isinstance(width, int)
     return b.op("Gemm", x, b.param(np.ones((width, out), np.float32)), name=name)
 

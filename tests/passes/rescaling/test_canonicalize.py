@@ -76,7 +76,7 @@ def test_through_a_batch_norm() -> None:
     expected = {"w": [1.0, 1.0], "gamma": [6 * 2 / 8, 8 * 4 / 9], "beta": [1 / 8, 1 / 9], "mean": [0.5, 0.0]}
     expected |= {"var": [3.5, 15.5], "v": [64.0, 81.0]}
     for name, values in weights(after).items():
-        assert np.allclose(values, expected[name], rtol=1e-6), name  # type: ignore[arg-type]
+        assert np.allclose(values, expected[name], rtol=1e-6), name  # type: ignore[arg-type]  # numbers, or lists of them
 
 
 def test_a_neuron_without_paths_loses_its_weights() -> None:
@@ -123,4 +123,4 @@ def test_what_a_format_cannot_hold_is_refused_by_name() -> None:
     graph = parse_graph(CHAIN.replace("f32", "f16").replace("-4.0", "60000.0").replace("0.5", "2000.0"))
     after = Canonicalize().run(graph).graph
     with pytest.raises(UnsupportedError, match=r"PL0332 .*'v': rescaled weights overflow in float16"):
-        after["v"].value.numpy()  # type: ignore[union-attr]
+        after["v"].value.numpy()  # type: ignore[union-attr]  # a parameter has a value

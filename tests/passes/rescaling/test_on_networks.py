@@ -104,7 +104,7 @@ def test_the_path_norm_of_the_l1_form_is_that_of_the_last_layer() -> None:
     graph = Canonicalize(norm="l1").run(in_float64(network("mlp"))).graph
     last = graph[graph.outputs[0].node]
     assert last.op == "Gemm"
-    weight, *bias = (graph[v.node].value.numpy() for v in graph.inputs_of(graph.outputs[0].node)[1:] if v)  # type: ignore[union-attr]
+    weight, *bias = (graph[v.node].value.numpy() for v in graph.inputs_of(graph.outputs[0].node)[1:] if v)  # type: ignore[union-attr]  # a parameter has a value
     norm = PathNorm().run(graph).norms[0].value
     assert norm == pytest.approx(np.abs(weight).sum() + sum(np.abs(b).sum() for b in bias), rel=1e-12)
 

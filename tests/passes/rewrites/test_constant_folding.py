@@ -73,7 +73,7 @@ def with_constants(draw: Draw) -> Graph:
     for key in draw(st.lists(st.sampled_from(graph.inputs), unique=True)):
         type_ = graph[key].types[0]
         assert isinstance(type_, TensorType)
-        values = rng.integers(-4, 5, type_.shape) / 4  # type: ignore[arg-type]
+        values = rng.integers(-4, 5, type_.shape) / 4  # type: ignore[arg-type]  # a tensor of known shape
         b.replace_node(key, op="Param", value=Param.of(values.astype(np.float32)))
     return b.finish()
 

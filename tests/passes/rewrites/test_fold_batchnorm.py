@@ -55,7 +55,7 @@ class Net(Builder):
         return self.op("BatchNormalization", x, *params, name=name)
 
     def conv(self, x: Value, w: Value, *bias: Value, op: str = "Conv", pads: int = 0, **attrs: Any) -> Value:
-        n = len(self[w].types[0].shape) - 2  # type: ignore[union-attr, arg-type]
+        n = len(self[w].types[0].shape) - 2  # type: ignore[union-attr, arg-type]  # a tensor of known shape
         attrs = {"strides": (1,) * n, "dilations": (1,) * n, "pads": (pads,) * 2 * n, **attrs}
         return self.op(op, x, w, *bias, **attrs, **({"output_padding": (0,) * n} if op == "ConvTranspose" else {}))
 
@@ -100,7 +100,7 @@ def stacks(draw: Draw) -> Graph:
 
 
 def shape(b: Net, x: Value) -> tuple[int, ...]:
-    return b.type_of(x).shape[1:]  # type: ignore[union-attr, index, return-value]
+    return b.type_of(x).shape[1:]  # type: ignore[union-attr, index, return-value]  # a tensor of known shape
 
 
 def linear(draw: Draw, b: Net, x: Value) -> Value:
@@ -270,7 +270,7 @@ def test_what_a_caller_may_replace_stays(ir_version: int, name: str) -> None:
 def changed(graph: Graph, **values: Any) -> Graph:
     b = graph.edit()
     for name, value in values.items():
-        b.replace_node(name, value=Param.of(np.asarray(value, graph[name].value.dtype)))  # type: ignore[union-attr]
+        b.replace_node(name, value=Param.of(np.asarray(value, graph[name].value.dtype)))  # type: ignore[union-attr]  # a parameter has a value
     return b.finish()
 
 
@@ -292,7 +292,7 @@ def test_weights_that_would_not_fit(values: dict[str, Any]) -> None:
     graph = b.finish(y)
     after = FoldBatchnorm().run(graph)
     after.witness.check(graph, after.graph)
-    assert after.graph[after.graph.params[0]].types[0].dtype == np.float16  # type: ignore[union-attr]
+    assert after.graph[after.graph.params[0]].types[0].dtype == np.float16  # type: ignore[union-attr]  # a tensor of known shape
     assert reasons(changed(graph, **values)) == "'bn' stays: the new weights of 'fc' do not fit f16"
 
 

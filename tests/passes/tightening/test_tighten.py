@@ -163,7 +163,7 @@ def test_unpadded_convolutions_take_the_centre_into_their_bias() -> None:
     assert ops(result) == ["Conv"]
     bias = result.inputs_of(result.outputs[0].node)[2]
     assert bias is not None
-    assert np.allclose(result[bias.node].value.numpy(), [3 * 6, 3 * 22])  # type: ignore[union-attr]
+    assert np.allclose(result[bias.node].value.numpy(), [3 * 6, 3 * 22])  # type: ignore[union-attr]  # a parameter has a value
 
 
 def test_recentring_goes_through_views_and_refuses_what_it_cannot_pass() -> None:
@@ -268,7 +268,7 @@ def test_merged_weights_are_never_too_small() -> None:
     net = mlp(*weights, biases=[np.full(9, 50.0), np.zeros(3)], dtype=np.float32)
     result = tighten(net, "-1:1").graph
     assert ops(result) == ["Gemm"]
-    weight, bias = (result[v.node].value.numpy() for v in result.inputs_of("h1")[1:])  # type: ignore[union-attr]
+    weight, bias = (result[v.node].value.numpy() for v in result.inputs_of("h1")[1:])  # type: ignore[union-attr]  # a parameter has a value
     w, v = ([[Fraction(float(c)) for c in row] for row in m] for m in weights)
     for i in range(3):
         for j in range(4):

@@ -63,7 +63,7 @@ def compute(graph: Graph, options: Options) -> Bound:
             import numpy as np
 
             with stage.open("wb") as file:
-                np.savez(file, **witnesses(judged))  # type: ignore[arg-type]
+                np.savez(file, **witnesses(judged))  # type: ignore[arg-type]  # arrays by name: NumPy reads `allow_pickle` into it
     said = [stripped.witness.describe(), *missing_batches(stripped.graph, inputs)]
     if labels is None:
         said.append("the class of a sample is the one that the network gives it")

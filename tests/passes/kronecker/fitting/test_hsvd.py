@@ -131,10 +131,10 @@ def test_no_search_finds_better_factors(p: Pattern, q: Pattern) -> None:
         def loss(ks: list[torch.Tensor] = ks, optimizer: torch.optim.LBFGS = optimizer) -> torch.Tensor:
             optimizer.zero_grad()
             value = torch.sum((target - (ks[0] * masks[0]) @ (ks[1] * masks[1])) ** 2)
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
             return value
 
-        optimizer.step(loss)  # type: ignore[no-untyped-call]
+        optimizer.step(loss)  # type: ignore[no-untyped-call]  # torch has no types for it
         best = min(best, float(loss().detach()) ** 0.5 / float(np.linalg.norm(weight)))
     found = relative(weight, hsvd(weight, [p, q]).factors)
     assert found <= best + 1e-12
