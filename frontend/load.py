@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathlift.frontend.lower import lower
 from pathlift.frontend.read import ReadModel, read_model
-from pathlift.ir.errors import UsageError
+from pathlift.ir.errors import UsageError, about
 from pathlift.ir.graph import Graph
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.ir.spelling import Remarks, Snapshot
@@ -79,6 +80,17 @@ def load_with_report(
             f"a model cannot be read from an object of type {type(source).__name__}",
             hint="give a path, the bytes of a file or an onnx.ModelProto; a torch module has to be exported first",
         )
+    with about(given) if isinstance(given, str | Path) else nullcontext():
+        return _loaded(given, base_dir, memory_limit, assume_eval, shapes)
+
+
+def _loaded(
+    given: str | Path | bytes | ModelProto | onnx_ir.Model,
+    base_dir: str | os.PathLike[str] | None,
+    memory_limit: int,
+    assume_eval: bool,
+    shapes: Mapping[str, int] | None,
+) -> tuple[Graph, ReadModel]:
     read = read_model(given, base_dir=None if base_dir is None else Path(base_dir), memory_limit=memory_limit)
     warnings = list(read.warnings)
     graph = lower(read.model, memory_limit=memory_limit, assume_eval=assume_eval, warnings=warnings, shapes=shapes)

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, get_args
 
@@ -13,6 +14,7 @@ import typer
 
 from pathlift.cli.progress import progress
 from pathlift.cli.terminal import note_under, write
+from pathlift.ir.errors import PathliftError, UsageError
 from pathlift.models.options import Flag, Progress, Trace
 from pathlift.passes.docstring import parameter_help, summary
 from pathlift.report.result import Result
@@ -20,6 +22,8 @@ from pathlift.verbs import GROUPS, VERBS
 
 Frame = Callable[[Callable[..., Result], ModuleType], Callable[..., None]]
 """Puts around a verb what all verbs share: takes the verb, and the module that says how its results are shown."""
+
+_USAGE = UsageError.exit_code
 
 
 def asked(arguments: Sequence[str]) -> Iterable[str]:
@@ -90,7 +94,12 @@ def command(home: str) -> tuple[Callable[..., Result], ModuleType]:
                     named[parameter.name] = value
                 else:
                     positional.extend(value if parameter.kind is parameter.VAR_POSITIONAL else [value])
-            result: Result = getattr(module, attribute)(*positional, **named)
+            try:
+                result: Result = getattr(module, attribute)(*positional, **named)
+            except PathliftError as error:
+                if error.exit_code != _USAGE:
+                    error.input = error.input or _only_file(positional)
+                raise
             return result
 
     help_ = parameter_help(function.__doc__)
@@ -98,6 +107,12 @@ def command(home: str) -> tuple[Callable[..., Result], ModuleType]:
     call.__doc__ = summary(function.__doc__)
     call.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]
     return call, module
+
+
+def _only_file(arguments: Iterable[Any]) -> str:
+    """Return the file that a verb is given, which errors after its opening are about; empty if there are several."""
+    files = [argument for argument in arguments if isinstance(argument, Path)]
+    return str(files[0]) if len(files) == 1 else ""
 
 
 def _way(parameter: inspect.Parameter) -> Flag | Progress | None:
