@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict
 
 from schemas.envelope import Record, Value
 from schemas.rewriting import Symmetry
-from typing_extensions import TypedDict
 
 
 @Record
@@ -47,6 +48,17 @@ class Applicability(TypedDict):
 
 
 @Record
+class Node(TypedDict):
+    """A node, in the order of execution."""
+
+    node: str
+    op: str
+    parameters: list[str]
+    """Names of the weights that it reads."""
+    outputs: list[Port]
+
+
+@Record
 class Inspect(TypedDict):
     """What a model is made of."""
 
@@ -62,6 +74,8 @@ class Inspect(TypedDict):
     producer: str
     rescaling: Symmetry
     analyses: dict[str, Applicability]
+    nodes: NotRequired[list[Node]]
+    """With `--nodes`."""
 
 
 @Record

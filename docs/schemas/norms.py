@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NotRequired
+
+from typing_extensions import TypedDict
 
 from schemas.envelope import Log10, Record, Value
-from typing_extensions import NotRequired, TypedDict
 
 Exponent = float | Literal["inf"]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
 
 from schemas.envelope import Record
-from typing_extensions import NotRequired, TypedDict
 
 
 @Record
@@ -28,6 +29,9 @@ class OnePass(TypedDict):
     path_norm: str | None
     """What a rewrite may do to path-norms."""
     help: str
+    """One line."""
+    description: str
+    """All of it."""
     options: list[Option]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from schemas.envelope import Log10, Record, Value
 from typing_extensions import TypedDict
+
+from schemas.envelope import Log10, Record, Value
 
 
 @Record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -12,9 +13,9 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pathlift.cli.command import application, asked
+from pathlift.cli.command import COMPLETION, application, asked
 from pathlift.cli.envelope import dumps, of_result
-from pathlift.cli.failure import fail
+from pathlift.cli.failure import TERMINATED, fail
 from pathlift.cli.terminal import configure_logging, note, write
 from pathlift.ir.errors import InterruptError, PathliftError
 from pathlift.report.result import Result
@@ -28,11 +29,17 @@ def run(arguments: Sequence[str]) -> int:
     try:
         # Not standalone: Typer's own reports are many lines long and carry no code. It returns an Exit's code.
         code = application(framed, asked(arguments))(args=list(arguments), prog_name="pathlift", standalone_mode=False)
-    except (Exception, KeyboardInterrupt, SystemExit) as error:
+    except SystemExit as end:  # SIGTERM's; and Typer ends so once it has told a shell about completions
+        return fail(end, arguments) if end.code == TERMINATED or not _completing(arguments) else int(end.code or 0)
+    except (Exception, KeyboardInterrupt) as error:
         return fail(error, arguments)
     if code == InterruptError.exit_code:  # Typer's newer versions make that of a KeyboardInterrupt
         return fail(KeyboardInterrupt(), arguments)
     return code if isinstance(code, int) else 0
+
+
+def _completing(arguments: Sequence[str]) -> bool:
+    return COMPLETION in os.environ or bool({"--show-completion", "--install-completion"} & {*arguments[:1]})
 
 
 def _shared(
