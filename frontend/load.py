@@ -72,6 +72,8 @@ def load_with_report(
     shapes: Mapping[str, int] | None = None,
 ) -> tuple[Graph, ReadModel]:
     """Load an ONNX model like `load`, and return with it what is to be said about the file."""
+    if source is None:
+        raise UsageError("0474", "no model is given", hint="give a path, the bytes of a file or an onnx.ModelProto")
     given = source if not isinstance(source, os.PathLike) else Path(source)
     kinds = ("opset_import", "opset_imports")  # of a ModelProto, and of an onnx_ir.Model
     if not isinstance(given, str | Path | bytes) and not any(hasattr(given, kind) for kind in kinds):

@@ -56,8 +56,8 @@ class PerSample(TypedDict):
 
     l1: Value
     linf: Value
-    sampled_max_l1: Value
-    sampled_max_linf: Value
+    sampled_l1: Value
+    sampled_linf: Value
 
 
 @Record

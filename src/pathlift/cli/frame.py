@@ -16,7 +16,7 @@ import typer
 from pathlift.cli.command import COMPLETION, application, asked
 from pathlift.cli.envelope import dumps, of_result
 from pathlift.cli.failure import TERMINATED, fail
-from pathlift.cli.terminal import configure_logging, note, write
+from pathlift.cli.terminal import Help, configure_logging, note, write
 from pathlift.ir.errors import InterruptError, PathliftError
 from pathlift.report.result import Result
 from pathlift.report.tables import Renderer
@@ -28,7 +28,9 @@ def run(arguments: Sequence[str]) -> int:
     """Run the command line on `arguments` and return the exit code; no exception leaves this function."""
     try:
         # Not standalone: Typer's own reports are many lines long and carry no code. It returns an Exit's code.
-        code = application(framed, asked(arguments))(args=list(arguments), prog_name="pathlift", standalone_mode=False)
+        app = application(framed, asked(arguments))
+        with redirect_stdout(sys.stdout and Help(sys.stdout)):
+            code = app(args=list(arguments), prog_name="pathlift", standalone_mode=False)
     except SystemExit as end:  # SIGTERM's; and Typer ends so once it has told a shell about completions
         return fail(end, arguments) if end.code == TERMINATED or not _completing(arguments) else int(end.code or 0)
     except (Exception, KeyboardInterrupt) as error:
