@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 BATCH = "N"
 Example: TypeAlias = "Sequence[int] | Sequence[Tensor | Sequence[int]]"
+_DOUBLED = "the example's batch of 1 was set to 2, since the batch stays open"
 _SCOPES = "pkg.torch.onnx.name_scopes"
 _KEPT = "namespace"  # modules and classes a node comes from; the exporter's other notes quote files of the machine
 
@@ -79,7 +80,8 @@ def export(
 
     if importlib.util.find_spec("onnxscript") is None:
         raise UsageError("0480", "exporting a module needs onnxscript", hint="pip install 'pathlift[export]'")
-    inputs = example_tensors(module, example, dynamic_batch)
+    given = example_tensors(module, example, dynamic_batch)
+    inputs = doubled(given) if dynamic_batch else given
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     token = EXPORTING.set(hasattr(torch.onnx.ops, "symbolic"))
@@ -109,7 +111,7 @@ def export(
     except PathliftError:
         raise
     except Exception as error:
-        raise _diagnose(module, inputs, error) from error
+        raise _diagnose(module, inputs, error, _DOUBLED if inputs is not given else "") from error
     finally:
         EXPORTING.reset(token)
         for part, training in modes:
@@ -147,10 +149,7 @@ def load_factory(spec: str) -> nn.Module:
 
 
 def example_tensors(module: nn.Module, example: Example, dynamic_batch: bool) -> tuple[Tensor, ...]:
-    """Make tensors of the example, for shapes in the module's own precision and place.
-
-    An open axis must not be 1 long, which torch takes for a constant.
-    """
+    """Make tensors of the example, for shapes in the module's own precision and place."""
     import torch
 
     if isinstance(example, torch.Tensor) or not isinstance(example, Sequence):
@@ -162,9 +161,14 @@ def example_tensors(module: nn.Module, example: Example, dynamic_batch: bool) ->
         sizes = {tensor.shape[0] if tensor.ndim else None for tensor in tensors}
         if len(sizes) > 1 or None in sizes:
             raise UsageError("0485", "the inputs do not share a first axis", hint="export with a fixed batch")
-        if sizes == {1}:
-            tensors = [torch.cat((tensor, tensor)) for tensor in tensors]
     return tuple(tensors)
+
+
+def doubled(inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Make a batch of 2 of one of 1: an open axis must not be 1 long, which torch takes for a constant."""
+    import torch
+
+    return inputs if any(len(x) != 1 for x in inputs) else tuple(torch.cat((x, x)) for x in inputs)
 
 
 def _zeros(shape: object, like: Tensor) -> Tensor:
@@ -257,8 +261,8 @@ def _require_dynamic(model: onnx_ir.Model) -> None:
             )
 
 
-def _diagnose(module: nn.Module, inputs: tuple[Tensor, ...], error: Exception) -> PathliftError:
-    """Name the cause: the module refuses the example, or the exporter refuses the module."""
+def _diagnose(module: nn.Module, inputs: tuple[Tensor, ...], error: Exception, hint: str) -> PathliftError:
+    """Name the cause: the module refuses the example, to which the hint is, or the exporter refuses the module."""
     import torch
 
     try:
@@ -266,7 +270,7 @@ def _diagnose(module: nn.Module, inputs: tuple[Tensor, ...], error: Exception) -
             module(*inputs)
     except Exception as refusal:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in inputs)
-        return UsageError("0486", f"the module fails on an input of shape {shapes}: {one_line(refusal)}")
+        return UsageError("0486", f"the module fails on an input of shape {shapes}: {one_line(refusal)}", hint=hint)
     root: BaseException = error
     while root.__cause__ is not None:
         root = root.__cause__

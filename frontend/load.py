@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathlift.frontend.lower import lower
 from pathlift.frontend.read import ReadModel, read_model
-from pathlift.ir.errors import UsageError
+from pathlift.ir.errors import UsageError, about
 from pathlift.ir.graph import Graph
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.ir.spelling import Remarks, Snapshot
@@ -71,6 +72,8 @@ def load_with_report(
     shapes: Mapping[str, int] | None = None,
 ) -> tuple[Graph, ReadModel]:
     """Load an ONNX model like `load`, and return with it what is to be said about the file."""
+    if source is None:
+        raise UsageError("0474", "no model is given", hint="give a path, the bytes of a file or an onnx.ModelProto")
     given = source if not isinstance(source, os.PathLike) else Path(source)
     kinds = ("opset_import", "opset_imports")  # of a ModelProto, and of an onnx_ir.Model
     if not isinstance(given, str | Path | bytes) and not any(hasattr(given, kind) for kind in kinds):
@@ -79,6 +82,17 @@ def load_with_report(
             f"a model cannot be read from an object of type {type(source).__name__}",
             hint="give a path, the bytes of a file or an onnx.ModelProto; a torch module has to be exported first",
         )
+    with about(given) if isinstance(given, str | Path) else nullcontext():
+        return _loaded(given, base_dir, memory_limit, assume_eval, shapes)
+
+
+def _loaded(
+    given: str | Path | bytes | ModelProto | onnx_ir.Model,
+    base_dir: str | os.PathLike[str] | None,
+    memory_limit: int,
+    assume_eval: bool,
+    shapes: Mapping[str, int] | None,
+) -> tuple[Graph, ReadModel]:
     read = read_model(given, base_dir=None if base_dir is None else Path(base_dir), memory_limit=memory_limit)
     warnings = list(read.warnings)
     graph = lower(read.model, memory_limit=memory_limit, assume_eval=assume_eval, warnings=warnings, shapes=shapes)

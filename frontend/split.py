@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim, ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind
 
-from pathlift.frontend.export import BATCH, Example, example_tensors, export, one_line, quietly
+from pathlift.frontend.export import BATCH, Example, doubled, example_tensors, export, one_line, quietly
 from pathlift.ir.errors import UnsupportedError
 
 STEP_FUNCTIONS = frozenset(["round", "sign", "sgn", "floor", "ceil", "trunc", "heaviside"])
@@ -112,7 +112,7 @@ def named_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 def _trace(module: nn.Module, example: Example) -> tuple[ExportedProgram, bool]:
     """Return what the module does in eval mode, free of mutation, and whether it switches gradients on or off."""
-    inputs = example_tensors(module, example, True)
+    inputs = doubled(example_tensors(module, example, True))
     shapes = ({0: Dim(BATCH)},) * len(inputs)
     try:
         with quietly(), _evaluating(module):

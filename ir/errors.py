@@ -7,7 +7,14 @@ that line and exits with `exit_code`; nothing else may reach the user.
 
 from __future__ import annotations
 
+import ast
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
+
+_NODE = re.compile(r"""node (?:producing )?('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?: \(([^()]*)\))?""")
 
 
 class PathliftError(Exception):
@@ -19,9 +26,16 @@ class PathliftError(Exception):
         Four digits, unique per cause, for example ``"0304"``. The second is the family; the first is 1 for what came
         once the family's first hundred were taken.
     message
-        One sentence; names the node or tensor it is about.
+        One sentence; names the node or tensor it is about, a node in front: ``node 'conv3' (Conv): ...``.
     hint
         What the user can do about it; empty when there is nothing.
+
+    Attributes
+    ----------
+    node, op
+        The node that the message starts with, and its op; empty where it starts with none.
+    input
+        Path of the file that the error is about; empty where that is not known.
     """
 
     family: ClassVar[str] = "00"
@@ -30,9 +44,23 @@ class PathliftError(Exception):
     def __init__(self, code: str, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.code, self.message, self.hint = f"PL{code}", message, hint
+        named = _NODE.match(message)
+        self.node: str = ast.literal_eval(named[1]) if named else ""
+        self.op: str = (named[2] or "") if named else ""
+        self.input = ""
 
     def __str__(self) -> str:
         return f"{self.code} {self.message}" + (f" hint: {self.hint}" if self.hint else "")
+
+
+@contextmanager
+def about(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let coded errors that leave this block say which file they are about, unless they know."""
+    try:
+        yield
+    except PathliftError as error:
+        error.input = error.input or os.fspath(path)
+        raise
 
 
 class InvalidModelError(PathliftError):
@@ -60,13 +88,16 @@ class UnsupportedError(PathliftError):
 
     def __init__(self, code: str, message: str, *, hint: str = "", node: str = "", op: str = "") -> None:
         super().__init__(code, f"node {node!r} ({op}): {message}" if node else message, hint=hint)
-        self.reason, self.node, self.op = message, node, op
+        self.reason = message
+        self.node, self.op = (node, op) if node else (self.node, self.op)
 
     def at(self, node: str, op: str) -> UnsupportedError:
         """Return this refusal with the node's name and op, unless it already names one."""
         if self.node:
             return self
-        return UnsupportedError(self.code.removeprefix("PL"), self.reason, hint=self.hint, node=node, op=op)
+        named = UnsupportedError(self.code.removeprefix("PL"), self.reason, hint=self.hint, node=node, op=op)
+        named.input = self.input
+        return named
 
 
 class UsageError(PathliftError):
@@ -115,3 +146,15 @@ class ExecutionError(RuntimeFailureError):
     """A model cannot be executed here, or has no value on these inputs (exit 4): PL09xx."""
 
     exit_code = 4
+
+
+class InterruptError(PathliftError):
+    """The user stopped the command, by Ctrl-C (exit 130): PL00xx."""
+
+    exit_code = 130
+
+
+class TerminateError(PathliftError):
+    """The system stopped the command, by SIGTERM (exit 143): PL00xx."""
+
+    exit_code = 143

@@ -17,6 +17,11 @@ def summary(docstring: str | None) -> str:
     return next(iter(inspect.cleandoc(docstring or "").splitlines()), "")
 
 
+def description(docstring: str | None) -> str:
+    """Return a docstring up to its first section, without the marks around code."""
+    return _HEADER.split(inspect.cleandoc(docstring or ""))[0].strip().replace("`", "")
+
+
 def parameter_help(docstring: str | None) -> Mapping[str, str]:
     """Return the first sentence about each parameter, without the marks around code.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import json
 import os
 import tempfile
 from collections.abc import Callable
@@ -13,10 +14,14 @@ from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
+from jsonschema import Draft202012Validator
 
+from pathlift.cli.envelope import wants_json
 from pathlift.cli.frame import run
 from pathlift.report.result import Result
 from pathlift.testing.interpreted import Interpreted, Nothing, is_interpreted
+from pathlift.verbs import VERBS
+from pathlift.verbs.schema import schema
 
 # The same examples in every run of the same code: a red test is a reproducible one. A busy machine is no defect.
 settings.register_profile(
@@ -96,18 +101,43 @@ def _no_opinion_on_colour(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def pathlift(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
-    """Run the command line in this process."""
+def _faked() -> list[str]:
+    """The verbs that a test has replaced: their results are nobody's."""
+    return []
+
+
+@functools.cache
+def _validator(name: str) -> Draft202012Validator:
+    return Draft202012Validator(schema(name).schemas[name])
+
+
+def _check_json(arguments: tuple[str, ...], out: str, code: int, faked: bool) -> None:
+    """Check what is printed as JSON against the schemas that the package ships."""
+    told = json.loads(out)
+    if "error" in told:
+        assert told["exit_code"] == code
+        _validator("error").validate(told)
+    elif not faked:
+        words = " ".join(arguments[:2]) + " "
+        _validator(next(verb for verb in VERBS if words.startswith(f"{verb} "))).validate(told)
+
+
+@pytest.fixture
+def pathlift(capsys: pytest.CaptureFixture[str], _faked: list[str]) -> Callable[..., Outcome]:
+    """Run the command line in this process; JSON is checked against its schema."""
 
     def call(*arguments: str) -> Outcome:
         code = run(arguments)
-        return Outcome(code, *capsys.readouterr())
+        outcome = Outcome(code, *capsys.readouterr())
+        if wants_json(arguments):
+            _check_json(arguments, outcome.out, code, bool(_faked))
+        return outcome
 
     return call
 
 
 @pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Calls]:
+def fake(monkeypatch: pytest.MonkeyPatch, _faked: list[str]) -> Callable[..., Calls]:
     """Replace a verb (by default the one without arguments) by one that returns, raises or does something."""
 
     def replace(
@@ -118,6 +148,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Calls]:
         **fields: Any,
     ) -> Calls:
         calls = Calls()
+        _faked.append(verb)
         module, _, function = f"pathlift.verbs.{verb}".rpartition(".")
 
         @functools.wraps(getattr(importlib.import_module(module), function))  # the signature is the command line's

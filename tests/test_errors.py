@@ -14,6 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXIT_CODES = {
     "PathliftError": 70,
+    "InterruptError": 130,
+    "TerminateError": 143,
     "InvalidModelError": 3,
     "UnsafeModelError": 3,
     "UnsupportedError": 4,

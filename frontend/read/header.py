@@ -14,6 +14,10 @@ from pathlift.ir.errors import InvalidModelError
 
 OLDEST_IR, OLDEST_OPSET = 3, 7
 _TENSOR_TEXT = ("name", "doc_string", "external_data", "metadata_props")
+_TORCH = (
+    "it looks like a PyTorch file, which holds weights and no graph: `pathlift export package.module:factory --shape "
+    "1,3,224,224 -o model.onnx` writes a module as an ONNX file"
+)
 
 
 def parse(data: bytes, size: int) -> ModelProto:
@@ -22,11 +26,16 @@ def parse(data: bytes, size: int) -> ModelProto:
     try:
         model.ParseFromString(data)
     except DecodeError as error:
-        raise InvalidModelError(
-            "0101", f"not an ONNX model: {size} bytes that are not valid protobuf", hint="is the file truncated?"
-        ) from error
+        hint = _TORCH if _is_torch(data) else "is the file truncated?"
+        message = f"not an ONNX model: {size} bytes that are not valid protobuf"
+        raise InvalidModelError("0101", message, hint=hint) from error
     check_header(model, f"{size} bytes", hint="is the file truncated?")
     return model
+
+
+def _is_torch(data: bytes) -> bool:
+    """Whether these are what ``torch.save`` writes: an archive with a pickle in it, or, by old versions, a pickle."""
+    return (data.startswith(b"PK\x03\x04") and b"/data.pkl" in data[:4096]) or data.startswith(b"\x80\x02\x8a\x0a")
 
 
 def check_header(model: ModelProto, what: str, hint: str = "") -> None:

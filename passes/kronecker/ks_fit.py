@@ -16,7 +16,7 @@ from pathlift.passes.base import Effect, Rewritten, Transform, Witness
 from pathlift.passes.kronecker.chains import replaced
 from pathlift.passes.kronecker.fitting.fit import Solver
 from pathlift.passes.kronecker.fitting.layer import Fitter, LayerFit
-from pathlift.passes.layers.dense import DenseLayer, dense_layers
+from pathlift.passes.layers.dense import DenseLayer, dense_layers, naming_hint, split_globs, unmatched
 
 ProgressCallback = Callable[[str, int, int], object]
 """Told the layer, its number, and how many there are."""
@@ -123,10 +123,10 @@ class ApproximateLayers(Transform):
         """
         fitter = self._fitter()
         found, skipped = dense_layers(graph, self.layers)
-        if not found and not skipped:
-            raise UsageError(
-                "0464", f"no layer is called {self.layers!r}", hint="`pathlift norm --per-layer` lists layers"
-            )
+        missing = unmatched(graph, split_globs(self.layers))
+        if missing or not (found or skipped):
+            name = missing or self.layers
+            raise UsageError("0464", f"no layer is called {name!r}", hint=naming_hint(graph, name))
         fits: dict[str, LayerFit] = {}
         for i, layer in enumerate(found):
             if progress is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array, TensorType
 from pathlift.passes.layers.layers import LAYER_OPS, Layer, read_layer
+
+LISTED = "`pathlift inspect --nodes` lists layers"
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,19 @@ def split_globs(text: str) -> list[str]:
 def is_named(graph: Graph, key: str, globs: Sequence[str]) -> bool:
     """Whether a glob is the name of a linear node, or of its weights, with or without a final ``.weight``."""
     return any(fnmatch.fnmatchcase(name, glob) for name in _names(graph, key) for glob in globs)
+
+
+def unmatched(graph: Graph, globs: Sequence[str]) -> str:
+    """Return the first glob that is the name of no layer; empty if there is none."""
+    names = [name for key in graph.order for name in _names(graph, key)]
+    return next((glob for glob in globs if glob != "*" and not fnmatch.filter(names, glob)), "")
+
+
+def naming_hint(graph: Graph, glob: str) -> str:
+    """Return a hint for a glob that names no layer: the name that was meant, and what lists all."""
+    names = dict.fromkeys(name for key in graph.order for name in _names(graph, key))
+    meant = difflib.get_close_matches(glob.strip("*?"), names, n=1)
+    return f"did you mean {meant[0]!r}?; {LISTED}" if meant else LISTED
 
 
 def _names(graph: Graph, key: str) -> Iterator[str]:

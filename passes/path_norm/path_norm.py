@@ -33,6 +33,7 @@ from pathlift.passes.sizes import Extents, check_sizes, missing_batches, resolve
 
 __all__ = ["LayerNorm", "Norm", "PathNorm", "PathNormResult"]
 
+_POOLINGS = ("sum", "max")
 _DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
 
@@ -181,8 +182,10 @@ class PathNorm(Analysis[PathNormResult]):
         if not self.q or not all(q in (0, inf) or 1e-6 <= q <= 1e6 for q in self.q):
             given = ", ".join(map(str, self.q)) or "nothing"
             raise UsageError("0420", f"q must be 0, inf, or between 1e-6 and 1e6, got {given}")
-        if self.pooling not in ("sum", "max") or self.dtype not in _DTYPES:
-            raise UsageError("0421", f"no pooling {self.pooling!r} or dtype {self.dtype!r}")
+        if self.pooling not in _POOLINGS:
+            raise UsageError("1429", f"there is no pooling {self.pooling!r}", hint=" or ".join(_POOLINGS))
+        if self.dtype not in _DTYPES:
+            raise UsageError("0421", f"there is no dtype {self.dtype!r}", hint=" or ".join(_DTYPES))
         if self.mixed is not None and not (self.mixed == inf or 1e-6 <= self.mixed <= 1e6):
             raise UsageError("0425", f"the outer exponent must be inf, or between 1e-6 and 1e6, got {self.mixed}")
         if self.per_weight and self.q[0] == 0:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array, Param, not_finite
-from pathlift.passes.layers.dense import is_named, split_globs
+from pathlift.passes.layers.dense import LISTED, is_named, naming_hint, split_globs, unmatched
 from pathlift.passes.layers.weights import constant
 from pathlift.passes.pruning.layout import Layout
 
@@ -80,7 +80,7 @@ class Prunables:
             raise UsageError(
                 "1403",
                 f"there is nothing to prune ({reasons or 'no linear layer has that name'})",
-                hint="`pathlift norm --per-layer` lists layers",
+                hint=LISTED,
             )
         return self
 
@@ -97,8 +97,15 @@ def prunables(graph: Graph, include: str = "*", exclude: str = "", *, biases: bo
         Globs of nodes or weights, separated by commas: see `is_named`.
     biases
         Whether to find these nodes' biases, too.
+
+    Raises
+    ------
+    UsageError
+        If a glob names no layer.
     """
     wanted, unwanted = split_globs(include), split_globs(exclude)
+    if missing := unmatched(graph, (*wanted, *unwanted)):
+        raise UsageError("1403", f"no layer is called {missing!r}", hint=naming_hint(graph, missing))
     found, kept, seen = list[Prunable](), dict[str, str](), set[int]()
     holders = _holders(graph)
     for key in graph.order:

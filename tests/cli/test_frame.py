@@ -40,7 +40,7 @@ def test_envelope(pathlift: Cli, fake: Fake) -> None:
 def test_json_never_contains_nan_or_infinity(pathlift: Cli, fake: Fake, value: float) -> None:
     fake(payload={"passes": [], "x": value})
     outcome = pathlift("passes", "--format", "json")
-    assert (outcome.code, outcome.out) == (70, "")
+    assert (outcome.code, json.loads(outcome.out)["error"]["code"]) == (70, "PL0000")
     assert outcome.err.startswith("PL0000 internal error: ")
 
 
@@ -117,7 +117,8 @@ def test_verdict_is_the_exit_code(pathlift: Cli, fake: Fake, code: int) -> None:
 def test_coded_errors(pathlift: Cli, fake: Fake, error: errors.PathliftError, code: int, output_format: str) -> None:
     fake(error=error)
     outcome = pathlift("passes", "--format", output_format)
-    assert outcome == (code, "", f"{error.code} m\n")
+    assert (outcome.code, outcome.err) == (code, f"{error.code} m\n")
+    assert (outcome.out == "") == (output_format == "text")
 
 
 def test_error_names_the_node_and_hints(pathlift: Cli, fake: Fake) -> None:

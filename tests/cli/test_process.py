@@ -79,8 +79,11 @@ def test_closed_streams(closed: str) -> None:
     assert process.stdout == ""
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_clean_up(tmp_path: Path, number: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize(
+    ("number", "code", "line"), [(signal.SIGINT, 130, "PL0001 interrupted"), (signal.SIGTERM, 143, "PL0002 terminated")]
+)
+def test_signals_clean_up(tmp_path: Path, number: signal.Signals, code: int, line: str, form: str) -> None:
     program = f"""
 import time
 import pathlift.verbs.passes as verb
@@ -96,7 +99,7 @@ def slow():
 verb.list_passes = slow
 main()
 """
-    arguments = [sys.executable, "-c", program, "passes"]
+    arguments = [sys.executable, "-c", program, "passes", "--format", form]
     # Whoever starts the tests may ignore interrupts, as `make test &` does, and children would too.
     heeding = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(
@@ -107,5 +110,11 @@ main()
         assert process.stderr.readline() == "ready\n"  # stdout is the result alone
         process.send_signal(number)
         assert process.wait(timeout=30) == code
-        assert (process.stdout.read(), process.stderr.read()) == ("", "")
+        out, err = process.stdout.read(), process.stderr.read()
+    if form == "text":
+        assert (out, err) == ("", "")
+    else:
+        told = json.loads(out)
+        assert f"{told['error']['code']} {told['error']['message']}\n" == f"{line}\n" == err
+        assert told["exit_code"] == code
     assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -70,4 +71,4 @@ def test_as_a_process(make: Any, tmp_path: Path) -> None:
         assert process.returncode == code
         assert process.stderr.startswith(start)
         assert process.stderr.count("\n") == (1 if code else 0)
-        assert bool(process.stdout) == (code == 0)
+        assert ("error" in json.loads(process.stdout)) == (code != 0)

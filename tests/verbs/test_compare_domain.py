@@ -221,7 +221,7 @@ def test_what_is_refused(options: str, error: str, compared: Any, monkeypatch: p
     Path("there.json").write_text("mine")
     before = sorted(path.name for path in Path().iterdir())
     outcome = compared(*options.split(), code=2)
-    assert (outcome.err[:6], outcome.out) == (error, "")
+    assert (outcome.err[:6], json.loads(outcome.out)["error"]["code"]) == (error, error)
     assert sorted(path.name for path in Path().iterdir()) == before
     assert Path("there.json").read_text() == "mine"
 

@@ -13,6 +13,9 @@ def main() -> None:
     try:
         from pathlift.cli.frame import run
 
-        sys.exit(run(sys.argv[1:]))
-    except KeyboardInterrupt:  # while importing
-        sys.exit(128 + signal.SIGINT)
+        code = run(sys.argv[1:])
+    except (KeyboardInterrupt, SystemExit) as end:  # while importing, or while an error is told
+        from pathlift.cli.failure import fail
+
+        code = fail(end, sys.argv[1:])
+    sys.exit(code)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, get_args
 
@@ -13,6 +15,7 @@ import typer
 
 from pathlift.cli.progress import progress
 from pathlift.cli.terminal import note_under, write
+from pathlift.ir.errors import PathliftError, UsageError
 from pathlift.models.options import Flag, Progress, Trace
 from pathlift.passes.docstring import parameter_help, summary
 from pathlift.report.result import Result
@@ -21,17 +24,28 @@ from pathlift.verbs import GROUPS, VERBS
 Frame = Callable[[Callable[..., Result], ModuleType], Callable[..., None]]
 """Puts around a verb what all verbs share: takes the verb, and the module that says how its results are shown."""
 
+COMPLETION = "_PATHLIFT_COMPLETE"
+"""The variable in which a shell that asks for completions says which shell it is."""
+_USAGE = UsageError.exit_code
+
 
 def asked(arguments: Sequence[str]) -> Iterable[str]:
     """Return the verb that arguments start with, so that no other is loaded; all verbs, if they start with none."""
-    words = " ".join(arguments[:2]) + " "
+    words = " ".join((_completed() or arguments)[:2]) + " "
     return [name for name in VERBS if words.startswith(f"{name} ")] or VERBS
+
+
+def _completed() -> Sequence[str]:
+    """Return the words after the command that a shell asks to complete; none where it asks nothing."""
+    if not os.environ.get(COMPLETION):
+        return ()
+    line = os.environ.get("_TYPER_COMPLETE_ARGS") or os.environ.get("COMP_WORDS", "")
+    return line.split()[1:]
 
 
 def application(frame: Frame, names: Iterable[str] = VERBS) -> typer.Typer:
     """Return the command line: one command per verb of these names."""
     app = typer.Typer(
-        add_completion=False,
         help="Path-norms, rescaling and certificates of neural networks, as compiler passes over ONNX models.",
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
@@ -90,7 +104,12 @@ def command(home: str) -> tuple[Callable[..., Result], ModuleType]:
                     named[parameter.name] = value
                 else:
                     positional.extend(value if parameter.kind is parameter.VAR_POSITIONAL else [value])
-            result: Result = getattr(module, attribute)(*positional, **named)
+            try:
+                result: Result = getattr(module, attribute)(*positional, **named)
+            except PathliftError as error:
+                if error.exit_code != _USAGE:
+                    error.input = error.input or _only_file(positional)
+                raise
             return result
 
     help_ = parameter_help(function.__doc__)
@@ -98,6 +117,12 @@ def command(home: str) -> tuple[Callable[..., Result], ModuleType]:
     call.__doc__ = summary(function.__doc__)
     call.__signature__ = inspect.Signature(flags)  # type: ignore[attr-defined]  # `inspect` reads it off any function
     return call, module
+
+
+def _only_file(arguments: Iterable[Any]) -> str:
+    """Return the file that a verb is given, which errors after its opening are about; empty if there are several."""
+    files = [argument for argument in arguments if isinstance(argument, Path)]
+    return str(files[0]) if len(files) == 1 else ""
 
 
 def _way(parameter: inspect.Parameter) -> Flag | Progress | None:
@@ -133,16 +158,30 @@ def _default(parameter: inspect.Parameter, flag: Flag) -> Any:
     return None if flag.write is None else flag.write(parameter.default)
 
 
+def _completer(flag: Flag) -> Callable[[str], list[str]] | None:
+    """Return a flag's completions as Typer takes them: by the annotation of what it is given."""
+    if flag.complete is None:
+        return None
+    complete = flag.complete
+
+    def completions(incomplete: str) -> list[str]:
+        return list(complete(incomplete))
+
+    return completions
+
+
 def _parameter(parameter: inspect.Parameter, flag: Flag, help_: Mapping[str, str]) -> inspect.Parameter:
     """Say to Typer how to parse a parameter."""
     name, default = _name(parameter, flag), _default(parameter, flag)
     type_ = get_args(parameter.annotation)[0] if flag.type is None else flag.type
     said = flag.help or help_.get(parameter.name, "")
     if flag.argument:
-        info = typer.Argument(metavar=flag.metavar or name.upper(), show_default=False, help=said)
+        shown_as = flag.metavar or name.upper()
+        info = typer.Argument(metavar=shown_as, show_default=False, help=said, autocompletion=_completer(flag))
     else:
         names = flag.names or [f"--{name.replace('_', '-')}"]
         shown = flag.default or default not in (None, "")
-        info = typer.Option(*names, metavar=flag.metavar, show_default=shown, help=said)
+        shown_as = flag.metavar
+        info = typer.Option(*names, metavar=shown_as, show_default=shown, help=said, autocompletion=_completer(flag))
     annotation: Any = Annotated[type_ | None if default is None else type_, info]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

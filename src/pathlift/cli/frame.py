@@ -1,12 +1,11 @@
-"""The frame of all verbs: the options, the envelope, and the one place where a failure becomes a line and a code."""
+"""The frame of all verbs: the options, the envelope, and the one place where a failure becomes an exit code."""
 
 from __future__ import annotations
 
 import inspect
-import json
+import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import redirect_stdout
 from types import ModuleType
@@ -14,50 +13,35 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from pathlift.cli.command import application, asked
-from pathlift.cli.terminal import configure_logging, note, write
-from pathlift.ir.errors import PathliftError, UsageError
-from pathlift.ir.foreign import is_out_of_memory, out_of_memory
+from pathlift.cli.command import COMPLETION, application, asked
+from pathlift.cli.envelope import dumps, of_result
+from pathlift.cli.failure import TERMINATED, fail
+from pathlift.cli.terminal import Help, configure_logging, note, write
+from pathlift.ir.errors import InterruptError, PathliftError
 from pathlift.report.result import Result
 from pathlift.report.tables import Renderer
 
-SCHEMA_VERSION = 1
-INTERRUPTED = 130
 _OPTION, _COMMAND = re.compile(r"(?<!\w)--[a-z][a-z-]*"), re.compile("`[^`]*`")
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line on `arguments` and return the exit code; no exception leaves this function."""
-    # Read off the arguments: a usage error has no parsed options yet.
-    debug = "--debug" in arguments
     try:
         # Not standalone: Typer's own reports are many lines long and carry no code. It returns an Exit's code.
-        code = application(framed, asked(arguments))(args=list(arguments), prog_name="pathlift", standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
-    except Exception as error:
-        if debug:
-            for line in "".join(traceback.format_exception(error)).splitlines():
-                note(line)
-        coded = as_coded(error, debug=debug)
-        note(str(coded))
-        return coded.exit_code
+        app = application(framed, asked(arguments))
+        with redirect_stdout(sys.stdout and Help(sys.stdout)):
+            code = app(args=list(arguments), prog_name="pathlift", standalone_mode=False)
+    except SystemExit as end:  # SIGTERM's; and Typer ends so once it has told a shell about completions
+        return fail(end, arguments) if end.code == TERMINATED or not _completing(arguments) else int(end.code or 0)
+    except (Exception, KeyboardInterrupt) as error:
+        return fail(error, arguments)
+    if code == InterruptError.exit_code:  # Typer's newer versions make that of a KeyboardInterrupt
+        return fail(KeyboardInterrupt(), arguments)
     return code if isinstance(code, int) else 0
 
 
-def as_coded(error: Exception, *, debug: bool = False) -> PathliftError:
-    """Return `error` as what the user is to read: itself, a usage error of Typer's, or an internal error."""
-    if isinstance(error, PathliftError):
-        return error
-    # Typer's usage errors are click's, which newer versions vendor under a private name: known by their method.
-    if message := getattr(error, "format_message", None):
-        context = getattr(error, "ctx", None)
-        command = context.command_path if context else "pathlift"
-        return UsageError("0400", message().rstrip("."), hint=f"see '{command} --help'")
-    if is_out_of_memory(error):
-        return out_of_memory("finish")
-    reason = traceback.format_exception_only(error)[-1].strip()
-    return PathliftError("0000", f"internal error: {reason}", hint="" if debug else "--debug shows the traceback")
+def _completing(arguments: Sequence[str]) -> bool:
+    return COMPLETION in os.environ or bool({"--show-completion", "--install-completion"} & {*arguments[:1]})
 
 
 def _shared(
@@ -117,8 +101,7 @@ def applicable(hint: str, options: Collection[str]) -> str:
 def emit(result: Result, output_format: Literal["text", "json"], render: Renderer, *, quiet: bool = False) -> None:
     """Print a result on stdout and its warnings on stderr."""
     if output_format == "json":
-        # ASCII, and no NaN: whatever reads this need not know better than the standard. A NaN is a bug and says so.
-        write(json.dumps(envelope(result), indent=2, allow_nan=False) + "\n")
+        write(dumps(of_result(result)))
     else:
         from pathlift.cli.text import to_text
 
@@ -126,17 +109,3 @@ def emit(result: Result, output_format: Literal["text", "json"], render: Rendere
     if not quiet:
         for warning in result.warnings:
             note(f"warning: {warning}")
-
-
-def envelope(result: Result) -> dict[str, Any]:
-    """Return the JSON object that every verb prints."""
-    from importlib.metadata import version
-
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "tool": {"name": "pathlift", "version": version("pathlift")},
-        "input": {"path": result.input.path, "sha256": result.input.sha256},
-        "assumptions": list(result.assumptions),
-        "warnings": list(result.warnings),
-        "result": result.to_json(),
-    }

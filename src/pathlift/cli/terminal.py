@@ -6,8 +6,9 @@ import logging
 import os
 import re
 import sys
-from contextlib import suppress
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TextIO
 
 # Whole escape sequences go, not only the ESC that introduces them: the rest would be left as litter.
 _SEQUENCES = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)")
@@ -47,9 +48,37 @@ def write(text: str) -> None:
     if stream is None:  # closed by the shell: >&-
         return
     encoding = stream.encoding or "utf-8"
-    try:
+    with _noticed(stream):
         stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
         stream.flush()
+
+
+class Help:
+    """A stream on which Typer prints help: failures are noticed as those of `write`, and NO_COLOR means no escapes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text."""
+        with _noticed(self.stream):
+            self.stream.write(_SEQUENCES.sub("", text) if os.environ.get("NO_COLOR") else text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush the stream."""
+        with _noticed(self.stream):
+            self.stream.flush()
+
+
+@contextmanager
+def _noticed(stream: TextIO) -> Iterator[None]:
+    """Make a coded error of a stream that takes no more, and nothing of a reader that left."""
+    try:
+        yield
     except OSError as error:
         # What is left in the buffer would be flushed again at exit, and fail again with a message of Python's own.
         with suppress(OSError, ValueError):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pathlift.ir.errors import UsageError
+from pathlift.ir.errors import UsageError, about
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array, TensorType
 from pathlift.runtime.ports import as_feed, as_numpy
@@ -82,6 +82,11 @@ def _from_file(path: str | os.PathLike[str]) -> dict[str, Array]:
 
 
 def _loaded(path: str | os.PathLike[str]) -> Any:
+    with about(path):
+        return _read(path)
+
+
+def _read(path: str | os.PathLike[str]) -> Any:
     shown = repr(os.fspath(path))
     try:
         loaded = np.load(path, allow_pickle=False)

@@ -8,7 +8,7 @@ options, and below the command line, which reads them.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -46,6 +46,8 @@ class Flag:
         Whether it is given by its place.
     required
         Whether the command line must be given it although the function has a default.
+    complete
+        Returns what a shell completes the start of a value to, where the type does not say.
     """
 
     def __init__(
@@ -59,10 +61,12 @@ class Flag:
         help: str = "",  # noqa: A002
         argument: bool = False,
         required: bool = False,
+        complete: Callable[[str], Iterable[str]] | None = None,
     ) -> None:
         self.names, self.metavar, self.default, self.help = names, metavar, default, help
         self.type = str if type is None and read is not None else type
         self.read, self.write, self.argument, self.required = read, write, argument, required
+        self.complete = complete
 
 
 class Trace(Flag):
@@ -83,6 +87,14 @@ class Progress:
     """
 
     what: str
+
+
+def pass_completions(incomplete: str) -> list[str]:
+    """Return the passes that a name, or the last one of a pipeline, may become."""
+    from pathlift.passes.registry import pass_names
+
+    before, comma, last = incomplete.rpartition(",")
+    return [f"{before}{comma}{name}" for name in pass_names() if name.startswith(last)]
 
 
 Model = Annotated["AnyModel", Flag(argument=True, type=Path, help="An ONNX file.")]

@@ -32,7 +32,11 @@ def extents(text: str) -> dict[str, int]:
     matches = [re.fullmatch(r"\s*(\S.*?)\s*=\s*(\d{1,18})\s*", item, re.ASCII) for item in text.split(",")]
     if not all(matches):
         raise UsageError("0402", f"--shape {text!r} does not name dimensions", hint="for example --shape N=8,H=224")
-    return {match[1]: int(match[2]) for match in matches if match}
+    found = [(match[1], int(match[2])) for match in matches if match]
+    if len(dict(found)) < len(found):
+        twice = next(name for name, _ in found if [n for n, _ in found].count(name) > 1)
+        raise UsageError("1427", f"--shape {text!r} gives two extents for {twice!r}", hint="name each once")
+    return dict(found)
 
 
 def shapes(items: Iterable[str]) -> tuple[tuple[int, ...], ...]:

@@ -23,5 +23,6 @@ VERBS = {
     "codegen": "pathlift.verbs.codegen:generate_kernels",
     "ks detect": "pathlift.verbs.ks_detect:ks_detect",
     "ks fit": "pathlift.verbs.ks_fit:ks_fit",
+    "schema": "pathlift.verbs.schema:schema",
 }
 GROUPS = {"ks": "Find Kronecker-sparse layers, and make them."}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
-from pathlift.models.options import AssumeEval, Flag, MemoryLimit, Model, Shape
+from pathlift.models.options import AssumeEval, Flag, MemoryLimit, Model, Shape, pass_completions
 from pathlift.report.plain import plain
 from pathlift.report.result import Result
 from pathlift.report.tables import Payload, json_tables
@@ -66,7 +66,7 @@ class AnalyzeResult(Result):
 
 def analyze(
     model: Model,
-    pipeline: Annotated[str, Flag("--pipeline", "-p", metavar="ANALYSIS{OPTION=VALUE},...")],
+    pipeline: Annotated[str, Flag("--pipeline", "-p", metavar="ANALYSIS{OPTION=VALUE},...", complete=pass_completions)],
     *,
     shape: Shape = None,
     memory_limit: MemoryLimit = MEMORY_LIMIT,

@@ -154,5 +154,4 @@ def text(payload: Payload) -> Iterator[RenderableType]:
         yield f"{payload['dead']:,} of them carry nothing: the weights around them are 0 now"
     if pinned or payload["rescaling"]["tied"]:
         yield from fixed_scales(payload["rescaling"])
-    if payload["output"] is not None:
-        yield f"wrote {payload['output']}"
+    yield "nothing is written: --output FILE.onnx does" if payload["output"] is None else f"wrote {payload['output']}"

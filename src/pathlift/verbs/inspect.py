@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pathlift.ir.limits import MEMORY_LIMIT
-from pathlift.models.options import MemoryLimit, Model
+from pathlift.models.options import Flag, MemoryLimit, Model
 from pathlift.report.result import Result
 from pathlift.report.symmetries import symmetry_text
 from pathlift.report.tables import Payload, byte_size, interface, more, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.table import Table
 
     from pathlift.ir.errors import UnsupportedError
     from pathlift.ir.graph import Graph
@@ -27,15 +28,24 @@ _REFUSALS = 12
 
 @dataclass(frozen=True, kw_only=True)
 class InspectResult(Result):
-    """The graph, its rescaling symmetries, and per analysis what it would refuse."""
+    """The graph, its rescaling symmetries, and per analysis what it would refuse.
+
+    Parameters
+    ----------
+    graph, symmetry, refusals
+        These.
+    nodes
+        Whether all nodes are listed.
+    """
 
     graph: Graph
     symmetry: Symmetry
     refusals: dict[str, list[UnsupportedError]]
+    nodes: bool = False
 
     def to_json(self) -> dict[str, Any]:
         graph, info = self.graph, self.graph.info
-        nodes = [graph[key] for key in graph if graph[key].op not in ("Input", "Param")]
+        nodes = [graph[key] for key in graph if _is_node(graph, key)]
         params = [p for key in graph.params if (p := graph[key].value) is not None]
         return {
             "ops": dict(sorted(Counter(str(n.attrs.get("op_type", n.op)) for n in nodes).items())),
@@ -57,7 +67,23 @@ class InspectResult(Result):
                 }
                 for name, found in self.refusals.items()
             },
+            **({"nodes": [_node(graph, key) for key in graph.order if _is_node(graph, key)]} if self.nodes else {}),
         }
+
+
+def _is_node(graph: Graph, key: str) -> bool:
+    return graph[key].op not in ("Input", "Param")
+
+
+def _node(graph: Graph, key: str) -> dict[str, Any]:
+    node = graph[key]
+    read = [value for value in graph.inputs_of(key) if value is not None]
+    return {
+        "node": node.label,
+        "op": str(node.attrs.get("op_type", node.op)),
+        "parameters": [graph.name_of(value) for value in read if graph[value.node].op == "Param"],
+        "outputs": [_interface(name, type_) for name, type_ in zip(node.names, node.types, strict=True) if name],
+    }
 
 
 def _interface(name: str, type_: ValueType) -> dict[str, Any]:
@@ -69,7 +95,13 @@ def _interface(name: str, type_: ValueType) -> dict[str, Any]:
     return {"name": name, "dtype": dtype, "shape": None if type_.shape is None else list(map(named, type_.shape))}
 
 
-def inspect(model: Model, *, memory_limit: MemoryLimit = MEMORY_LIMIT, example: Any = None) -> InspectResult:
+def inspect(
+    model: Model,
+    *,
+    nodes: Annotated[bool, Flag()] = False,
+    memory_limit: MemoryLimit = MEMORY_LIMIT,
+    example: Any = None,
+) -> InspectResult:
     """Show a model's ops, shapes and parameters, and which analyses apply to it and why not.
 
     It never imports torch (for a file) and never reads the weights' values.
@@ -78,6 +110,8 @@ def inspect(model: Model, *, memory_limit: MemoryLimit = MEMORY_LIMIT, example: 
     ----------
     model
         A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed).
+    nodes
+        List all nodes, with their parameters and what they compute.
     memory_limit
         Refuse larger tensors and models. In bytes.
     example
@@ -100,6 +134,7 @@ def inspect(model: Model, *, memory_limit: MemoryLimit = MEMORY_LIMIT, example: 
         graph=opened.graph,
         symmetry=symmetry(opened.graph),
         refusals={"path-norm": list(support(StripHead().run(opened.graph).graph).refused.values())},
+        nodes=nodes,
     )
 
 
@@ -118,6 +153,9 @@ def text(payload: Payload) -> Iterator[RenderableType]:
     ops = sorted(payload["ops"].items(), key=lambda item: (-item[1], item[0]))
     yield ""
     yield table(["op", "count"], [[op, str(count)] for op, count in ops], right=["count"])
+    if "nodes" in payload:
+        yield ""
+        yield _nodes_table(payload["nodes"])
     yield ""
     yield from symmetry_text(payload["rescaling"])
     verdicts = {name: v["applies"] for name, v in payload["analyses"].items()}
@@ -130,3 +168,16 @@ def text(payload: Payload) -> Iterator[RenderableType]:
             shown = verdict["refusals"][:_REFUSALS]
             yield from (f"  {r['code']} node {r['node']!r} ({r['op']}): {r['reason']}" for r in shown)
             yield from more(len(verdict["refusals"]) - len(shown))
+
+
+def _nodes_table(nodes: Sequence[Payload]) -> Table:
+    rows = [
+        [node["node"], node["op"], ", ".join(node["parameters"]), ", ".join(map(_type_text, node["outputs"]))]
+        for node in nodes
+    ]
+    return table(["node", "op", "parameters", "output"], rows)
+
+
+def _type_text(port: Payload) -> str:
+    shape = port["shape"]
+    return port["dtype"] + ("" if shape is None else f"[{', '.join('?' if n is None else str(n) for n in shape)}]")

@@ -74,19 +74,22 @@ class NormResult(Result):
 
     @property
     def value(self) -> float | None:
-        """The first norm's value; ``None`` where a float64 cannot hold it."""
-        return self._first.value
+        """The norm's value, if there is one norm; ``None`` where a float64 cannot hold it."""
+        return self._only.value
 
     @property
     def log10(self) -> float | None:
-        """The first norm's decimal logarithm; ``None`` if the norm is zero."""
-        return self._first.log10
+        """The norm's decimal logarithm, if there is one norm; ``None`` if it is zero."""
+        return self._only.log10
 
     @property
-    def _first(self) -> Norm:
+    def _only(self) -> Norm:
         if not self.norms:
             hint = "result.regions[0].analysis.norms[0]"
             raise UsageError("0429", "regions have norms of their own; there is none of the network", hint=hint)
+        if len(self.norms) > 1:
+            given = ", ".join(f"{norm.q:g}" for norm in self.norms)
+            raise UsageError("1428", f"there is a norm for each of q = {given}", hint="result.norms[0]")
         return self.norms[0]
 
     def to_json(self) -> dict[str, Any]:

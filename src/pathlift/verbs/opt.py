@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models import parse
-from pathlift.models.options import Flag, Force, MemoryLimit, Model, Output, Seed, Shape, Trace
+from pathlift.models.options import Flag, Force, MemoryLimit, Model, Output, Seed, Shape, Trace, pass_completions
 from pathlift.report.result import Result
 from pathlift.report.tables import Payload, fixed, number, table
 
@@ -73,7 +73,9 @@ def _norms(norms: Norms) -> list[dict[str, Any]] | None:
 
 def opt(
     model: Model,
-    pipeline: Annotated[str, Flag("--pipeline", "-p", metavar="PASS{OPTION=VALUE},...")] = "",
+    pipeline: Annotated[
+        str, Flag("--pipeline", "-p", metavar="PASS{OPTION=VALUE},...", complete=pass_completions)
+    ] = "",
     *,
     output: Output = None,
     after_each: Annotated[

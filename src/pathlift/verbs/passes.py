@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from pathlift.models.options import Flag, pass_completions
 from pathlift.report.plain import plain
 from pathlift.report.result import Result
 from pathlift.report.tables import Payload, table
@@ -20,10 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class PassesResult(Result):
-    """All passes, built in and installed, and those of installed packages that cannot be used."""
+    """Passes, built in and installed, and those of installed packages that cannot be used.
+
+    Parameters
+    ----------
+    passes
+        All, or the one that was asked for.
+    unavailable
+        Why some cannot be used.
+    alone
+        Whether one was asked for.
+    """
 
     passes: tuple[type[Pass], ...]
     unavailable: tuple[UnavailablePassError, ...] = ()
+    alone: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -33,9 +45,13 @@ class PassesResult(Result):
             ],
         }
 
+    def for_text(self) -> dict[str, Any]:
+        return self.to_json() | {"alone": self.alone}
+
 
 def _describe(cls: type[Pass]) -> dict[str, Any]:
     from pathlift.passes.base import Transform
+    from pathlift.passes.docstring import description
 
     help_ = cls.option_help()
     return {
@@ -43,6 +59,7 @@ def _describe(cls: type[Pass]) -> dict[str, Any]:
         "kind": "transform" if issubclass(cls, Transform) else "analysis",
         "path_norm": str(cls.effect) if issubclass(cls, Transform) else None,
         "help": cls.summary(),
+        "description": description(cls.__doc__),
         "options": [_option(name, field, help_) for name, field in cls.options().items()],
     }
 
@@ -60,13 +77,29 @@ def _option(name: str, field: dataclasses.Field[Any], help_: Mapping[str, str]) 
     }
 
 
-def list_passes() -> PassesResult:
-    """List the passes, their options, and a line of help for each.
+def list_passes(
+    name: Annotated[str, Flag("name", argument=True, metavar="[PASS]", complete=pass_completions)] = "",
+) -> PassesResult:
+    """List the passes, their options, and a line of help for each; or say all of one.
 
     Of a rewrite, also what it may do to path-norms.
+
+    Parameters
+    ----------
+    name
+        The pass to say all of. Every one if none is named.
+
+    Raises
+    ------
+    TextError
+        If there is no such pass.
+    UnavailablePassError
+        If it is one of an installed package, and cannot be used.
     """
     from pathlift.passes.registry import UnavailablePassError, find_pass, pass_names, shadowed
 
+    if name:
+        return PassesResult(warnings=shadowed([name]), passes=(find_pass(name),), alone=True)
     passes, unavailable = [], []
     for name in pass_names():
         try:
@@ -79,7 +112,10 @@ def list_passes() -> PassesResult:
 
 
 def text(payload: Payload) -> Iterator[RenderableType]:
-    """Yield each pass and its options."""
+    """Yield each pass and its options; of one alone, all that is said of it."""
+    if payload.get("alone"):
+        yield from _in_full(payload["passes"][0])
+        return
     rows = []
     for item in payload["passes"]:
         rows.append([item["name"], item["kind"], item.get("path_norm") or "", item["help"]])
@@ -89,3 +125,20 @@ def text(payload: Payload) -> Iterator[RenderableType]:
     for item in payload.get("unavailable", ()):
         rows.append([item["name"], "unavailable", "", f"{' and '.join(item['packages'])}: {item['reason']}"])
     yield table(["pass", "kind", "path-norm", ""], rows)
+
+
+def _in_full(item: Payload) -> Iterator[RenderableType]:
+    effect = f"; path-norms: {item['path_norm']}" if item["path_norm"] else ""
+    yield f"{item['name']} ({item['kind']}{effect})"
+    yield ""
+    yield item["description"]
+    yield ""
+    if item["options"]:
+        rows = [[o["name"], o["type"], "…" if o["required"] else str(o["default"]), o["help"]] for o in item["options"]]
+        yield table(["option", "type", "default", ""], rows)
+        yield ""
+    shown = ", ".join(f"{o['name']}=…" for o in item["options"] if o["required"])
+    verb = "opt" if item["kind"] == "transform" else "analyze"
+    yield (
+        f'pathlift {verb} MODEL -p "{item["name"]}{{{shown}}}"' if shown else f"pathlift {verb} MODEL -p {item['name']}"
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pathlift.ir.errors import UsageError
+from pathlift.ir.errors import UsageError, about
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models.options import AssumeEval, DeviceOption, Flag, MemoryLimit
 from pathlift.report.result import Result, Source
@@ -104,7 +104,8 @@ def verify_cert(
     from pathlift.models.source import open_model
 
     began = monotonic()
-    said = Certificate.read(certificate)
+    with about(certificate):
+        said = Certificate.read(certificate)
     opened: list[Opened] = []
     for given, model in ((first, said.first), (second, said.second)):
         path = _found(given, model, Path(certificate).parent)
