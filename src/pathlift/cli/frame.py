@@ -18,6 +18,7 @@ from pathlift.cli.command import application, asked
 from pathlift.cli.terminal import configure_logging, note, write
 from pathlift.ir.errors import PathliftError, UsageError
 from pathlift.ir.foreign import is_out_of_memory, out_of_memory
+from pathlift.ir.packages import absent
 from pathlift.report.result import Result
 from pathlift.report.tables import Renderer
 
@@ -54,6 +55,8 @@ def as_coded(error: Exception, *, debug: bool = False) -> PathliftError:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "pathlift"
         return UsageError("0400", message().rstrip("."), hint=f"see '{command} --help'")
+    if missing := absent(error):
+        return missing
     if is_out_of_memory(error):
         return out_of_memory("finish")
     reason = traceback.format_exception_only(error)[-1].strip()

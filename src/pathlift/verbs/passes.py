@@ -65,6 +65,7 @@ def list_passes() -> PassesResult:
 
     Of a rewrite, also what it may do to path-norms.
     """
+    from pathlift.ir.errors import UsageError
     from pathlift.passes.registry import UnavailablePassError, find_pass, pass_names, shadowed
 
     passes, unavailable = [], []
@@ -73,6 +74,8 @@ def list_passes() -> PassesResult:
             passes.append(find_pass(name))
         except UnavailablePassError as error:
             unavailable.append(error)
+        except UsageError as error:  # an optional package is not installed
+            unavailable.append(UnavailablePassError(name, ("pathlift",), f"{error.message}: {error.hint}"))
     return PassesResult(
         warnings=shadowed(cls.name for cls in passes), passes=tuple(passes), unavailable=tuple(unavailable)
     )
