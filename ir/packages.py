@@ -40,7 +40,8 @@ def absent(error: BaseException) -> UsageError | None:
     name = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
     if name not in INSTALLS:
         return None
-    hint = f"pip install {INSTALLS[name]}"
+    package = INSTALLS[name]
+    hint = f"pip install {package}"
     if name == "torch":
         hint += "; PyTorch's page Get started has the line for your platform, also without CUDA"
     return UsageError("1415", f"this needs {name}, which is not installed", hint=hint)

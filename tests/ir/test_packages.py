@@ -56,7 +56,7 @@ def test_gates(monkeypatch: pytest.MonkeyPatch) -> None:
 
     analysis = find_pass("path-norm")()
 
-    def run(*_: object) -> object:
+    def run(*_: object, **__: object) -> object:
         raise missing("torch")
 
     monkeypatch.setattr(type(analysis), "run", run)
