@@ -5,10 +5,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test slow mutants check format docs-pages bench
+.PHONY: help install demo examples test slow mutants check format docs-pages bench
 
 help:
 	@echo "make demo    norms of a small trained network"
+	@echo "make examples   the files that the commands of the README read"
 	@echo "make test    the fast tests"
 	@echo "make slow    the slow tests"
 	@echo "make mutants small wrong changes to the code, each of which a test must catch; ONLY=pattern chooses"
@@ -30,6 +31,9 @@ install: $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/pathlift norm examples/digits.onnx --q 1,2 --per-layer
+
+examples: $(STAMP)
+	$(BIN)/python examples/make_files.py
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not slow"

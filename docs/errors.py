@@ -92,6 +92,7 @@ CAUSES = {
     "0817": "a pruned graph is not masks times what it was",
     "0818": "a refit changed something else than weights that stay",
     "1397": "no part of a network has a path-norm that weights could have shares of",
+    "1415": "an optional package is imported that is not installed",
     "1403": "no weight of that name can be pruned; the message says why",
     "1404": "a structure of zeros is none, or it or channels do not go with another option",
     "1405": "there is no such scope",

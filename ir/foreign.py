@@ -7,6 +7,7 @@ out of memory, whoever says it                      `UnsafeModelError` PL0214   
 ONNX Runtime: the model is invalid                  `InvalidModelError` PL0190          3
 ONNX Runtime: not implemented, not registered       `ExecutionError` PL0905             4
 ONNX Runtime: these feeds are none of the model's   `UsageError` PL1420                 2
+an optional package is not installed                `UsageError` PL1415                 2
 anything else                                       the caller's, who knows the task
 =================================================== =================================== ====
 
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from pathlift.ir.errors import ExecutionError, InvalidModelError, PathliftError, UnsafeModelError, UsageError
+from pathlift.ir.packages import absent
 
 FAILURES = (RuntimeError, MemoryError, IndexError, ValueError)
 """What torch and NumPy raise when they fail on values; their other errors are those of a program."""
@@ -68,6 +70,8 @@ def running() -> AbstractContextManager[None]:
 def coded(error: Exception, task: str, otherwise: Callable[[str], PathliftError]) -> PathliftError:
     """Return the coded error of what a library raised; parameters are those of `foreign`."""
     reason, kind = said(error), type(error).__name__ if _is_onnxruntime(error) else ""
+    if missing := absent(error):
+        return missing
     if is_out_of_memory(error):
         return out_of_memory(task)
     if kind and _KERNEL not in reason:

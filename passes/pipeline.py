@@ -9,6 +9,7 @@ from typing import Any
 
 from pathlift.ir.errors import GraphError, PathliftError, UsageError, WitnessError
 from pathlift.ir.graph import Graph
+from pathlift.ir.packages import optional_packages
 from pathlift.ir.verify import verify
 from pathlift.passes.base import Analysis, Effect, Rewritten, Transform, Witness
 from pathlift.passes.pipeline_text import parse_passes
@@ -157,7 +158,8 @@ def _step(p: Transform, graph: Graph) -> Step:
 def _blaming(who: str) -> Iterator[None]:
     """Name the pass in every error that only a bug in it explains."""
     try:
-        yield
+        with optional_packages():
+            yield
     except GraphError as error:
         raise PassFailedError("0812", f"{who} made an invalid graph: {error.message}") from error
     except WitnessError as error:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import EntryPoint, entry_points
 
 from pathlift.ir.errors import TextError
+from pathlift.ir.packages import optional_packages
 from pathlift.passes.base import Effect, Pass, Transform
 
 GROUP = "pathlift.passes"
@@ -75,12 +76,15 @@ def find_pass(name: str) -> type[Pass]:
     ------
     TextError
         If there is none.
+    UsageError
+        If it needs an optional package that is not installed.
     UnavailablePassError
         If there is one in another package, but it cannot be loaded, is no pass, or is declared by two packages.
     """
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name].partition(":")
-        found: type[Pass] = getattr(importlib.import_module(module), attribute)
+        with optional_packages():
+            found: type[Pass] = getattr(importlib.import_module(module), attribute)
         return found
     entries = _declared().get(name, ())
     packages = tuple(map(_package, entries))

@@ -9,7 +9,6 @@ from pathlift.ir.errors import WitnessError
 from pathlift.ir.graph import Graph, Node, Value
 from pathlift.ir.types import TensorType, ValueType
 from pathlift.passes.witness.site import Site
-from pathlift.passes.witness.trial import Formula, compare_formulas
 
 Pair = tuple[Value, Value]
 
@@ -104,6 +103,8 @@ class _Walk:
         return self._same(name, a, b)
 
     def _site(self, site: Site, a: Value, b: Value) -> Sequence[Pair]:
+        from pathlift.passes.witness.trial import Formula, compare_formulas
+
         what = f"{self.kind}: {site.what}"
         missing = [n for n in site.inputs if any(n not in named for named in self.named)]
         if missing:
@@ -118,6 +119,8 @@ class _Walk:
 
     def _copied(self, name: str, a: Value) -> Value:
         """The value that one equals, once both were computed from it."""
+        from pathlift.passes.witness.trial import Formula, compare_formulas
+
         source = self.named[0][self.copies[name]]
         free = [v for n, v in self.named[0].items() if n in self.free]
         compare_formulas(f"{self.kind}: {name}", *(Formula(self.before, v, (source, *free)) for v in (a, source)))

@@ -1,6 +1,7 @@
 """Compiler passes over neural-network graphs: path-norms, rescaling, certificates, Kronecker-sparse kernels.
 
-Names are imported on first use: `import pathlift` alone costs nothing, and inspecting a model never imports torch.
+Names are imported on first use: `import pathlift` alone costs nothing, and inspecting a model never imports torch. An
+optional package that is not installed is a coded error where it is needed.
 """
 
 from __future__ import annotations
@@ -64,8 +65,14 @@ def __getattr__(name: str) -> object:
         value = version("pathlift")
     elif name in _HOMES:
         from importlib import import_module
+        from types import FunctionType
 
-        value = getattr(import_module(_HOMES[name]), name)
+        from pathlift.ir.packages import optional_packages
+
+        with optional_packages():
+            value = getattr(import_module(_HOMES[name]), name)
+        if isinstance(value, FunctionType):
+            value = optional_packages()(value)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     globals()[name] = value

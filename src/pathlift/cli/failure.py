@@ -11,6 +11,7 @@ from pathlift.cli.envelope import dumps, of_error, wants_json
 from pathlift.cli.terminal import note, write
 from pathlift.ir.errors import InterruptError, OutputError, PathliftError, TerminateError, UsageError
 from pathlift.ir.foreign import is_out_of_memory, out_of_memory
+from pathlift.ir.packages import absent
 
 TERMINATED = 128 + signal.SIGTERM
 
@@ -59,6 +60,8 @@ def as_coded(error: BaseException, *, debug: bool = False) -> PathliftError:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else "pathlift"
         return UsageError("0400", message().rstrip("."), hint=f"see '{command} --help'")
+    if missing := absent(error):
+        return missing
     if isinstance(error, Exception) and is_out_of_memory(error):
         return out_of_memory("finish")
     reason = traceback.format_exception_only(error)[-1].strip()

@@ -96,6 +96,7 @@ def list_passes(
     UnavailablePassError
         If it is one of an installed package, and cannot be used.
     """
+    from pathlift.ir.errors import UsageError
     from pathlift.passes.registry import UnavailablePassError, find_pass, pass_names, shadowed
 
     if name:
@@ -106,6 +107,8 @@ def list_passes(
             passes.append(find_pass(name))
         except UnavailablePassError as error:
             unavailable.append(error)
+        except UsageError as error:  # an optional package is not installed
+            unavailable.append(UnavailablePassError(name, ("pathlift",), f"{error.message}: {error.hint}"))
     return PassesResult(
         warnings=shadowed(cls.name for cls in passes), passes=tuple(passes), unavailable=tuple(unavailable)
     )

@@ -1,8 +1,9 @@
-"""Smaller copies of digits.onnx, and samples, in the current folder: ``python examples/smaller_digits.py``.
+"""The files that the commands of README.md read, made in the current folder: ``make examples``.
 
-`int8.onnx` keeps its weights as 8-bit integers, `pruned.onnx` lacks the half of them that is smallest. `digits.npz`
-holds the training images, `test.npz` six that were held out, with their labels, `one.npz` the first of those. Needs
-scikit-learn, whose bundled digits these are.
+`int8.onnx` keeps the weights of digits.onnx as 8-bit integers, `vit.onnx` is a vision transformer with random weights.
+`digits.npz` holds the images it was trained on, `val.npz` those that were held out, with their labels, `test.npz` the
+first six of these, `one.npz` and `x.npy` the first. The split is that of `train_digits.py`: 75 % for training,
+stratified, seed 0. Needs scikit-learn, whose bundled digits these are.
 """
 
 from __future__ import annotations
@@ -14,22 +15,15 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from pathlift.testing import zoo
+
 HERE = Path(__file__).parent
-PRUNED, TESTED = 0.5, 6
+TESTED = 6
 
 
 def weights(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     """Weights of convolutions and linear layers; biases and batch norms are vectors."""
     return {w.name: numpy_helper.to_array(w) for w in model.graph.initializer if len(w.dims) > 1 and w.data_type == 1}
-
-
-def pruned(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Set the smallest weights of all layers together to zero."""
-    least = np.quantile(np.concatenate([np.abs(w).ravel() for w in weights(model).values()]), PRUNED)
-    for tensor in model.graph.initializer:
-        if (w := weights(model).get(tensor.name)) is not None:
-            tensor.CopyFrom(numpy_helper.from_array(np.where(np.abs(w) > least, w, np.float32(0)), tensor.name))
-    return model
 
 
 def int8(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -51,12 +45,14 @@ def int8(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def main() -> None:
     train, test, _, labels = (part.numpy() for part in runpy.run_path(str(HERE / "train_digits.py"))["digits"]())
-    for name, change in (("int8.onnx", int8), ("pruned.onnx", pruned)):
-        onnx.save(change(onnx.load(HERE / "digits.onnx")), name)
+    onnx.save(int8(onnx.load(HERE / "digits.onnx")), "int8.onnx")
+    onnx.save(zoo.export("vit_s16"), "vit.onnx")
     np.savez("digits.npz", image=train)
+    np.savez("val.npz", image=test, y=labels)
     np.savez("test.npz", image=test[:TESTED], y=labels[:TESTED])
     np.savez("one.npz", image=test[:1])
-    print("wrote int8.onnx, pruned.onnx, digits.npz, test.npz, one.npz")
+    np.save("x.npy", test[:1])
+    print("wrote int8.onnx, vit.onnx, digits.npz, val.npz, test.npz, one.npz, x.npy")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,188 @@
+"""README.md, run: its commands and its Python as printed, in a folder with `examples/` and what `make examples` makes.
+
+What a command prints is what the page says, up to
+
+- times, and figures that are made of them, which are not looked at;
+- the last digits of other numbers: one unit of the last printed place, or a relative 1e-3;
+- lengths of bars, and white space;
+- lines that ``...`` on a line of its own stands for.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from pathlift.ir.errors import UsageError
+from pathlift.verbs import VERBS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SPAN = re.compile(r"`(pathlift [^`]+)`")
+TIME = re.compile(r"\d[\d.,]* (s|ms|µs)\b")
+NUMBER = re.compile(r"-?\d[\d,]*\.?\d*(?:e[+-]?\d+)?")
+
+
+class Command(NamedTuple):
+    """A command, and the lines that it is said to print."""
+
+    line: str
+    printed: tuple[str, ...] = ()
+
+
+def blocks(language: str) -> list[str]:
+    return [text for kind, text in BLOCK.findall(README) if kind == language]
+
+
+def commands() -> list[Command]:
+    found: list[Command] = []
+    for text in blocks("console"):
+        for line in text.splitlines():
+            if line.startswith("$ "):
+                found.append(Command(line[2:]))
+            else:
+                found[-1] = Command(found[-1].line, (*found[-1].printed, line))
+    return found
+
+
+def spans() -> list[str]:
+    """Commands within sentences; what has neither option nor file names a verb."""
+    return SPAN.findall(BLOCK.sub("", README))
+
+
+def words(line: str) -> list[str]:
+    """The arguments of the first command of a pipe, without `pathlift`."""
+    return shlex.split(line.partition(" | ")[0])[1:]
+
+
+def agree(said: str, line: str) -> bool:
+    """Whether a line is what is said, by the rules above."""
+    a, b = (" ".join(re.sub("█+", "█", TIME.sub("TIME", text)).split()) for text in (said, line))
+    if NUMBER.sub("#", a) != NUMBER.sub("#", b):
+        return False
+    return all(map(close, NUMBER.findall(a), NUMBER.findall(b)))
+
+
+def close(a: str, b: str) -> bool:
+    (x, step), (y, other) = map(read, (a, b))
+    return abs(x - y) <= 1.01 * max(step, other, 1e-3 * abs(x))
+
+
+def read(number: str) -> tuple[float, float]:
+    """A number, and what one is worth in its last printed place."""
+    mantissa, _, exponent = number.replace(",", "").partition("e")
+    decimals = len(mantissa.partition(".")[2])
+    unit = 0.0 if "." not in mantissa and not exponent else 10.0 ** (int(exponent or 0) - decimals)
+    return float(number.replace(",", "")), unit
+
+
+def matches(said: Sequence[str], lines: Sequence[str]) -> bool:
+    """Whether lines are those that are said, ``...`` standing for any."""
+    if not said:
+        return not lines
+    if said[0] == "...":
+        return any(matches(said[1:], lines[i:]) for i in range(len(lines) + 1))
+    return bool(lines) and agree(said[0], lines[0]) and matches(said[1:], lines[1:])
+
+
+@pytest.mark.parametrize(
+    ("said", "line", "same"),
+    [
+        ("norm  1.234567  0.1 s", "norm 1.234568 17.25 s", True),
+        ("norm  1.234567", "norm 1.234569", True),
+        ("norm  1.23", "norm 1.25", False),
+        ("48 neurons", "49 neurons", False),
+        ("12,288  92.4 %  ███", "12,288 92.5 % ████", True),
+        ("12,288  92.4 %", "12,288 92.7 %", False),
+        ("1.19221e+06", "1.19222e+06", True),
+        ("1.19221e+06", "1.19221e+05", False),
+        ("layer stem", "layer body", False),
+    ],
+)
+def test_rule(said: str, line: str, same: bool) -> None:
+    assert agree(said, line) is same
+
+
+def test_ellipses() -> None:
+    assert matches(["a", "...", "c"], ["a", "b", "b", "c"])
+    assert matches(["a", "..."], ["a"])
+    assert not matches(["a", "...", "c"], ["a", "b"])
+    assert not matches(["a"], ["a", "b"])
+
+
+@pytest.mark.parametrize("line", [*(c.line for c in commands()), *spans()])
+def test_commands_parse(line: str, fake: Callable[..., Any], pathlift: Callable[..., Any]) -> None:
+    """Verbs and options exist, and values can be read."""
+    arguments = words(line)
+    if line.startswith("pathlift ") and " ".join(arguments) not in VERBS:
+        verb = max((v for v in VERBS if f"{' '.join(arguments)} ".startswith(f"{v} ")), key=len)
+        fake(verb=VERBS[verb].removeprefix("pathlift.verbs.").replace(":", "."), error=UsageError("0000", "parsed"))
+        assert pathlift(*arguments).err.startswith("PL0000 parsed")
+
+
+def test_make_examples_runs_the_script() -> None:
+    assert "examples: $(STAMP)\n\t$(BIN)/python examples/make_files.py\n" in (ROOT / "Makefile").read_text()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a fresh clone is to the commands, once `make examples` was run."""
+    folder = tmp_path_factory.mktemp("clone")
+    shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run([sys.executable, "examples/make_files.py"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.mark.slow
+def test_commands_print_what_is_said(folder: Path) -> None:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    wrong = []
+    for command in (*commands(), *(Command(s, ("...",)) for s in spans() if " -" in s or ".onnx" in s)):
+        if "| jq" in command.line and shutil.which("jq") is None:
+            continue
+        script = ["bash", "-o", "pipefail", "-c", command.line]
+        run = subprocess.run(script, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        said = command.printed or ("...",)
+        if run.returncode or not matches(said, run.stdout.splitlines()):
+            wrong.append("\n".join([f"$ {command.line}", *said, f"--- exit {run.returncode}", run.stdout, run.stderr]))
+    assert not wrong, "\n\n".join(wrong)
+
+
+@pytest.mark.slow
+def test_python_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks, one after another, with what they take as given."""
+    import torch
+    from torch import nn
+
+    import pathlift
+
+    monkeypatch.chdir(folder)
+    torch.manual_seed(0)
+    image_net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    model = nn.ModuleDict({"mlp": nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64))})
+    model.forward = model["mlp"].forward  # type: ignore[method-assign]
+    given: dict[str, Any] = {
+        "pathlift": pathlift,
+        "criterion": nn.CrossEntropyLoss(),
+        "module": nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 3)),
+        "x": torch.randn(7, 5),
+        "y": torch.zeros(7, dtype=torch.int64),
+        "torch_module": image_net,
+        "linear": nn.Linear(384, 384),
+        "model": model,
+        "batches": [torch.randn(16, 64)],
+    }
+    for block in blocks("python"):
+        exec(block, given)
+    assert given["result"].norms[0].log10 == pytest.approx(6.076353, abs=1e-6)
+    assert given["module"][0].weight.grad.abs().sum() > 0
