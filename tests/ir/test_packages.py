@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pathlift
-from pathlift.cli.frame import as_coded
+from pathlift.cli.failure import as_coded
 from pathlift.ir.errors import ExecutionError, PathliftError, UsageError
 from pathlift.ir.foreign import foreign
 from pathlift.ir.packages import INSTALLS, absent, optional_packages
