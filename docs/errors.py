@@ -161,10 +161,12 @@ def sites() -> list[Site]:
 
 
 def _trees() -> Iterator[tuple[str, ast.Module]]:
-    """Yield all modules of the package, parsed, by name."""
+    """Yield all modules of the package that name a code or a class of errors, parsed, by name."""
     for folder, _, files in os.walk(SOURCE, followlinks=True):
         for path in (Path(folder, file) for file in files if file.endswith(".py")):
-            yield ".".join(path.relative_to(SOURCE).with_suffix("").parts), ast.parse(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+            if re.search(r"Error|[\"'][01]\d{3}[\"']", text):
+                yield ".".join(path.relative_to(SOURCE).with_suffix("").parts), ast.parse(text)
 
 
 def _classes(trees: Mapping[str, ast.Module]) -> dict[str, type[PathliftError]]:
@@ -184,7 +186,7 @@ def _helpers(
         f.name: classes[_name(call.func)]
         for tree in trees.values()
         for f in ast.walk(tree)
-        if isinstance(f, ast.FunctionDef)
+        if isinstance(f, ast.FunctionDef) and f.args.args
         for call in ast.walk(f)
         if isinstance(call, ast.Call) and _name(call.func) in classes and call.args
         if _name(call.args[0]) in {parameter.arg for parameter in f.args.args}

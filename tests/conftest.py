@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import json
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
 
@@ -37,6 +39,33 @@ settings.load_profile("pathlift")
 # What was measured on this machine is no business of tests.
 os.environ["PATHLIFT_CACHE"] = os.path.join(tempfile.gettempdir(), f"pathlift-tests-{os.getpid()}")
 
+_export = torch.onnx.export
+
+
+@functools.cache
+def _keep_torchlib() -> None:
+    """Let the exporter make its table of translations once: at every export anew, it is two thirds of the time."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    make = functools.cache(ONNXRegistry.from_torchlib)
+
+    def from_torchlib(*arguments: Any, **named: Any) -> ONNXRegistry:
+        known = make(*arguments, **named)
+        copy = ONNXRegistry()
+        copy.__dict__.update(known.__dict__, functions={op: [*found] for op, found in known.functions.items()})
+        return copy
+
+    ONNXRegistry.from_torchlib = staticmethod(from_torchlib)  # type: ignore[method-assign]
+
+
+@functools.wraps(_export)
+def _export_quickly(*arguments: Any, **named: Any) -> Any:
+    _keep_torchlib()
+    return _export(*arguments, **named)
+
+
+torch.onnx.export = _export_quickly
+
 GOLDEN = Path(__file__).parent / "golden"
 Golden = Callable[[str, str], None]
 
@@ -45,6 +74,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--accept-goldens", action="store_true", help="write what the golden tests get as what they expect"
     )
+
+
+gc.disable()  # while tests are collected: nearly all of what that makes stays
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # and is looked through no more
+    gc.enable()
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:

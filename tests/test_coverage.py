@@ -35,7 +35,9 @@ def test_all_of_torchvision_is_there(text: str) -> None:
     assert re.search(r"\*\*torchvision, all\*\* \| 121 \|", text)
 
 
-@pytest.mark.parametrize("name", ["mlp", "maxmin_mlp", "gpt2_tiny"])
+@pytest.mark.parametrize(
+    "name", ["mlp", *(pytest.param(n, marks=pytest.mark.slow) for n in ("maxmin_mlp", "gpt2_tiny"))]
+)
 def test_rows_are_current(coverage: ModuleType, text: str, name: str) -> None:
     (network,) = (network for network in coverage.zoo_networks() if network.name == name)
     assert coverage.read_rows(text)[network.section, name] == coverage.row(network)

@@ -58,9 +58,20 @@ def sources(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """All modules a file imports, anywhere in it and also for type checking only; `from a import b` may mean a.b."""
-    for node in ast.walk(tree):
+@functools.cache
+def statements(code: str) -> tuple[list[ast.stmt], list[ast.stmt]]:
+    """The imports anywhere in a file, also for type checking only, and those that run when it is loaded."""
+    tree = ast.parse(code)
+    return ([n for n in ast.walk(tree) if is_import(n)], [n for n in tree.body if is_import(n)])  # type: ignore[misc]
+
+
+def is_import(node: ast.AST) -> bool:
+    return isinstance(node, ast.Import | ast.ImportFrom)
+
+
+def imported(nodes: list[ast.stmt]) -> Iterator[tuple[int, str]]:
+    """The modules that these import; `from a import b` may mean a.b."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -84,21 +95,14 @@ def imports() -> nx.DiGraph:
     graph = nx.DiGraph()
     graph.add_nodes_from(modules())
     for module, path in modules().items():
-        tree = ast.parse(path.read_text())
-        at_once = {name for _, name in imported(ast.Module(list(_loaded(tree)), []))}
-        for _, name in imported(tree):
+        anywhere, loaded = statements(path.read_text())
+        at_once = {name for _, name in imported(loaded)}
+        for _, name in imported(anywhere):
             target = name if name in graph else name.rpartition(".")[0]
             if target in graph and target != module:
                 known = graph.get_edge_data(module, target, {"deferred": True})
                 graph.add_edge(module, target, deferred=known["deferred"] and name not in at_once)
     return graph
-
-
-def _loaded(tree: ast.Module) -> Iterator[ast.stmt]:
-    """The imports that run when a module is loaded."""
-    for node in tree.body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            yield node
 
 
 def folder_of(module: str) -> str:
@@ -123,7 +127,7 @@ def arrows() -> Counter[tuple[str, str]]:
 
 def layer_violations(code: str, folder: str) -> list[str]:
     found = []
-    for line, module in imported(ast.parse(code)):
+    for line, module in imported(statements(code)[0]):
         first, _, rest = module.partition(".")
         if first == "pathlift" and rest.split(".")[0] not in ALLOWED[folder]:
             found.append(f"line {line}: {folder} imports {module}")
@@ -132,11 +136,11 @@ def layer_violations(code: str, folder: str) -> list[str]:
 
 def style_violations(code: str) -> list[str]:
     found = []
-    tree = ast.parse(code)
-    for node in ast.walk(tree):
+    nodes, _ = statements(code)
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.level:
             found.append(f"line {node.lineno}: relative import")
-    for line, module in imported(tree):
+    for line, module in imported(nodes):
         if module.split(".")[0] in ALLOWED or module.split(".")[0] == "src":
             found.append(f"line {line}: import {module} through pathlift")
     return found

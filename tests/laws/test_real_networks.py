@@ -58,7 +58,8 @@ def test_load_and_save_keep_the_outputs(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", [n for n in zoo.NAMES if not n.startswith(("vgg1", "gpt2")) or n in ("vgg16_bn", "gpt2")]
+    "name",
+    ["resnet50", "resnet152", "vgg16_bn", "densenet121", "inception_v3", "mobilenet_v2", "unet", "vit_s16", "gpt2"],
 )
 def test_load_and_save_keep_the_outputs_at_full_size(name: str, tmp_path: Path) -> None:
     model = zoo.export.__wrapped__(name)

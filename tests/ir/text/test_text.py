@@ -279,7 +279,7 @@ SHAPES = st.none() | st.lists(st.integers(0, 3) | st.sampled_from(["N", "M", Non
 
 @pytest.mark.parametrize("op", [op for op in OPS.values() if op.name != "Opaque"], ids=lambda op: op.name)
 @given(data=st.data())
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 def test_hostile_attributes_and_shapes_are_coded_errors(op, data):
     b = Builder()
     inputs = [b.input(f"x{i}", data.draw(SHAPES)) for i in range(data.draw(st.integers(op.required, len(op.inputs))))]

@@ -145,7 +145,7 @@ def test_every_value_and_every_difference_lies_in_its_box_thoroughly(
 @pytest.mark.parametrize("name", TABLE)
 def test_what_programs_compute_lies_in_its_box(name: str) -> None:
     _, low, high = carried(name)
-    for seed, reach in enumerate([1e-3, 0.3, 1.0]):
+    for seed, reach in enumerate([1e-3, 1.0]):
         rng = np.random.default_rng(seed)
         first, second = (record(g, input_shapes(g)) for g in pair_of(name, rng))
         domain = []

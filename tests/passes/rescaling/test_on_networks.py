@@ -67,8 +67,15 @@ def check_canonical_form(graph: Graph, norm: str) -> None:
         assert difference(*exact) == 0
 
 
-@pytest.mark.parametrize("norm", ["l1", "l2", "balanced"])
-@pytest.mark.parametrize("name", QUICK)
+@pytest.mark.parametrize(
+    ("name", "norm"),
+    [
+        *(("digits", norm) for norm in ("l1", "l2", "balanced")),
+        ("groupsort_mlp", "l2"),
+        *(pytest.param("mlp", norm, marks=slow) for norm in ("l1", "l2", "balanced")),
+        *(pytest.param("groupsort_mlp", norm, marks=slow) for norm in ("l1", "balanced")),
+    ],
+)
 def test_copies_have_one_form(name: str, norm: str) -> None:
     check_canonical_form(network(name), norm)
 
