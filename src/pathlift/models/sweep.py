@@ -75,13 +75,16 @@ class Log:
         if self.path is None or not self.path.exists() or force:
             self._start()
             return {}
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
+        lines, whole = list[str](), list[str]()
         try:
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            whole = [line for line in lines if line.endswith("\n")]
             head, *rows = [json.loads(line) for line in whole] or [None]
             points = [Point(**{**row, "seconds_quartiles": tuple(row["seconds_quartiles"])}) for row in rows]
         except (ValueError, TypeError, KeyError):
             head, points = None, []
+        except OSError as error:
+            raise OutputError("0718", f"cannot read {os.fspath(self.path)!r}: {error.strerror}") from error
         if head != {"pathlift_sweep": VERSION, **self.about}:
             hint = "--force starts anew, --log names another"
             raise UsageError("1411", f"{os.fspath(self.path)!r} is no log of this sweep", hint=hint)

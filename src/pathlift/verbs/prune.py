@@ -45,7 +45,7 @@ def prune(
     sparsity: Annotated[float | None, Flag(metavar="S")] = None,
     criterion: Annotated[str, Flag()] = "path",
     scope: Annotated[str, Flag(default="global; row for wanda")] = "",
-    pattern: Annotated[str, Flag(metavar="N:M")] = "",
+    pattern: Annotated[str, Flag(metavar="N:M|ks:K")] = "",
     block: Annotated[str, Flag(metavar="BxC")] = "",
     channels: Annotated[bool, Flag()] = False,
     target: Annotated[str, Flag(default="weights")] = "",
@@ -92,9 +92,11 @@ def prune(
     scope
         global, layer or row: what is compared with each other. A row is all weights of one output.
     pattern
-        Keep N of every M consecutive inputs of an output. 2:4 is what sparse tensor cores take.
+        Keep N of every M consecutive inputs of an output, or one weight of K, those of the Kronecker-sparse support that
+        is worth most. 2:4 is what sparse tensor cores take; layers of ks:K are what `ks detect` finds.
     block
-        Let blocks of B outputs × C inputs go. A layer that they do not tile stays as it is.
+        Let blocks of B outputs × C inputs go. A layer that they do not tile stays as it is; `ks detect` finds those whose
+        blocks happen to stay along a diagonal.
     channels
         Let whole channels go, the cheapest for what they take up: tensors are smaller, and the network is faster.
     target
@@ -164,6 +166,7 @@ def prune(
     Gonon, Brisebarre, Riccietti, Gribonval, "A Rescaling-Invariant Lipschitz Bound Based on Path-Metrics", arXiv
     2405.15006.
     """
+    from pathlift.models.pruning import check_apart
     from pathlift.models.source import extents, open_model
     from pathlift.passes.pruning.channels import Channels
     from pathlift.passes.pruning.prune import Prune
@@ -171,6 +174,8 @@ def prune(
 
     if compensate and calib is None:
         raise UsageError("1407", "weights are refitted to data", hint="--calib FILE.npz")
+    check_apart([output, save_masks, log, chart], [calib, data, masks])
+    check_apart([save_masks, log, chart], [model])  # a model may be written over itself
     levels = tuple(schedule)
     if sparsity is None and levels:
         sparsity = levels[-1]
