@@ -38,8 +38,8 @@ class Prune(Transform):
     scope
         global, layer or row: what is compared with each other. By default all weights, but rows for wanda.
     pattern
-        N:M, which keeps N of every M consecutive inputs of an output, or ks:K, which keeps one weight of K, those of the
-        Kronecker-sparse support that is worth most. 2:4 is what sparse tensor cores take.
+        N:M, which keeps N of every M consecutive inputs of an output, or ks:K, which keeps one weight of K, in
+        the Kronecker-sparse support that is worth most. 2:4 is what sparse tensor cores take.
     block
         BxC, which lets whole blocks go. Of outputs × inputs.
     schedule

@@ -207,7 +207,8 @@ class _Judge:
         flops = sum(2.0 * self.uses[p.name] * np.count_nonzero(p.param.numpy()) for p in prunables(graph).found)
         return Point(
             criterion, sparsity, 1 - left / max(1, self.total), self._accuracy(session),
-            float(flops), size, thin.stat().st_size, median, (low, high), float(np.median(first / own)),
+            float(flops), size, thin.stat().st_size, median, (low, high),
+            1.0 if session is self.dense else float(np.median(first / own)),
         )  # fmt: skip
 
     def _accuracy(self, session: Session) -> float:
