@@ -174,6 +174,7 @@ class AxisAlgebra(Algebra[Marked]):
     def _joined(self, xs: Sequence[Marked], axis: int, dims: Dims) -> Marked:
         axes = [self.meet([x.axes[i] for x in xs], "choice") if i != axis else None for i in range(len(dims))]
         if isinstance(dims[axis], int):
+            # Known extents.
             parts = [np.full(x.dims[axis], self.mark) if (m := x.whole(axis)) is None else m for x in xs]  # type: ignore[arg-type]
             axes[axis] = np.concatenate(parts) if any(x.axes[axis] is not None for x in xs) else None
         else:
@@ -205,11 +206,12 @@ class AxisAlgebra(Algebra[Marked]):
             elements = self.flat(x, inner).reshape(-1)
             period = elements.size
         if period and size and size % period == 0:
+            # Known extents.
             marks = self.spread(np.tile(elements, size // period).reshape(new[start:]), range(len(new) - start))  # type: ignore[arg-type]
             return {start + i: m for i, m in enumerate(marks)}
         if period and size and start == 1 and period % size == 0:
             shape = (period // size, *new[start:])
-            marks = self.spread(elements.reshape(shape), range(len(shape)))  # type: ignore[arg-type]
+            marks = self.spread(elements.reshape(shape), range(len(shape)))  # type: ignore[arg-type]  # known extents
             return {start - 1 + i: m for i, m in enumerate(marks)}
         self._lost([x.axes[i] for i in old])
         return {}

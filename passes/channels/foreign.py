@@ -33,7 +33,7 @@ def foreign_rule(
         return (algebra.elementwise(xs, "product"),)
     if op in ("Softmax", "LogSoftmax") and node.op == op:
         axis = node.attrs.get("axis", -1)
-        return (algebra.without(xs[0], [int(axis)], xs[0].dims),)  # type: ignore[arg-type]
+        return (algebra.without(xs[0], [int(axis)], xs[0].dims),)  # type: ignore[arg-type]  # an int
     if op in _ELEMENTWISE and len(types) == 1:
         return (algebra.elementwise(xs, "any"),)
     if op == "MatMul" and min(len(x.dims) for x in xs) >= 2:

@@ -174,7 +174,7 @@ def _is_shuffle(graph: Graph, key: str) -> bool:
     cut, cut_to, merged, merged_to = shapes
     if cut is None or cut_to is None or merged is None or merged_to is None:
         return False
-    perm = tuple(graph[turn].attrs["perm"])  # type: ignore[arg-type]
+    perm = tuple(graph[turn].attrs["perm"])  # type: ignore[arg-type]  # a tuple of ints
     halves = [tuple(new) for old, new in independent_axes(cut, cut_to) if len(old) == 1 and len(new) == 2]
     joined = [tuple(perm[i] for i in old) for old, _ in independent_axes(merged, merged_to) if len(old) > 1]
     return any(tuple(reversed(pair)) in joined for pair in halves)

@@ -118,14 +118,14 @@ class _Removal:
             builder.replace_node(Value(key), op=op, attrs={**(node.attrs if op == node.op else {}), **changes})
 
     def _reshape(self, key: str, node: Node, x: Value) -> dict[str, Any]:
-        target = list(node.attrs["shape"])  # type: ignore[arg-type]
+        target = list(node.attrs["shape"])  # type: ignore[arg-type]  # as its op has it
         for i, extent in enumerate(target):
             new = self._extent(Value(key), i, (dims_of(node.types[0]) or ())[i])
             target[i] = extent if extent == -1 or self.kept(Value(key), i) is None else new
         return {"shape": tuple(target)}
 
     def _expand(self, key: str, node: Node, x: Value) -> dict[str, Any]:
-        target = list(node.attrs["shape"])  # type: ignore[arg-type]
+        target = list(node.attrs["shape"])  # type: ignore[arg-type]  # as its op has it
         dims = dims_of(node.types[0]) or ()
         for i in range(len(target)):
             axis = i + len(dims) - len(target)
@@ -140,7 +140,7 @@ class _Removal:
 
     def _slice(self, key: str, node: Node, x: Value) -> dict[str, Any]:
         names = ("axes", "starts", "ends", "steps")
-        columns: Any = [list(node.attrs[name]) for name in names]  # type: ignore[arg-type]
+        columns: Any = [list(node.attrs[name]) for name in names]  # type: ignore[arg-type]  # as its op has it
         axes, starts, ends, steps = columns
         for i, axis in enumerate(axes):
             kept = self.kept(x, axis)
@@ -154,11 +154,12 @@ class _Removal:
         return {name: tuple(column) for name, column in zip(names, columns, strict=True)}
 
     def _gather(self, key: str, node: Node, x: Value) -> dict[str, Any]:
-        kept = self.kept(x, node.attrs.get("axis", 0))  # type: ignore[arg-type]
+        kept = self.kept(x, node.attrs.get("axis", 0))  # type: ignore[arg-type]  # as its op has it
+        # As its op has it.
         return {} if kept is None else {"indices": _places(kept, node.attrs["indices"])}  # type: ignore[arg-type]
 
     def _pad(self, key: str, node: Node, x: Value) -> dict[str, Any]:
-        pads: Any = list(node.attrs["pads"])  # type: ignore[arg-type]
+        pads: Any = list(node.attrs["pads"])  # type: ignore[arg-type]  # as its op has it
         rank = len(pads) // 2
         for axis in range(rank):
             kept = self.kept(x, axis)

@@ -220,7 +220,7 @@ class SlotAlgebra(AxisAlgebra):
     ) -> Array | None:
         """The labels of the channels of a convolution's result; Conv's weights are (out, in/g), its transpose's not."""
         g, transposed = f.groups, isinstance(f, ConvTranspose)
-        rows, cols = (int(d) for d in w.dims[:2])  # type: ignore[arg-type]
+        rows, cols = (int(d) for d in w.dims[:2])  # type: ignore[arg-type]  # weights have known extents
         inside = (rows // g) if transposed else cols
         if g > 1 and g >= inside:  # whole groups
             whole = None if read is None or first is None else self.cells.tied(read.reshape(g, -1), 1)

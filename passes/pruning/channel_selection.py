@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
-from math import ceil, inf
+from math import ceil, gcd, inf, lcm
 from typing import Literal
 
 import numpy as np
@@ -45,8 +45,8 @@ def select_channels(
     least
         The share of its indices that every axis keeps; one index at least stays.
     multiple
-        Groups that lie along the same axes go so many at a time, those of the lowest scores first, so that multiples of
-        it stay: kernels compute blocks of channels, 8 or 16 on CPUs.
+        Groups that lie along the same axes go so many at a time, those of the lowest scores first, that of each axis of
+        weights a multiple of it stays: kernels compute blocks of channels, 8 or 16 on CPUs.
 
     Returns
     -------
@@ -91,6 +91,10 @@ class _Floor:
         self.left: list[int] = []
         self.axes: dict[int, list[tuple[int, int]]] = defaultdict(list)
         distinct = {m.tobytes(): m for axes in groups.marks.values() for m in axes if m is not None}
+        weighed = {
+            m.tobytes() for v, axes in groups.marks.items() if v.node in groups.linear for m in axes if m is not None
+        }
+        self.weighed = [key in weighed for key in distinct]
         for i, marks in enumerate(distinct.values()):
             self.left.append(len(marks) - max(1, ceil(least * len(marks))))
             for group, count in zip(*(a.tolist() for a in np.unique(marks, return_counts=True)), strict=True):
@@ -102,9 +106,10 @@ class _Floor:
         for group in groups:
             alike[tuple(self.axes[group])].append(group)
         packs = []
-        for members in alike.values():
+        for axes, members in alike.items():
             members.sort(key=lambda g: (scores[g], g))
-            cuts = [0, *range(len(members) % multiple or multiple, len(members) + 1, multiple)]
+            each = lcm(*(multiple // gcd(multiple, count) for i, count in axes if self.weighed[i]))
+            cuts = [0, *range(len(members) % each or each, len(members) + 1, each)]
             packs += [members[i:j] for i, j in pairwise(cuts)]
         return packs
 

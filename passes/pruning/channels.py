@@ -32,12 +32,15 @@ class Channels:
         What the sparsity is a share of: weights or flops.
     multiple
         Of which a layer's channels stay a multiple.
+    least
+        The share of its channels that a layer keeps; one stays in any case.
     fast
         Take sums over weights for what a group costs in paths.
     """
 
     target: str = "weights"
     multiple: int = 1
+    least: float = 0.0
     fast: bool = False
 
     def check(self, method: Prune) -> None:
@@ -84,7 +87,7 @@ class Channels:
         groups = channel_groups(graph)
         costs, remarks = self._costs(groups, found, method, data)
         target: Target = "flops" if self.target == "flops" else "weights"
-        gone = select_channels(groups, costs, method.sparsity, target=target, multiple=self.multiple)
+        gone = select_channels(groups, costs, method.sparsity, target=target, multiple=self.multiple, least=self.least)
         masks = groups.masks(gone)
         masked = method.apply(graph, {p.name: masks.get(p.name, np.ones(p.param.shape, bool)) for p in found})
         assert isinstance(masked.witness, Pruned)

@@ -69,7 +69,7 @@ def loss_gradients(
             if classes.min() < 0 or classes.max() >= scores.shape[1]:
                 raise UsageError("1482", f"a label is {classes.max()}, of {scores.shape[1]} classes from 0")
             loss = F.cross_entropy(scores, torch.from_numpy(classes.astype(np.int64)), reduction="sum") / count
-            loss.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
     return {n: np.zeros(x.shape) if x.grad is None else x.grad.numpy() for n, x in leaves.items()}
 
 

@@ -82,7 +82,7 @@ def groups_of(node: Node, layout: Layout, shape: Sequence[int]) -> Array:
     rows = layout.extents[0]
     match node.op:
         case "Conv" | "ConvTranspose":
-            count = int(node.attrs.get("groups", 1))  # type: ignore[arg-type]  # an attribute has the type that its op gives it
+            count = int(node.attrs.get("groups", 1))  # type: ignore[arg-type]  # an int
             return np.arange(rows) * count // rows
         case "KSLinear":
             a, d, b, _ = shape
@@ -107,7 +107,7 @@ def met(node: Node, x: Tensor, shape: Sequence[int]) -> Tensor:
         case "Conv":
             return _patches(x, node, shape)
         case "ConvTranspose":
-            return _grouped(x.movedim(1, -1), int(node.attrs.get("groups", 1)))  # type: ignore[arg-type]  # an attribute has the type that its op gives it
+            return _grouped(x.movedim(1, -1), int(node.attrs.get("groups", 1)))  # type: ignore[arg-type]  # an int
         case "Einsum":
             xs, ws, out = Contract(str(node.attrs["equation"])).letters(x.ndim)
             batch = [xs.index(c) for c in ws if c in xs and c in out]
@@ -129,8 +129,9 @@ def _grouped(x: Tensor, groups: int) -> Tensor:
 
 def _patches(x: Tensor, node: Node, shape: Sequence[int]) -> Tensor:
     """What the kernel of a convolution sees at each position, taps before channels."""
-    strides, pads, dilations = (tuple(map(int, node.attrs[n])) for n in ("strides", "pads", "dilations"))  # type: ignore[arg-type]  # an attribute has the type that its op gives it
-    n, kernel, groups = len(strides), shape[2:], int(node.attrs.get("groups", 1))  # type: ignore[arg-type]  # an attribute has the type that its op gives it
+    # Ints.
+    strides, pads, dilations = (tuple(map(int, node.attrs[n])) for n in ("strides", "pads", "dilations"))  # type: ignore[arg-type]
+    n, kernel, groups = len(strides), shape[2:], int(node.attrs.get("groups", 1))  # type: ignore[arg-type]  # an int
     x = F.pad(x, [p for i in reversed(range(n)) for p in (pads[i], pads[i + n])])
     for i in range(n):
         reach = dilations[i] * (kernel[i] - 1) + 1

@@ -39,7 +39,7 @@ class Layout:
             case "Conv":
                 return cls(shape, (0,), every[2:], (1,))
             case "ConvTranspose":
-                groups = int(node.attrs.get("groups", 1))  # type: ignore[arg-type]  # an attribute has the type that its op gives it
+                groups = int(node.attrs.get("groups", 1))  # type: ignore[arg-type]  # an int
                 split = (groups, shape[0] // groups, *shape[1:])
                 return cls(split, (0, 2), tuple(range(3, len(split))), (1,))
             case "Einsum":

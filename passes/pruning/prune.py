@@ -17,7 +17,7 @@ from pathlift.passes.pruning.criteria import DEFAULT_SCOPES, Calibration, Questi
 from pathlift.passes.pruning.masks import Masks, Pruned, check_masks, layers_of, put_on
 from pathlift.passes.pruning.prunable import Prunable, Prunables, prunables
 from pathlift.passes.pruning.selection import select
-from pathlift.passes.pruning.structure import Sparse, read_structure
+from pathlift.passes.pruning.structure import Patterned, read_structure
 
 ProgressCallback = Callable[[str, int, int], object]
 """Told what goes on, its number, and how many there are."""
@@ -31,14 +31,15 @@ class Prune(Transform):
     Parameters
     ----------
     sparsity
-        The share of weights that are zero afterwards. In [0, 1); N:M has its own.
+        The share of weights that are zero afterwards. In [0, 1); a pattern has its own.
     criterion
         path, magnitude, synflow, random, wanda or taylor. ``path``, the share of the path-norm through a weight, is the
         same for all rescaled copies of a network; the last two need data, and are not for pipelines.
     scope
         global, layer or row: what is compared with each other. By default all weights, but rows for wanda.
     pattern
-        N:M, which keeps N of every M consecutive inputs of an output. 2:4 is what sparse tensor cores take.
+        N:M, which keeps N of every M consecutive inputs of an output, or ks:K, which keeps one weight of K, in
+        the Kronecker-sparse support that is worth most. 2:4 is what sparse tensor cores take.
     block
         BxC, which lets whole blocks go. Of outputs × inputs.
     schedule
@@ -156,8 +157,8 @@ class Prune(Transform):
             raise UsageError("1409", f"the sparsities {told} do not rise from 0 on", hint="0.5, 0.7, and at last 0.8")
         if self.seed < 0:
             raise UsageError("1409", f"the seed is {self.seed}", hint="a number from 0 on")
-        if isinstance(read_structure(self.pattern, self.block), Sparse) and (self.scope or self.schedule):
-            raise UsageError("1404", "N:M has its own scope, and one round", hint="leave out scope and schedule")
+        if isinstance(read_structure(self.pattern, self.block), Patterned) and (self.scope or self.schedule):
+            raise UsageError("1404", "a pattern has its own scope, and one round", hint="leave out scope and schedule")
 
     def _scored(self, graph: Graph, found: tuple[Prunable, ...], data: Calibration | None) -> Scored:
         return scored(self.criterion, Question(graph, found, self.seed, self.shape, data))

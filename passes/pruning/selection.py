@@ -9,13 +9,17 @@ import numpy as np
 from pathlift.ir.errors import UsageError
 from pathlift.ir.types import Array
 from pathlift.passes.pruning.prunable import Prunable
-from pathlift.passes.pruning.structure import Sparse, Structure
+from pathlift.passes.pruning.structure import Patterned, Structure
 
 SCOPES = ("global", "layer", "row")
 
 
 def select(
-    found: Sequence[Prunable], scores: Mapping[str, Array], sparsity: float, scope: str, structure: Structure | Sparse
+    found: Sequence[Prunable],
+    scores: Mapping[str, Array],
+    sparsity: float,
+    scope: str,
+    structure: Structure | Patterned,
 ) -> dict[str, Array]:
     """Choose the weights that stay.
 
@@ -29,7 +33,7 @@ def select(
     scores
         By name, ≥ 0, in the parameter's shape, float64.
     sparsity
-        In [0, 1); N:M needs none.
+        In [0, 1); patterns need none.
     scope
         What is compared with each other: all weights (``global``), those of a parameter (``layer``), or of one output
         (``row``).
@@ -49,7 +53,7 @@ def select(
     if scope not in SCOPES:
         raise UsageError("1405", f"there is no scope {scope!r}", hint=", ".join(SCOPES))
     worth = {p.name: np.where(p.param.numpy() == 0, -1.0, scores[p.name]) for p in found}
-    if isinstance(structure, Sparse):
+    if isinstance(structure, Patterned):
         return {p.name: structure.kept(p, worth[p.name]) for p in found}
     units = [structure.units(p, worth[p.name]) for p in found]
     if scope == "row":

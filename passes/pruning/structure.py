@@ -1,4 +1,4 @@
-"""Structure of what is pruned: single weights, N of M consecutive inputs, or blocks."""
+"""Structure of what is pruned: single weights, N of M consecutive inputs, blocks, or a Kronecker-sparse support."""
 
 from __future__ import annotations
 
@@ -96,8 +96,50 @@ class Sparse:
         return p.layout.weights(mask.reshape(m.shape), p.param.shape)
 
 
-def read_structure(pattern: str, block: str) -> Structure | Sparse:
-    """Read ``2:4``, or ``16x16``, or neither.
+@dataclass(frozen=True)
+class Kronecker:
+    """One weight of K stays, where a pattern (a, b, c, d) with a·d = K has it: a layer that `ks-detect` finds.
+
+    In a matrix of a·b·d rows and a·c·d columns, these are the places whose row and column lie in the same of a equal
+    parts, and have the same remainder modulo d.
+    """
+
+    among: int
+
+    def refusal(self, p: Prunable) -> str:
+        """Say that weights are no matrix, or have no such pattern."""
+        rows, taps, inputs = p.layout.extents
+        if p.is_bias or taps > 1 or len(p.layout.rows) != 1 or len(p.layout.inputs) != 1:
+            return "its weights are no matrix that a Kronecker-sparse one could be"
+        if rows % self.among or inputs % self.among:
+            return f"its {rows} outputs × {inputs} inputs are no multiples of {self.among}"
+        return ""
+
+    def kept(self, p: Prunable, scores: Array) -> Array:
+        """Return the mask: the pattern that keeps most; of equals, the one of most blocks."""
+        matrix = np.maximum(p.layout.matrices(scores), 0.0)
+        a, rows, d, _, cols, _ = max(self._shapes(p), key=lambda shape: self._within(matrix.reshape(shape)).sum())
+        mask = np.zeros((a, rows, d, a, cols, d), bool)
+        self._within(mask)[...] = True
+        return p.layout.weights(mask.reshape(matrix.shape), p.param.shape)
+
+    def _shapes(self, p: Prunable) -> list[tuple[int, ...]]:
+        """The axes (a, b, d, a, c, d) of a matrix, for every pattern."""
+        k = self.among
+        rows, _, cols = (extent // k for extent in p.layout.extents)
+        return [(a, rows, k // a, a, cols, k // a) for a in range(k, 0, -1) if k % a == 0]
+
+    def _within(self, split: Array) -> Array:
+        """A view of what a pattern has."""
+        return np.einsum("abdacd->abdc", split)
+
+
+Patterned = Sparse | Kronecker
+"""Structures that say themselves how much of each layer stays."""
+
+
+def read_structure(pattern: str, block: str) -> Structure | Patterned:
+    """Read ``2:4``, ``ks:4``, or ``16x16``, or neither.
 
     Raises
     ------
@@ -106,10 +148,15 @@ def read_structure(pattern: str, block: str) -> Structure | Sparse:
     """
     if pattern and block:
         raise UsageError("1404", "a pattern and blocks are two structures", hint="one or the other")
+    if match := re.fullmatch(r"ks:(\d{1,6})", pattern, re.ASCII):
+        if int(match[1]) < 2:
+            raise UsageError("1404", f"{pattern!r} lets nothing go", hint="ks:4 keeps a quarter")
+        return Kronecker(int(match[1]))
     if pattern:
         match = re.fullmatch(r"(\d{1,4}):(\d{1,4})", pattern, re.ASCII)
         if not match or not 0 < int(match[1]) < int(match[2]):
-            raise UsageError("1404", f"{pattern!r} is no pattern N:M", hint="2:4 keeps two of every four weights")
+            hint = "2:4 keeps two of every four weights, ks:2 a Kronecker-sparse half"
+            raise UsageError("1404", f"{pattern!r} is no pattern N:M or ks:K", hint=hint)
         return Sparse(int(match[1]), int(match[2]))
     if block:
         match = re.fullmatch(r"(\d{1,6})[x×](\d{1,6})", block, re.ASCII)

@@ -121,7 +121,7 @@ def _unmasked(module: nn.Module) -> dict[int, _Masked]:
             mask = getattr(layer, f"{name}_mask", None)
             if mask is not None:
                 values = getattr(layer, f"{name}_orig").detach().clone()
-                torch_prune.remove(layer, name)  # type: ignore[no-untyped-call]
+                torch_prune.remove(layer, name)  # type: ignore[no-untyped-call]  # torch has no types
                 masks[id(getattr(layer, name))] = _Masked(mask.bool(), values)
     return masks
 
@@ -132,6 +132,7 @@ def _mask(module: nn.Module, masks: Mapping[int, _Masked]) -> None:
         for name, parameter in list(layer._parameters.items()):
             found = masks.get(id(parameter))
             if parameter is not None and found is not None:
+                # Torch has no types.
                 torch_prune.custom_from_mask(layer, name, found.mask.to(parameter.device))  # type: ignore[no-untyped-call]
                 if found.values is not None:
                     with torch.no_grad():

@@ -39,6 +39,15 @@ def test_what_is_no_sweep(text: str) -> None:
         read_sweep(text)
 
 
+def test_a_log_is_no_other_file(pathlift: Cli, digits: Path, data: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b"\xff\xfe")
+    for path, code in ((log, "PL1411"), (tmp_path, "PL0718"), (digits, "PL1413")):
+        outcome = pathlift("prune", str(digits), "--data", str(data), "--sweep", "0.5:0.5:1", "--log", str(path))
+        assert (outcome.code, outcome.err[:6]) == (2, code)
+    assert log.read_bytes() == b"\xff\xfe"
+
+
 def swept(cli: Cli, *arguments: str) -> dict[str, Any]:
     outcome = cli("prune", *arguments, "--format", "json")
     assert outcome.code == 0, outcome.err

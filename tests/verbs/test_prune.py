@@ -77,6 +77,39 @@ def test_the_text(pathlift: Cli, digits: Path) -> None:
     assert any(line.startswith("‖Φ(θ) − Φ(θ')‖₁ = ") for line in lines)
 
 
+def test_what_outputs_differ_by_has_its_domain(pathlift: Cli, digits: Path) -> None:
+    outcome = pathlift("prune", str(digits), "--sparsity", "0.2", "--domain", "image=0:1", "--budget", "0.3")
+    lines = outcome.out.splitlines()
+    (unit,) = (line for line in lines if line.startswith("outputs differ by at most "))
+    assert unit.endswith(" in sum where ‖x‖∞ ≤ 1")
+    (own,) = (line for line in lines if line.startswith("with image in [0, 1], they differ by at most "))
+    told = result(pathlift, str(digits), "--sparsity", "0.2")["certificate"]["path_metric"]["l1"]
+    assert told["upper"] <= float(unit.split()[5]) <= told["upper"] * 1.001
+    assert float(own.split()[10]) < float(unit.split()[5])
+
+
+def test_what_says_nothing_new_is_left_out(pathlift: Cli, digits: Path) -> None:
+    outcome = pathlift("prune", str(digits), "--sparsity", "0")
+    assert "gain no time" not in outcome.out
+    assert "sparse initializers" not in outcome.out
+
+
+def test_biases_have_no_channels(pathlift: Cli, digits: Path) -> None:
+    outcome = pathlift("prune", str(digits), "--sparsity", "0.9", "--biases", "--criterion", "magnitude")
+    assert outcome.code == 0, outcome.err
+    assert " → " in outcome.out
+    assert sum(line.startswith("hidden ") for line in outcome.out.splitlines()) == 2
+
+
+def test_a_kronecker_sparse_file(pathlift: Cli, digits: Path, tmp_path: Path) -> None:
+    output = tmp_path / "k.onnx"
+    told = result(pathlift, str(digits), "--pattern", "ks:4", "--include", "hidden", "-o", str(output))
+    assert told["sparsity"] == 0.75
+    found = pathlift("ks", "detect", str(output), "--format", "json")
+    (layer,) = json.loads(found.out)["result"]["layers"]
+    assert (layer["node"], layer["density"]) == ("hidden", 0.25)
+
+
 def test_a_layer_of_which_nothing_is_left_is_told(digits: Path) -> None:
     found = api.prune(digits, sparsity=0.99, criterion="magnitude", schedule=(0.5, 0.99), include="stem,hidden")
     assert [w for w in found.warnings if "nothing is left" in w] == [
@@ -155,6 +188,23 @@ def test_what_is_refused_writes_nothing(
     assert (outcome.code, outcome.out) == (2, "")
     assert outcome.err.startswith(code)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("-o", "p.onnx", "--save-masks", "./p.onnx"), ("--save-masks", "m.onnx"), ("--save-masks", "d.npz"),
+     ("-o", "d.npz")],
+)  # fmt: skip
+def test_nothing_is_written_twice_or_over_what_is_read(
+    pathlift: Cli, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("m.onnx").write_bytes(digits.read_bytes())
+    np.savez("d.npz", image=np.zeros((2, 1, 8, 8), np.float32))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    outcome = pathlift("prune", "m.onnx", "--sparsity", "0.5", "--calib", "d.npz", "--force", *options)
+    assert (outcome.code, outcome.err[:6]) == (2, "PL1413")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_files_that_exist_stay(pathlift: Cli, digits: Path, tmp_path: Path) -> None:

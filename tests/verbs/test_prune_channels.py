@@ -124,6 +124,15 @@ def test_targets_and_multiples(pathlift: Cli, model: Path) -> None:
     assert found["channels"]["bytes"]["after"] < found["channels"]["bytes"]["before"]
 
 
+def test_layers_keep_a_share_of_their_channels(pathlift: Cli, model: Path) -> None:
+    asked = (model, "--sparsity", 0.35, "--channels", "--criterion", "random")
+    shares = [
+        min(x["channels"]["after"] / x["channels"]["before"] for x in told(pathlift, *asked, *floor)["layers"])
+        for floor in ((), ("--least", 0.7))
+    ]
+    assert shares[0] < 0.7 <= shares[1]
+
+
 def test_exact_costs_rank_channels_and_fast_ones_sums(model: Path) -> None:
     groups, found = channel_groups(load(model)), []
     for fast in (False, True):
@@ -217,6 +226,8 @@ REFUSED = [
     (["--sparsity", "0.95"], "PL1495"),  # every layer keeps a channel
     (["--sparsity", "0.5", "--include", "up0"], "PL1495"),
     (["--sparsity", "0.5", "--multiple", "0"], "PL1497"),
+    (["--sparsity", "0.5", "--least", "1.5"], "PL1497"),
+    (["--sparsity", "0.5", "--least", "0.9"], "PL1495"),
     (["--sparsity", "0.5", "--target", "time"], "PL1404"),
     (["--sparsity", "0.5", "--schedule", "0.2,0.5"], "PL1404"),
     (["--sparsity", "0.5", "--scope", "row"], "PL1404"),
@@ -243,7 +254,7 @@ def test_a_layer_of_one_channel_keeps_it(pathlift: Cli, tmp_path: Path) -> None:
     assert "every axis keeps a channel" in outcome.err
 
 
-@pytest.mark.parametrize("option", [("--target", "flops"), ("--multiple", "8"), ("--fast",)])
+@pytest.mark.parametrize("option", [("--target", "flops"), ("--multiple", "8"), ("--least", "0.1"), ("--fast",)])
 def test_options_of_channels_need_channels(pathlift: Cli, model: Path, option: tuple[str, ...]) -> None:
     outcome = pathlift("prune", str(model), "--sparsity", "0.5", *option)
     assert (outcome.code, outcome.err[:6]) == (2, "PL1404")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,23 @@ def read_pruning_data(graph: Graph, data: Any) -> tuple[Calibration, tuple[str, 
     ends = np.cumsum([len(next(iter(batch.values()))) for batch in feeds])
     of_batches = None if labels is None else [part.astype(np.int64) for part in np.split(labels[: ends[-1]], ends[:-1])]
     return Calibration(feeds, of_batches), left_over(graph, inputs)
+
+
+def check_apart(written: Sequence[Any], read: Sequence[Any]) -> None:
+    """Check that files that are to be written are several, and none of those that are read.
+
+    Raises
+    ------
+    UsageError
+        If two are one.
+    """
+    paths = [os.fspath(path) for path in written if path is not None]
+    models = {os.path.realpath(path) for path in read if isinstance(path, str | os.PathLike)}
+    for i, path in enumerate(paths):
+        if os.path.realpath(path) in {os.path.realpath(other) for other in paths[:i]}:
+            raise UsageError("1413", f"{path!r} is to be written twice", hint="two names")
+        if os.path.realpath(path) in models:
+            raise UsageError("1413", f"{path!r} is read, and would be written over", hint="another name")
 
 
 def certified(before: Graph, after: Graph, shape: Mapping[str, int], memory_limit: int) -> PruningCertificate:

@@ -75,13 +75,16 @@ class Log:
         if self.path is None or not self.path.exists() or force:
             self._start()
             return {}
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
+        lines, whole = list[str](), list[str]()
         try:
+            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
+            whole = [line for line in lines if line.endswith("\n")]
             head, *rows = [json.loads(line) for line in whole] or [None]
             points = [Point(**{**row, "seconds_quartiles": tuple(row["seconds_quartiles"])}) for row in rows]
         except (ValueError, TypeError, KeyError):
             head, points = None, []
+        except OSError as error:
+            raise OutputError("0718", f"cannot read {os.fspath(self.path)!r}: {error.strerror}") from error
         if head != {"pathlift_sweep": VERSION, **self.about}:
             hint = "--force starts anew, --log names another"
             raise UsageError("1411", f"{os.fspath(self.path)!r} is no log of this sweep", hint=hint)
@@ -204,7 +207,8 @@ class _Judge:
         flops = sum(2.0 * self.uses[p.name] * np.count_nonzero(p.param.numpy()) for p in prunables(graph).found)
         return Point(
             criterion, sparsity, 1 - left / max(1, self.total), self._accuracy(session),
-            float(flops), size, thin.stat().st_size, median, (low, high), float(np.median(first / own)),
+            float(flops), size, thin.stat().st_size, median, (low, high),
+            1.0 if session is self.dense else float(np.median(first / own)),
         )  # fmt: skip
 
     def _accuracy(self, session: Session) -> float:

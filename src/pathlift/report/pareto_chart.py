@@ -57,7 +57,7 @@ def draw_pareto(path: Path, dense: Point, points: Sequence[Point], name: str) ->
         left.set_ylabel("accuracy [%]")
         right.set_xlim(100, 0)
         right.set_xlabel("operations left if zeros cost nothing [%]")
-        left.legend(frameon=False, loc="lower left")
-        right.legend(frameon=False, loc="lower left")
+        # Below both, where no curve is behind it.
+        figure.legend(frameon=False, loc="outside lower center", ncols=7, columnspacing=1.2, handletextpad=0.4)
         left.set_title(shown(name), loc="left", parse_math=False)
         figure.savefig(path, metadata=METADATA[path.suffix.lower()], dpi=150)

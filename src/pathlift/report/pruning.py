@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from decimal import ROUND_CEILING
 from typing import TYPE_CHECKING, Any
 
+from pathlift.report.distance import place
 from pathlift.report.result import Result
-from pathlift.report.tables import Bar, Payload, byte_size, percent, scaled, table
+from pathlift.report.tables import Bar, Payload, at_most, byte_size, fixed, percent, scaled, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
     from pathlift.report.distance import DistanceResult
 
 SLOW = (
-    "zeros are multiplied like other numbers, and gain no time: --channels gives smaller tensors, and --block BxC and "
-    "`ks detect` smaller products where blocks fall into a pattern"
+    "zeros are multiplied like other numbers, and gain no time: --channels gives smaller tensors, and --pattern ks:K "
+    "smaller products (`opt -p ks-replace`)"
 )
 SAME = "what is proved is of the network with zeros in place of channels: it computes the same as the smaller one"
 
@@ -198,10 +200,11 @@ def prune_text(payload: Payload) -> Iterator[RenderableType]:
     yield f"{payload['zeroed']:,} of {payload['total']:,} weights are zero ({share}), by {payload['criterion']}"
     yield from _certificate_text(payload["certificate"])
     sizes = payload["bytes"]
-    yield f"weights take {byte_size(sizes['dense'])}, or {byte_size(sizes['sparse'])} with sparse initializers"
+    thin = f", or {byte_size(sizes['sparse'])} with sparse initializers" if sizes["sparse"] < sizes["dense"] else ""
+    yield f"weights take {byte_size(sizes['dense'])}{thin}"
     if smaller:
         yield from _smaller_text(smaller, bool(payload.get("masks")))
-    if not smaller or smaller["target"] is None:
+    if payload["zeroed"] and (not smaller or smaller["target"] is None):
         yield SLOW
     if payload["output"]:
         yield f"wrote {payload['output']} ({byte_size(payload['file_bytes'])})"
@@ -211,6 +214,8 @@ def prune_text(payload: Payload) -> Iterator[RenderableType]:
 
 def _channels_text(channels: Payload) -> str:
     before, after = channels["before"], channels["after"]
+    if before is None:  # biases
+        return ""
     return f"{before:,}" if before == after else f"{before:,} → {after:,}"
 
 
@@ -227,12 +232,22 @@ def _certificate_text(told: Payload) -> Iterator[str]:
     if told["refused"]:
         yield f"nothing is proved of what this costs: {told['refused']}"
     if metric := told["path_metric"]:
-        what = "‖Φ(θ) − Φ(θ')‖₁ =" if metric["is_path_metric"] else "outputs differ by at most"
-        yield f"{what} {_figure(metric['l1'])}, {percent(metric['relative'], '.3g')} of ‖Φ(θ)‖₁"
+        share = f"{percent(metric['relative'], '.3g')} of ‖Φ(θ)‖₁"
+        if metric["is_path_metric"]:
+            yield f"‖Φ(θ) − Φ(θ')‖₁ = {_figure(metric['l1'])}, {share}"
+        yield f"outputs differ by at most {_upper(metric['l1'])} in sum where ‖x‖∞ ≤ 1" + (
+            "" if metric["is_path_metric"] else f", {share}"
+        )
     if domain := told["domain"]:
-        bound = "-" if domain["l1"] is None else f"{domain['l1']:.4g}"
+        bound = f"at most {at_most(domain['l1'])} ({domain['method']})" if domain["l1"] is not None else "without bound"
         found = "-" if domain["sampled_max_l1"] is None else f"{domain['sampled_max_l1']:.4g}"
-        yield f"on the domain, outputs differ by at most {bound} ({domain['method']}) in sum; found: {found}"
+        yield f"{place(domain)}, they differ by {bound} in sum; found: {found}"
+
+
+def _upper(figure: Payload) -> str:
+    if figure["upper"] is not None:
+        return at_most(figure["upper"])
+    return f"10^{fixed(figure['upper_log10'], ROUND_CEILING)}"
 
 
 def _figure(figure: Payload) -> str:

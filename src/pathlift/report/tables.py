@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -59,6 +59,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str | Bar]], *, right
 def fixed(value: float | None, rounding: str = ROUND_HALF_EVEN) -> str:
     """Return a figure with six decimals, or a dash for none."""
     return "-" if value is None else str(Decimal(value).quantize(Decimal("1e-6"), rounding))
+
+
+def at_most(value: float) -> str:
+    """Return an upper bound with four digits, rounded up."""
+    return f"{float(Context(4, ROUND_CEILING).create_decimal_from_float(value)):.4g}"
 
 
 def number(value: float | str) -> str:

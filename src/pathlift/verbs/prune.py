@@ -45,11 +45,12 @@ def prune(
     sparsity: Annotated[float | None, Flag(metavar="S")] = None,
     criterion: Annotated[str, Flag()] = "path",
     scope: Annotated[str, Flag(default="global; row for wanda")] = "",
-    pattern: Annotated[str, Flag(metavar="N:M")] = "",
+    pattern: Annotated[str, Flag(metavar="N:M|ks:K")] = "",
     block: Annotated[str, Flag(metavar="BxC")] = "",
     channels: Annotated[bool, Flag()] = False,
     target: Annotated[str, Flag(default="weights")] = "",
     multiple: Annotated[int, Flag(metavar="N")] = 1,
+    least: Annotated[float, Flag(metavar="S")] = 0.0,
     fast: Annotated[bool, Flag()] = False,
     keep_dead: Annotated[bool, Flag()] = False,
     schedule: Annotated[Sequence[float], Flag(metavar="S,...", read=parse.fractions)] = (),
@@ -92,15 +93,19 @@ def prune(
     scope
         global, layer or row: what is compared with each other. A row is all weights of one output.
     pattern
-        Keep N of every M consecutive inputs of an output. 2:4 is what sparse tensor cores take.
+        Keep N of every M consecutive inputs of an output, or one weight of K, in the Kronecker-sparse support that is
+        worth most. 2:4 is what sparse tensor cores take; layers of ks:K are what `ks detect` finds.
     block
-        Let blocks of B outputs × C inputs go. A layer that they do not tile stays as it is.
+        Let blocks of B outputs × C inputs go. A layer that they do not tile stays as it is. `ks detect` finds it only
+        where those that stay are along a diagonal.
     channels
         Let whole channels go, the cheapest for what they take up: tensors are smaller, and the network is faster.
     target
         What the sparsity of channels is a share of: weights, or flops. Of all linear layers.
     multiple
         Keep multiples of so many channels. Kernels compute blocks of 8 or 16.
+    least
+        Keep this share of the channels of every layer. One stays in any case.
     fast
         Let a group of channels cost the sum over its weights, which counts some paths of a residual stream again.
     keep_dead
@@ -164,6 +169,7 @@ def prune(
     Gonon, Brisebarre, Riccietti, Gribonval, "A Rescaling-Invariant Lipschitz Bound Based on Path-Metrics", arXiv
     2405.15006.
     """
+    from pathlift.models.pruning import check_apart
     from pathlift.models.source import extents, open_model
     from pathlift.passes.pruning.channels import Channels
     from pathlift.passes.pruning.prune import Prune
@@ -171,6 +177,8 @@ def prune(
 
     if compensate and calib is None:
         raise UsageError("1407", "weights are refitted to data", hint="--calib FILE.npz")
+    check_apart([output, save_masks, log, chart], [calib, data, masks])
+    check_apart([save_masks, log, chart], [model])  # a model may be written over itself
     levels = tuple(schedule)
     if sparsity is None and levels:
         sparsity = levels[-1]
@@ -179,14 +187,14 @@ def prune(
         extents(shape),
     )  # fmt: skip
     method.check()
-    how = Channels(target or "weights", multiple, fast) if channels else None
+    how = Channels(target or "weights", multiple, least, fast) if channels else None
     if how is not None:
         how.check(method)
         if masks is not None or keep_dead:
             name = "--keep-dead" if masks is None else "--masks"
             raise UsageError("1404", f"channels go altogether, which has no {name}", hint="one or the other")
-    elif target or multiple != 1 or fast:
-        raise UsageError("1404", "a target, multiples and --fast are of channels", hint="--channels")
+    elif target or multiple != 1 or least or fast:
+        raise UsageError("1404", "a target, multiples, --least and --fast are of channels", hint="--channels")
     job = _Job(Recipe(method, how, compensate, keep_dead), calib, force, memory_limit, progress)
     if sweep:
         job.check_sweep(data, sparsity=sparsity, pattern=pattern, masks=masks, save_masks=save_masks, output=output)

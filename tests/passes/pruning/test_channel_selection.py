@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from pathlift.frontend.load import load
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.text import parse_graph
@@ -72,6 +75,19 @@ def test_multiples_stay() -> None:
     gone = select_channels(groups, SCORES, 0.4, multiple=3)
     assert gone[1:5].sum() in (0, 1)
     assert gone[5:].sum() in (0, 3)
+
+
+def test_multiples_are_of_channels_where_a_group_has_several() -> None:
+    graph = load(Path(__file__).parents[3] / "examples" / "digits.onnx")
+    groups = channel_groups(graph)  # four of four channels each, whose halves are sorted, and 48 single ones
+    for multiple, left in ((2, {4, 8, 12, 16}), (4, {4, 8, 12, 16}), (8, {8, 16}), (16, {16})):
+        gone = select_channels(groups, np.arange(groups.count + 1.0), 0.2, multiple=multiple)
+        small = remove(groups, gone)
+        widths = [small[name].value.shape[0] for name in ("stem.weight", "hidden.weight")]  # type: ignore[union-attr]  # parameters have a value
+        assert widths[0] in left
+        assert widths[1] % multiple == 0
+    gone = select_channels(groups, np.arange(groups.count + 1.0), 0.5, target="flops", multiple=8)
+    assert remove(groups, gone)["body.weight"].value.shape[:2] == (8, 8)  # type: ignore[union-attr]  # a parameter
 
 
 def test_nothing_is_asked_for() -> None:

@@ -126,7 +126,8 @@ def test_what_does_not_have_the_structure() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "block"), [("4:2", ""), ("2", ""), ("0:4", ""), ("", "16"), ("", "0x4"), ("2:4", "4x4")]
+    ("pattern", "block"),
+    [("4:2", ""), ("2", ""), ("0:4", ""), ("ks:1", ""), ("ks:", ""), ("", "16"), ("", "0x4"), ("2:4", "4x4")],
 )
 def test_structures_that_are_none(pattern: str, block: str) -> None:
     with pytest.raises(PathliftError, match="PL1404"):

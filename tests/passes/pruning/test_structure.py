@@ -1,4 +1,4 @@
-"""Blocks that are found again: what is block-diagonal but for noise becomes a layer that `ks-detect` finds."""
+"""Blocks and supports that are found again: what is Kronecker-sparse but for noise becomes what `ks-detect` finds."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from pathlift.ir.builder import Builder
+from pathlift.ir.errors import PathliftError
+from pathlift.ir.graph import Graph
+from pathlift.ir.kronecker import Pattern, dense
 from pathlift.ir.types import Array
 from pathlift.passes.kronecker.detect import KsDetect
+from pathlift.passes.kronecker.replace import KsReplace
 from pathlift.passes.pruning.prune import Prune
 
 RNG = np.random.default_rng(0)
@@ -33,3 +37,50 @@ def test_blocks_that_stay_are_a_pattern(criterion: str, permuted: bool) -> None:
     (found,) = KsDetect(permutation=permuted).run(after).layers
     assert tuple(found.pattern) == (4, 4, 8, 1)
     assert found.permuted == permuted
+
+
+def kronecker(pattern: Pattern, *, noise: float = 0.1) -> Array:
+    """Large weights in a pattern, and noise everywhere."""
+    inside = dense(np.ones((pattern.a, pattern.d, pattern.b, pattern.c)))
+    return RNG.standard_normal(inside.shape) * (inside + noise)
+
+
+def layer(weight: Array) -> Graph:
+    b = Builder()
+    x = b.input("x", ("N", weight.shape[1]), "f64")
+    return b.finish(b.op("Gemm", x, b.param(weight, "w"), trans_w=True, name="fc"))
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 2, 1), (2, 3, 5, 2), (1, 4, 2, 4), (6, 1, 2, 2)])
+@pytest.mark.parametrize("criterion", ["path", "magnitude"])
+def test_the_kronecker_sparse_support_that_is_worth_most_stays(shape: tuple[int, ...], criterion: str) -> None:
+    pattern = Pattern(*shape)
+    graph = layer(kronecker(pattern))
+    assert not KsDetect().run(graph).layers
+    after = Prune(criterion=criterion, pattern=f"ks:{pattern.a * pattern.d}").run(graph)
+    (found,) = KsDetect().run(after.graph).layers
+    assert found.pattern == pattern
+    replaced = KsReplace(always=True).run(after.graph).graph
+    assert "KSLinear" in {replaced[key].op for key in replaced.order}
+
+
+def test_any_matrix_becomes_kronecker_sparse() -> None:
+    after = Prune(pattern="ks:4").run(layer(RNG.standard_normal((16, 24))))
+    (found,) = KsDetect().run(after.graph).layers
+    assert found.pattern.a * found.pattern.d == 4
+    assert found.pattern.size == 96
+
+
+def test_of_supports_that_are_worth_the_same_blocks_stay() -> None:
+    (found,) = KsDetect().run(Prune(criterion="magnitude", pattern="ks:4").run(layer(np.ones((8, 8)))).graph).layers
+    assert found.pattern == (4, 2, 2, 1)
+
+
+def test_what_is_no_matrix_or_no_multiple_stays() -> None:
+    with pytest.raises(PathliftError, match=r"PL1403 .*its 6 outputs × 8 inputs are no multiples of 4"):
+        Prune(pattern="ks:4").run(layer(np.ones((6, 8))))
+    b = Builder()
+    window = {"strides": (1,), "pads": (1, 1), "dilations": (1,)}
+    graph = b.finish(b.op("Conv", b.input("x", ("N", 8, 5)), b.param(np.ones((8, 8, 3), np.float32), "w"), **window))
+    with pytest.raises(PathliftError, match=r"PL1403 .*no matrix"):
+        Prune(pattern="ks:4").run(graph)
