@@ -170,6 +170,29 @@ def test_boxes_that_an_interrupt_left_undone_are_not_proved(compared: Any, monke
     assert compared("--domain", "x=0:1", "--tol", "3")["result"]["verdict"] == "proved"  # one box, and done
 
 
+def test_an_interrupt_during_a_later_box_keeps_those_before(
+    compared: Any, files: list[str], pathlift: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = Comparison.measure, iter(range(9))
+
+    def interrupted(*args: Any, **kwargs: Any) -> Measured:
+        if next(calls) % 2:
+            raise KeyboardInterrupt
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(Comparison, "measure", interrupted)
+    np.savez("box.npz", low=np.zeros((3, 2)), high=np.ones((3, 2)))
+    result = compared("--domain", "x=box.npz", code=5)["result"]
+    assert (result["verdict"], result["interrupted"], result["bound"]["l1"]) == ("inconclusive", True, None)
+    assert result["sampled_max_l1"] == pytest.approx(2.375)
+    shown = pathlift("compare", *files, "--domain", "x=box.npz", "--budget", "60")
+    assert (shown.code, shown.out.splitlines()[0].count("not all inputs")) == (5, 1)
+    refused = compared("--domain", "x=box.npz", "-c", "c.json", code=4)
+    assert "1 of 3 boxes were done" in refused.err
+    next(calls)
+    assert pathlift("compare", *files, "--domain", "x=0:1").code == 130  # nothing is known yet
+
+
 def test_an_adversary_that_beats_a_bound_is_an_internal_error(
     compared: Any, files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -152,7 +152,12 @@ def _measured(
     for domain in domains:
         if progress is not None:
             progress("attack", len(measured), count)
-        measured.append(comparison.measure(domain, request.budget / count, request.seed, tell))
+        try:
+            measured.append(comparison.measure(domain, request.budget / count, request.seed, tell))
+        except KeyboardInterrupt:
+            if not measured:
+                raise
+            break  # of this box nothing is known; the ones before it are done
         if measured[-1].outcome.interrupted:
             break
     return measured
@@ -163,7 +168,7 @@ def _verdict(
 ) -> tuple[str, Mapping[str, torch.Tensor] | None]:
     """What is shown of the tolerance, and the input that refutes it, if any."""
     if request.tol is None:
-        return "bounded", None
+        return "bounded" if len(measured) == len(domains.boxes) else "inconclusive", None
     worst = max(measured, key=lambda m: getattr(m.attacked, request.norm))
     if getattr(worst.attacked, request.norm) > request.tol:
         return "refuted", comparison.as_fed(worst, request.norm, request.tol)
@@ -215,7 +220,7 @@ def _told(
         "norm": request.norm,
         "tolerance": request.tol,
         "verdict": verdict,
-        "interrupted": any(o.interrupted for o in outcomes),
+        "interrupted": missing or any(o.interrupted for o in outcomes),
     }  # fmt: skip
 
 
@@ -261,7 +266,8 @@ def _write_certificate(
     from importlib.metadata import version
 
     if told["l1"] == inf and told["linf"] == inf:
-        raise UnsupportedError("0346", "there is no finite bound to certify")
+        done = f": {len(measured)} of {len(domains.boxes)} boxes were done" if told["interrupted"] else ""
+        raise UnsupportedError("0346", f"there is no finite bound to certify{done}")
     boxes = [{n: {"low": m.domain.low[n], "high": m.domain.high[n]} for n in m.domain.low} for m in measured]
     content = {
         "tool": {"name": "pathlift", "version": version("pathlift")},
