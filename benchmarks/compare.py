@@ -154,7 +154,7 @@ factors. Digits: networks trained on scikit-learn's, 64-100-…-10, and conv16, 
 around one test image, within [0, 1]. ResNet-18 has random weights and batch norms, and 1000 outputs. *Twin α-CROWN* is
 auto_LiRPA on the network R_b(x) − R_a(x), {alpha_crown.ITERATIONS} iterations in float64, not rounded outward, within
 {alpha_crown.LIMIT} seconds of the processor, on the networks of the other columns. A dash: no bound; the JSON file says
-why.
+why. An empty field: not run.
 
 Seconds are those of a row, α-CROWN's not among them; the adversary takes a quarter of them at most. *Median*: of each
 column's bound over what was found.
@@ -174,7 +174,7 @@ def _table(rows: Sequence[Row], names: Sequence[str], norm: str) -> str:
     lines = []
     for row in rows:
         found, least = getattr(row, f"found_{norm}"), getattr(row, norm)
-        bounds = [_figure(getattr(row.methods[m], norm)) if m in row.methods else "–" for m in names]
+        bounds = [_figure(getattr(row.methods[m], norm)) if m in row.methods else "" for m in names]
         lines.append(
             [row.change, row.domain, _figure(found), _ratio([_over(least, found)]), *bounds, f"{row.seconds:.1f}"]
         )

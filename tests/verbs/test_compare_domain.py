@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from pathlift.frontend.save import save
 from pathlift.ir.text import parse_graph
@@ -153,6 +155,19 @@ def test_what_is_neither_is_inconclusive(compared: Any) -> None:
         pytest.fail("the bound is attained: this needs a pair of networks whose bound is loose")
     outcome = compared("--domain", "x=-1:1", "--norm", "linf", "--tol", repr(between), code=5)
     assert outcome["result"]["verdict"] == "inconclusive"
+
+
+def test_a_reason_is_that_of_all_methods_that_have_it(compared: Any) -> None:
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"], name="quantize"),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2]) for name in "xy"]
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:]), opset_imports=opset), "q.onnx")
+    refused = compared("--domain", "x=0:1", models=["a.onnx", "q.onnx"], code=4).err
+    assert refused.startswith("PL0345 differential, path_metric, joint, ellipsoid: the networks are no pair")
+    assert "; interval: PL0304 node 'quantize'" in refused
 
 
 def test_boxes_that_an_interrupt_left_undone_are_not_proved(compared: Any, monkeypatch: pytest.MonkeyPatch) -> None:

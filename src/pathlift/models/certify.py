@@ -102,8 +102,9 @@ def distance(
         staged = {what: stack.enter_context(replacing(path, force=request.force)) for what, path in files.items()}
         measured = _measured(comparison, domains, request, progress)
         if not any(m.outcome.bounds for m in measured):
-            reasons = {reason: name for m in measured for name, reason in m.outcome.refused.items()}
-            raise UnsupportedError("0345", "; ".join(f"{name}: {reason}" for reason, name in reasons.items()))
+            refused = {name: reason for m in measured for name, reason in m.outcome.refused.items()}
+            reasons = {reason: ", ".join(n for n in refused if refused[n] == reason) for reason in refused.values()}
+            raise UnsupportedError("0345", "; ".join(f"{names}: {reason}" for reason, names in reasons.items()))
         verdict, refuting = _verdict(comparison, domains, measured, request)
         told = _told(comparison, domains, measured, request, verdict)
         layers = _blame(comparison, measured, request) if request.per_layer else None
