@@ -48,6 +48,7 @@ class RescaledEntropy:
         count = self.symmetry.count + 1
         self.dimension, self.z = 0, np.zeros(count)
         self._squares, self._fixed = list[Pairs](), 0.0
+        self._whole: float | None = None  # the factors change rarely, and are asked about for each prior
         self._linear, everywhere = np.zeros(count), np.zeros(count, bool)
         for use in self.symmetry.scales().values():
             if not is_float(use.param.dtype) or not use.param.size:
@@ -66,7 +67,9 @@ class RescaledEntropy:
 
     def squares(self) -> float:
         """Σ λ_i²·(w_i² + σ_q²) over all weights."""
-        return self._fixed + sum(float(p.m.sum()) for p in self._squares)
+        if self._whole is None:
+            self._whole = self._fixed + sum(float(p.m.sum()) for p in self._squares)
+        return self._whole
 
     def value(self, prior: float) -> float:
         """KL(D#Q‖P) for σ_p² = `prior`, rounded up.
@@ -111,6 +114,7 @@ class RescaledEntropy:
         for p in self._squares:
             p.move(dz, 1.0)
         self.z += dz
+        self._whole = None
 
 
 def independent(pairs: Sequence[Pairs], count: int) -> list[Array]:

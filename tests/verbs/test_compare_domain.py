@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from pathlift.frontend.save import save
 from pathlift.ir.text import parse_graph
@@ -155,6 +157,19 @@ def test_what_is_neither_is_inconclusive(compared: Any) -> None:
     assert outcome["result"]["verdict"] == "inconclusive"
 
 
+def test_a_reason_is_that_of_all_methods_that_have_it(compared: Any) -> None:
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"], name="quantize"),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 2]) for name in "xy"]
+    opset = [helper.make_opsetid("", 17)]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", ends[:1], ends[1:]), opset_imports=opset), "q.onnx")
+    refused = compared("--domain", "x=0:1", models=["a.onnx", "q.onnx"], code=4).err
+    assert refused.startswith("PL0345 differential, path_metric, joint, ellipsoid: the networks are no pair")
+    assert "; interval: PL0304 node 'quantize'" in refused
+
+
 def test_boxes_that_an_interrupt_left_undone_are_not_proved(compared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = Comparison.measure
 
@@ -168,6 +183,29 @@ def test_boxes_that_an_interrupt_left_undone_are_not_proved(compared: Any, monke
     result = compared("--domain", "x=box.npz", "--tol", "3", code=5)["result"]
     assert (result["verdict"], result["interrupted"], result["bound"]["l1"]) == ("inconclusive", True, None)
     assert compared("--domain", "x=0:1", "--tol", "3")["result"]["verdict"] == "proved"  # one box, and done
+
+
+def test_an_interrupt_during_a_later_box_keeps_those_before(
+    compared: Any, files: list[str], pathlift: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, calls = Comparison.measure, iter(range(9))
+
+    def interrupted(*args: Any, **kwargs: Any) -> Measured:
+        if next(calls) % 2:
+            raise KeyboardInterrupt
+        return whole(*args, **kwargs)
+
+    monkeypatch.setattr(Comparison, "measure", interrupted)
+    np.savez("box.npz", low=np.zeros((3, 2)), high=np.ones((3, 2)))
+    result = compared("--domain", "x=box.npz", code=5)["result"]
+    assert (result["verdict"], result["interrupted"], result["bound"]["l1"]) == ("inconclusive", True, None)
+    assert result["sampled_max_l1"] == pytest.approx(2.375)
+    shown = pathlift("compare", *files, "--domain", "x=box.npz", "--budget", "60")
+    assert (shown.code, shown.out.splitlines()[0].count("not all inputs")) == (5, 1)
+    refused = compared("--domain", "x=box.npz", "-c", "c.json", code=4)
+    assert "1 of 3 boxes were done" in refused.err
+    next(calls)
+    assert pathlift("compare", *files, "--domain", "x=0:1").code == 130  # nothing is known yet
 
 
 def test_an_adversary_that_beats_a_bound_is_an_internal_error(

@@ -213,6 +213,8 @@ def _answer(payload: Payload, where: str) -> str:
         "refuted": f"refuted: {size} > {tolerance} at an input {where}",
         "inconclusive": f"inconclusive: {size} ≤ {tolerance} is neither shown nor refuted for inputs {where}",
     }
+    if tolerance is None and payload["verdict"] == "inconclusive":
+        said["inconclusive"] = f"inconclusive: not all inputs {where} were looked at"
     stopped = " (stopped early)" if payload["interrupted"] else ""
     return said.get(payload["verdict"], f"bounds for all inputs {where}") + stopped
 

@@ -102,8 +102,9 @@ def distance(
         staged = {what: stack.enter_context(replacing(path, force=request.force)) for what, path in files.items()}
         measured = _measured(comparison, domains, request, progress)
         if not any(m.outcome.bounds for m in measured):
-            reasons = {reason: name for m in measured for name, reason in m.outcome.refused.items()}
-            raise UnsupportedError("0345", "; ".join(f"{name}: {reason}" for reason, name in reasons.items()))
+            refused = {name: reason for m in measured for name, reason in m.outcome.refused.items()}
+            reasons = {reason: ", ".join(n for n in refused if refused[n] == reason) for reason in refused.values()}
+            raise UnsupportedError("0345", "; ".join(f"{names}: {reason}" for reason, names in reasons.items()))
         verdict, refuting = _verdict(comparison, domains, measured, request)
         told = _told(comparison, domains, measured, request, verdict)
         layers = _blame(comparison, measured, request) if request.per_layer else None
@@ -152,7 +153,12 @@ def _measured(
     for domain in domains:
         if progress is not None:
             progress("attack", len(measured), count)
-        measured.append(comparison.measure(domain, request.budget / count, request.seed, tell))
+        try:
+            measured.append(comparison.measure(domain, request.budget / count, request.seed, tell))
+        except KeyboardInterrupt:
+            if not measured:
+                raise
+            break  # of this box nothing is known; the ones before it are done
         if measured[-1].outcome.interrupted:
             break
     return measured
@@ -163,7 +169,7 @@ def _verdict(
 ) -> tuple[str, Mapping[str, torch.Tensor] | None]:
     """What is shown of the tolerance, and the input that refutes it, if any."""
     if request.tol is None:
-        return "bounded", None
+        return "bounded" if len(measured) == len(domains.boxes) else "inconclusive", None
     worst = max(measured, key=lambda m: getattr(m.attacked, request.norm))
     if getattr(worst.attacked, request.norm) > request.tol:
         return "refuted", comparison.as_fed(worst, request.norm, request.tol)
@@ -215,7 +221,7 @@ def _told(
         "norm": request.norm,
         "tolerance": request.tol,
         "verdict": verdict,
-        "interrupted": any(o.interrupted for o in outcomes),
+        "interrupted": missing or any(o.interrupted for o in outcomes),
     }  # fmt: skip
 
 
@@ -261,7 +267,8 @@ def _write_certificate(
     from importlib.metadata import version
 
     if told["l1"] == inf and told["linf"] == inf:
-        raise UnsupportedError("0346", "there is no finite bound to certify")
+        done = f": {len(measured)} of {len(domains.boxes)} boxes were done" if told["interrupted"] else ""
+        raise UnsupportedError("0346", f"there is no finite bound to certify{done}")
     boxes = [{n: {"low": m.domain.low[n], "high": m.domain.high[n]} for n in m.domain.low} for m in measured]
     content = {
         "tool": {"name": "pathlift", "version": version("pathlift")},
