@@ -3,6 +3,9 @@
 Along a short axis these are xⱼ − xᵢ, which depends on x linearly: softmaxᵢ = 1/(1 + Σ exp(xⱼ − xᵢ)). There are n² of
 them, so that along a longer axis the maximum is taken away instead: the sum is between 1 and n then.
 
+Exponentials of differences are capped, so that a mask of large negative numbers does not overflow: where the cap has a
+say, softmaxᵢ is less than 1e-260 with it and without.
+
 Where -∞ was added to an element, its exponential is 0, whatever else it is. For the maximum, such an element is
 replaced by one of those that are left.
 """
@@ -15,9 +18,10 @@ import numpy as np
 
 from pathlift.ir.algebras.protocol import Algebra, T
 from pathlift.ir.errors import UnsupportedError
+from pathlift.ir.primitives.base import Activation
 from pathlift.ir.primitives.maps import Contract
 from pathlift.ir.primitives.selections import Extremum
-from pathlift.ir.programs.gates import LOG, RECIPROCAL, exp
+from pathlift.ir.programs.gates import CAPPED_EXP, EXP, LOG, NEXT_TO_NOTHING, RECIPROCAL, exp
 from pathlift.ir.programs.parts import constant, extent, minus, moved, plus, reshaped, times, total, within
 from pathlift.ir.types import Array
 
@@ -33,7 +37,8 @@ def softmax(alg: Algebra[T], x: T, axis: int) -> T:
     if extent(alg, x, (axis,)) == 1:
         return plus(alg, alg.scale(x, 0.0), 1.0)
     if _is_short(alg, x, axis):
-        y = moved(alg, alg.gate(_relative(alg, x, axis, seen), RECIPROCAL), -1, axis)
+        y = alg.gate(_relative(alg, x, axis, seen, CAPPED_EXP), RECIPROCAL)
+        y = moved(alg, alg.add(y, alg.gate(y, NEXT_TO_NOTHING)), -1, axis)
         return within(alg, _kept(alg, y, seen), 0.0, 1.0)
     e, s = _shifted(alg, x, (axis,), seen)[:2]
     return within(alg, times(alg, e, alg.gate(s, RECIPROCAL)), 0.0, 1.0)
@@ -87,7 +92,7 @@ def _filled(alg: Algebra[T], x: T, axis: int, seen: Array | None) -> T:
     return alg.add(_kept(alg, x, seen), _kept(alg, stand_in, 1 - seen))
 
 
-def _relative(alg: Algebra[T], x: T, axis: int, seen: Array | None = None) -> T:
+def _relative(alg: Algebra[T], x: T, axis: int, seen: Array | None = None, f: Activation = EXP) -> T:
     """Σⱼ exp(xⱼ − xᵢ) for each i, the axis last; of that sum the term j = i is 1."""
     x = moved(alg, x, axis, -1)
     shape = alg.extents(x)
@@ -97,7 +102,7 @@ def _relative(alg: Algebra[T], x: T, axis: int, seen: Array | None = None) -> T:
     for column, (i, j) in enumerate(pairs):
         matrix[j, column], matrix[i, column] = 1.0, -1.0
     differences = alg.linear(Contract("...i,io->...o"), x, constant(alg, matrix))
-    each = exp(alg, reshaped(alg, differences, (*shape, n - 1)))
+    each = within(alg, alg.gate(reshaped(alg, differences, (*shape, n - 1)), f), 0.0, inf)
     if seen is not None:
         each = _kept(alg, each, np.moveaxis(seen, axis, -1)[..., np.reshape([j for _, j in pairs], (n, n - 1))])
     others = total(alg, each, (-1,), keepdims=False)

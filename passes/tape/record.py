@@ -277,7 +277,10 @@ class Recorder(TwoSorted[Weight, Signal]):
         if f.program is None:
             return super().apply(f, xs, types)
         found = f.program(self, *xs)
-        ys = [self.signal(y) for y in (found if isinstance(found, tuple) else (found,))][: len(types)]
+        several = found if isinstance(found, tuple) else (found,)
+        if len(several) == 1 and isinstance(several[0], Weight) and several[0].integer:
+            return several  # a mask, which others read
+        ys = [self.signal(y) for y in several][: len(types)]
         if len(ys) < len(types):
             raise UnsupportedError("0304", f"its output {len(ys)} is used")
         if f.within is not None:
