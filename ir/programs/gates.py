@@ -15,17 +15,13 @@ from pathlift.ir.primitives.base import Activation
 CAP = 600.0
 """Beyond it, an exponential is more than 1e260."""
 EXP = Activation("Exp", (0.0, inf), lambda x: x.exp(), 1.0, bends=(), relative=True)
-CAPPED_EXP = Activation(
-    "CappedExp", (0.0, inf), lambda x: x.clamp(max=CAP).exp(), 1.0, bends=(CAP,), relative=True
-)
+CAPPED_EXP = Activation("CappedExp", (0.0, inf), lambda x: x.clamp(max=CAP).exp(), 1.0, bends=(CAP,), relative=True)
 NEXT_TO_NOTHING = Activation(
     "NextToNothing", (0.0, 0.0), lambda x: 0.0 * x, bends=(), affine=True, smooth=lambda x: 0.0 * x, jump=1e-260
 )
 LOG = Activation("Log", (0.0, inf), lambda x: x.log(), -inf, bends=(0.0,), poles=(0.0,))
 SQRT = Activation("Sqrt", (0.0, inf), lambda x: x.sqrt(), bends=(0.0,), relative=True)
-RECIPROCAL = Activation(
-    "Reciprocal", (-inf, 0.0), lambda x: 1 / x, inf, bends=(0.0,), poles=(0.0,), relative=True
-)
+RECIPROCAL = Activation("Reciprocal", (-inf, 0.0), lambda x: 1 / x, inf, bends=(0.0,), poles=(0.0,), relative=True)
 ABS = Activation("Abs", (-1.0, 1.0), lambda x: x.abs(), homogeneous=True, bends=(0.0,), affine=True)
 RELU = Activation("Relu", (0.0, 1.0), lambda x: x.clamp(min=0), homogeneous=True, bends=(0.0,), affine=True)
 TANH = Activation("Tanh", (0.0, 1.0), lambda x: x.tanh(), bends=(0.0,))

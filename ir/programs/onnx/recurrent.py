@@ -73,21 +73,23 @@ def gru(
     def step(x: T, state: Sequence[T | None], w: T, r: T, b: T | None) -> list[T]:
         (h,) = state
         ours, theirs = ([_part(alg, p, k, size, axis=0) for k in range(3)] for p in (w, r))
-        at = [[], []] if b is None else [[_part(alg, p, k, size) for k in range(3)] for p in _biases(alg, b, 3 * size)]
+        biases = _biases(alg, b, 3 * size) or [None, None]
 
-        def gate(k: int) -> T:
-            return _sum(alg, [_product(alg, x, ours[k]), _product(alg, h, theirs[k]), *(side[k] for side in at if side)])
+        def bias(side: int, k: int) -> T | None:
+            vector = biases[side]
+            return None if vector is None else _part(alg, vector, k, size)
 
-        update = alg.gate(gate(0), SIGMOID)
-        reset = alg.gate(gate(1), SIGMOID)
+        def linear(k: int, h: T | None) -> T:
+            return _sum(alg, [_product(alg, x, ours[k]), _product(alg, h, theirs[k]), bias(0, k), bias(1, k)])
+
+        update, reset = (alg.gate(linear(k, h), SIGMOID) for k in range(2))
         if linear_before_reset:
-            past = _sum(alg, [_product(alg, h, theirs[2]), *(side[2] for side in at[1:] if side)])
-            past = None if past is None else times(alg, reset, past)
-            terms = [_product(alg, x, ours[2]), past, *(side[2] for side in at[:1] if side)]
+            past = [_product(alg, h, theirs[2]), bias(1, 2)]
+            kept = None if past == [None, None] else times(alg, reset, _sum(alg, past))
+            new = _sum(alg, [_product(alg, x, ours[2]), bias(0, 2), kept])
         else:
-            past = None if h is None else _product(alg, times(alg, reset, h), theirs[2])
-            terms = [_product(alg, x, ours[2]), past, *(side[2] for side in at if side)]
-        new = alg.gate(_sum(alg, terms), TANH)
+            new = linear(2, None if h is None else times(alg, reset, h))
+        new = alg.gate(new, TANH)
         if h is None:
             return [minus(alg, new, times(alg, update, new))]
         mixed = alg.add(new, times(alg, update, minus(alg, h, new)))
@@ -170,7 +172,7 @@ def _sum(alg: Algebra[T], terms: Sequence[T | None]) -> T:
     return first
 
 
-def _biases(alg: Algebra[T], b: T | None, size: int) -> list[T]:
+def _biases(alg: Algebra[T], b: T | None, size: int) -> list[T | None]:
     """Of inputs, and of hidden states."""
     return [] if b is None else [_part(alg, b, k, size) for k in range(2)]
 

@@ -34,7 +34,9 @@ def grid_sample(
         raise UnsupportedError("0304", f"more than {MOST} weights of a grid sample")
     flat = reshaped(alg, grid, (n, p, 2))
     across, down = (
-        _hats(alg, alg.move((flat,), Take(2, (axis,))), size, border=padding_mode == "border", corners=bool(align_corners))
+        _hats(
+            alg, alg.move((flat,), Take(2, (axis,))), size, border=padding_mode == "border", corners=bool(align_corners)
+        )
         for axis, size in ((0, width), (1, height))
     )
 

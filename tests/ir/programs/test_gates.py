@@ -15,7 +15,8 @@ from pathlift.passes.intervals.elementwise import Curve, image, slopes
 from pathlift.passes.relaxations.lines import lines
 
 GATES = {
-    f.name: f for f in (EXP, LOG, SQRT, RECIPROCAL, SIN, COS, *STEPS.values(), *map(power, (3.0, 4.0, -1.0, -2.0, -0.5, 0.75)))
+    f.name: f
+    for f in (EXP, LOG, SQRT, RECIPROCAL, SIN, COS, *STEPS.values(), *map(power, (3.0, 4.0, -1.0, -2.0, -0.5, 0.75)))
 }
 EVERYWHERE = ("Exp", "Sin", "Cos", "Floor", "Ceil", "Round", "Trunc", "Sign", "Pow(3.0)", "Pow(4.0)")
 
@@ -92,7 +93,8 @@ def test_a_wave_turns_in_every_period(f: Activation, reach: float) -> None:
         assert bool(((bound - attained).abs() <= step**2 + 1e-8).all()), "bounds are attained"
     rise = f.torch(x + 0.5 * torch.pi)  # its derivative
     assert bool(((rises.low - 1e-7 <= rise) & (rise <= rises.high + 1e-7)).all())
-    assert bool(((rises.low >= rise.amin(0) - step - 1e-6) & (rises.high <= rise.amax(0) + step + 1e-6)).all())
+    near = step + 1e-6 + 2e-9 * reach  # one-sided slopes are read off beside a point
+    assert bool(((rises.low >= rise.amin(0) - near) & (rises.high <= rise.amax(0) + near)).all())
     assert bool((below.slope * x + below.offset <= fx + 1e-12).all())
     assert bool((above.slope * x + above.offset >= fx - 1e-12).all())
     assert below.offset.isfinite().all()
