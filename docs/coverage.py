@@ -266,7 +266,9 @@ def halved(graph: Graph) -> Graph:
     for key in graph.params:
         param = graph[key].value
         if param is not None and is_float(param.dtype):
-            rounded = param.numpy().clip(limits.min, limits.max).astype(np.float16)
+            values = param.numpy()
+            cut = np.where(np.isfinite(values), values.clip(limits.min, limits.max), values)  # a mask of -inf stays
+            rounded = cut.astype(np.float16)
             b.replace_node(key, value=Param.of(rounded.astype(param.dtype)))
     return b.finish()
 

@@ -91,6 +91,14 @@ class Algebra(Generic[T]):
         """The numbers that a parameter holds."""
         raise self.refusal("programs, which depend on numbers")
 
+    def is_defined(self, x: T) -> bool:
+        """Whether a value is a number wherever the network is run: no root of -1, no quotient by 0 is part of it."""
+        raise self.refusal("programs, which depend on what is defined")
+
+    def shown(self, x: T) -> tuple[T, Array | None]:
+        """A value that -∞ may have been added to, without it; and where it was not, which broadcasts to the value."""
+        raise self.refusal("programs, which depend on masks")
+
     def refusal(self, what: str) -> UnsupportedError:
         """Return the default refusal of a primitive."""
         return UnsupportedError("0302", f"{self.name} has no rule for {what}")

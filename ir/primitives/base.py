@@ -101,6 +101,10 @@ class Activation:
         Points around which it is not bounded.
     smooth, jump
         Where the function is not continuous: a continuous one whose bends these are, and how far it is from it at most.
+    relative
+        Whether torch's error is a small share of the value, however large the argument.
+    period
+        If it is periodic: the period, which holds all of `bends`.
     """
 
     name: str
@@ -113,6 +117,8 @@ class Activation:
     poles: tuple[float, ...] = ()
     smooth: Callable[..., Any] | None = field(default=None, repr=False)
     jump: float = 0.0
+    relative: bool = False
+    period: float = 0.0
 
     @property
     def lipschitz(self) -> float:

@@ -7,19 +7,27 @@ pole. A point where it is neither is a bend: what is beside it is never mistaken
 from __future__ import annotations
 
 import functools
-from math import inf
+from math import inf, pi
 
 from pathlift.ir.algebras.protocol import Algebra, T
 from pathlift.ir.primitives.base import Activation
 
-EXP = Activation("Exp", (0.0, inf), lambda x: x.exp(), 1.0, bends=())
+CAP = 600.0
+"""Beyond it, an exponential is more than 1e260."""
+EXP = Activation("Exp", (0.0, inf), lambda x: x.exp(), 1.0, bends=(), relative=True)
+CAPPED_EXP = Activation("CappedExp", (0.0, inf), lambda x: x.clamp(max=CAP).exp(), 1.0, bends=(CAP,), relative=True)
+NEXT_TO_NOTHING = Activation(
+    "NextToNothing", (0.0, 0.0), lambda x: 0.0 * x, bends=(), affine=True, smooth=lambda x: 0.0 * x, jump=1e-260
+)
 LOG = Activation("Log", (0.0, inf), lambda x: x.log(), -inf, bends=(0.0,), poles=(0.0,))
-SQRT = Activation("Sqrt", (0.0, inf), lambda x: x.sqrt(), bends=(0.0,))
-RECIPROCAL = Activation("Reciprocal", (-inf, 0.0), lambda x: 1 / x, inf, bends=(0.0,), poles=(0.0,))
+SQRT = Activation("Sqrt", (0.0, inf), lambda x: x.sqrt(), bends=(0.0,), relative=True)
+RECIPROCAL = Activation("Reciprocal", (-inf, 0.0), lambda x: 1 / x, inf, bends=(0.0,), poles=(0.0,), relative=True)
 ABS = Activation("Abs", (-1.0, 1.0), lambda x: x.abs(), homogeneous=True, bends=(0.0,), affine=True)
 RELU = Activation("Relu", (0.0, 1.0), lambda x: x.clamp(min=0), homogeneous=True, bends=(0.0,), affine=True)
 TANH = Activation("Tanh", (0.0, 1.0), lambda x: x.tanh(), bends=(0.0,))
 SIGMOID = Activation("Sigmoid", (0.0, 0.25), lambda x: x.sigmoid(), 0.5, bends=(0.0,))
+SIN = Activation("Sin", (-1.0, 1.0), lambda x: x.sin(), bends=(0.0, 0.5 * pi, pi, 1.5 * pi), period=2 * pi)
+COS = Activation("Cos", (-1.0, 1.0), lambda x: x.cos(), 1.0, bends=(0.0, 0.5 * pi, pi, 1.5 * pi), period=2 * pi)
 
 # Steps: how far they are from a line.
 STEPS = {

@@ -21,6 +21,10 @@ from pathlift.passes.tape.steps import Gate
 Tensor = torch.Tensor
 _NEAR = 1e-9
 """Where an inner one-sided slope is read off, relative to the size of the point."""
+_LOST = 2.0**-1020
+"""More than what underflow may take from a value."""
+_FAR = 1e6
+"""How far from 0 a bend may be that is a multiple of a period: it is off by less than 1e-8 there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +59,8 @@ class Curve:
     def bends(self) -> tuple[float, ...]:
         """Points between which it is monotone, and convex or concave."""
         assert self.f.bends is not None
+        if self.f.period:  # of two periods, so that one begins wherever an interval does
+            return (*self.f.bends, *(t + self.f.period for t in self.f.bends))
         return self.f.bends
 
     def same(self, other: Curve) -> bool:
@@ -68,7 +74,10 @@ class Curve:
 
     def error(self, x: Tensor, y: Tensor) -> Tensor:
         """How far the computed y = f(x) may be off, the jump apart."""
-        error = 4 * U * y.abs() if self.f.affine else 32 * U * (1 + x.abs() + y.abs())
+        if self.f.relative:
+            error = 32 * U * y.abs() + _LOST
+        else:
+            error = 4 * U * y.abs() if self.f.affine else 32 * U * (1 + x.abs() + y.abs())
         for s in self.slopes:
             if s.error is not None:
                 error = error + s.error * x.abs()
@@ -82,9 +91,17 @@ class Curve:
         return slope
 
     def points(self, box: Box) -> Tensor:
-        """The ends of each interval and the bends within, in order: ``(bends + 2, *shape)``."""
-        inner = [torch.clamp(torch.full_like(box.low, t), box.low, box.high) for t in self.bends]
-        return torch.stack([box.low, *inner, box.high])
+        """The ends of each interval and the bends within, in order: ``(bends + 2, *shape)``.
+
+        All are NaN where a periodic function has more bends within than these.
+        """
+        bends = [torch.full_like(box.low, t) for t in self.bends]
+        if self.f.period:
+            start = self.f.period * (box.low / self.f.period - 2.0**-20).floor()
+            bends = [start + t for t in bends]
+            beyond = ~((box.high <= start + 2 * self.f.period) & (box.low.abs() < _FAR))
+            bends = [torch.where(beyond, torch.nan, t) for t in bends]
+        return torch.stack([box.low, *(torch.minimum(torch.maximum(t, box.low), box.high) for t in bends), box.high])
 
     def has_pole(self, box: Box) -> Tensor:
         """Where an interval holds a point around which the function is not bounded, or where it is none."""
@@ -165,6 +182,8 @@ def gap(first: Curve, second: Curve, box: Box) -> Box:
             if jump
             else Box.zero(tuple(box.low.shape), box.low.device)
         )
+    if first.f.period or second.f.period:
+        return image(second, box).minus(image(first, box))
     inner = [torch.clamp(torch.full_like(box.low, t), box.low, box.high) for t in sorted({*first.bends, *second.bends})]
     xs = torch.stack([box.low, *inner, box.high])
     ys = [c(xs) for c in (first, second)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, nan, prod
 from typing import Any, ClassVar
 
@@ -68,9 +68,38 @@ def record(
 
 @dataclass(frozen=True)
 class Signal:
-    """A value of the tape, by its number; no number itself, so that nobody multiplies by it."""
+    """A value of the tape, by its number; no number itself, so that nobody multiplies by it.
+
+    Parameters
+    ----------
+    number
+        Which one.
+    hidden
+        Where -∞ has been added to it, or taken its place: there, the value of this number means nothing.
+    """
 
     number: int
+    hidden: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Mask(Weight):
+    """A parameter that is -∞ in places: a sum with it hides what is there, and a softmax knows what that means."""
+
+    name: str = ""
+
+    def checked(self) -> Tensor:
+        raise not_finite(self.name, self.values.cpu().numpy())
+
+    @property
+    def hidden(self) -> Tensor:
+        """Where it is -∞."""
+        return self.values == -inf
+
+    @property
+    def shown(self) -> Weight:
+        """The same with 0 in these places."""
+        return Weight(self.values.masked_fill(self.hidden, 0.0), finite=True)
 
 
 class Recorder(WeightParameters[Signal]):
@@ -88,15 +117,31 @@ class Recorder(WeightParameters[Signal]):
         self.inputs = dict(inputs)
         self.device = device or torch.device("cpu")
         self.shapes = list(self.inputs.values())
+        self.defined = [True] * len(self.shapes)
         self.steps: list[Step] = []
 
     def append(self, kind: Callable[..., Step], inputs: Sequence[Signal], shape: Sequence[int], *args: Any) -> Signal:
         """Append a step, and return its value."""
+        if any(x.hidden is not None for x in inputs):
+            raise UnsupportedError("1368", "it computes with -inf, which is no real number")
         label = self.node.label if self.node else ""
         shapes = tuple(map(self.extents, inputs))
-        self.steps.append(kind(label, tuple(x.number for x in inputs), shapes, tuple(shape), *args))
+        step = kind(label, tuple(x.number for x in inputs), shapes, tuple(shape), *args)
+        self.defined.append(all(self.defined[i] for i in step.inputs) and not self._may_be_none(step))
+        self.steps.append(step)
         self.shapes.append(tuple(shape))
         return Signal(len(self.shapes) - 1)
+
+    def _may_be_none(self, step: Step) -> bool:
+        """Whether a step is a function of what it may not be defined for; a theorem may say that it is."""
+        if not isinstance(step, Gate):
+            return False
+        before = self.steps[step.inputs[0] - len(self.inputs)] if step.inputs[0] >= len(self.inputs) else None
+        if isinstance(before, Within) and before.low > 0:
+            return False
+        points = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)
+        values = step.f.torch(points, *(torch.zeros_like(points) for _ in step.slopes))
+        return bool(step.f.poles) or not bool(values.isfinite().all())
 
     def extents(self, x: Weight | Signal) -> tuple[int, ...]:
         """The shape of an operand."""
@@ -109,15 +154,24 @@ class Recorder(WeightParameters[Signal]):
         name = self.node.names[0]
         if not is_float(p.dtype):
             return Weight(self._whole(p), integer=name)
-        if p.non_finite:
-            raise not_finite(name, p.numpy())
         error = self.errors.get(name)
+        if p.non_finite:
+            values = as_tensor(p.numpy(), torch.float64, self.device)
+            if error is not None or not bool((values < inf).all()):
+                raise not_finite(name, p.numpy())
+            return Mask(values, name=name)
         off = None if error is None else as_tensor(error, torch.float64, self.device)
         return Weight(as_tensor(p.numpy(), torch.float64, self.device), error=off, finite=True)
 
+    def move_parameters(self, xs: Sequence[Weight], v: View) -> Weight:
+        moved = super().move_parameters(xs, v)
+        name = next((w.name for w in xs if isinstance(w, Mask)), None)
+        return moved if name is None else Mask(moved.values, moved.roundings, moved.error, name=name)
+
     def lift(self, p: Weight) -> Signal:
-        values = coefficients(p)
-        return self.append(Constant, (), values.values.shape, values)
+        values = coefficients(p.shown if isinstance(p, Mask) else p)
+        constant = self.append(Constant, (), values.values.shape, values)
+        return replace(constant, hidden=p.hidden) if isinstance(p, Mask) else constant
 
     # ---- signals
 
@@ -136,6 +190,10 @@ class Recorder(WeightParameters[Signal]):
         return self.append(Sum, (x, y), check_broadcast([self.extents(x), self.extents(y)]))
 
     def shift(self, x: Signal, c: Weight, axis: int | None) -> Signal:
+        if isinstance(c, Mask):
+            hidden = along(c.hidden, axis, len(self.extents(x)))
+            shifted = self.shift(replace(x, hidden=None), c.shown, axis)
+            return replace(shifted, hidden=hidden if x.hidden is None else hidden | x.hidden)
         shift = _aligned(coefficients(c), axis, len(self.extents(x)))
         return self.append(Shifted, (x,), check_broadcast([self.extents(x), tuple(shift.values.shape)]), shift)
 
@@ -169,7 +227,17 @@ class Recorder(WeightParameters[Signal]):
     def move_signals(self, xs: Sequence[Signal], v: View) -> Signal:
         if isinstance(v, Pad) and not v.value < inf:
             raise UnsupportedError("1368", f"it pads with {v.value}, which is no real number")
-        return self.append(Moved, xs, _known(v.shape(*map(self.extents, xs))), v, self.device)
+        shown = [replace(x, hidden=None) for x in xs]
+        moved = self.append(Moved, shown, _known(v.shape(*map(self.extents, xs))), v, self.device)
+        if all(x.hidden is None for x in xs):
+            return moved
+        view = replace(v, value=0.0) if isinstance(v, Pad) else v
+        return replace(moved, hidden=view(*map(self._hides, xs)) != 0)
+
+    def _hides(self, x: Signal) -> Tensor:
+        """1 where a value is hidden, 0 elsewhere."""
+        hidden = torch.zeros((), device=self.device) if x.hidden is None else x.hidden.float()
+        return hidden.expand(self.extents(x))
 
     def apply(self, f: Nonlinear, xs: Sequence[Any], types: Sequence[ValueType]) -> tuple[Any, ...]:
         if f.bilinear:
@@ -177,7 +245,10 @@ class Recorder(WeightParameters[Signal]):
         if f.program is None:
             return super().apply(f, xs, types)
         found = f.program(self, *xs)
-        ys = [self.signal(y) for y in (found if isinstance(found, tuple) else (found,))][: len(types)]
+        several = found if isinstance(found, tuple) else (found,)
+        if len(several) == 1 and isinstance(several[0], Weight) and several[0].integer:
+            return several  # a mask, which others read
+        ys = [self.signal(y) for y in several][: len(types)]
         if len(ys) < len(types):
             raise UnsupportedError("0304", f"its output {len(ys)} is used")
         if f.within is not None:
@@ -207,6 +278,17 @@ class Recorder(WeightParameters[Signal]):
             raise UnsupportedError("0304", "numbers that decide what this node computes are not known")
         values: Array = parameter.values.cpu().numpy()
         return values
+
+    def is_defined(self, x: Weight | Signal) -> bool:
+        return self.is_parameter(x) or self.defined[x.number]
+
+    def shown(self, x: Weight | Signal) -> tuple[Weight | Signal, Array | None]:
+        if isinstance(x, Mask):
+            x = self.lift(x)
+        if not isinstance(x, Signal) or x.hidden is None:
+            return x, None
+        seen: Array = (~x.hidden).cpu().numpy()
+        return replace(x, hidden=None), seen
 
     def _whole(self, p: Param) -> Tensor:
         """What a parameter holds that is not of real numbers, where it may say something: axes, indices, a mask."""

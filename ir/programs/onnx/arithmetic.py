@@ -6,9 +6,9 @@ from typing import Any
 
 from pathlift.ir.algebras.protocol import Algebra, T
 from pathlift.ir.errors import UnsupportedError
-from pathlift.ir.programs.gates import EXP, LOG, RECIPROCAL, RELU, SIGMOID, SQRT, STEPS, exp, power
+from pathlift.ir.programs.gates import COS, EXP, LOG, RECIPROCAL, RELU, SIGMOID, SIN, SQRT, STEPS, exp, power
 from pathlift.ir.programs.onnx.registry import program
-from pathlift.ir.programs.parts import bilinear, minus, number, times
+from pathlift.ir.programs.parts import bilinear, minus, number, times, within
 
 
 @program("Exp")
@@ -21,6 +21,12 @@ def exp_(alg: Algebra[T], x: T) -> T:
 def function(alg: Algebra[T], x: T, *, op_type: str) -> T:
     """Functions that are defined on one side of 0, or beside it."""
     return alg.gate(x, {"Sqrt": SQRT, "Log": LOG, "Reciprocal": RECIPROCAL}[op_type])
+
+
+@program("Sin", "Cos")
+def wave(alg: Algebra[T], x: T, *, op_type: str) -> T:
+    """Sine and cosine, which are between -1 and 1."""
+    return within(alg, alg.gate(x, {"Sin": SIN, "Cos": COS}[op_type]), -1.0, 1.0)
 
 
 @program("Floor", "Ceil", "Round", "Sign")

@@ -10,7 +10,7 @@ from pathlift.ir.primitives.maps import Contract
 from pathlift.ir.primitives.views import Concat, Expand, Take
 from pathlift.ir.programs.onnx.registry import program
 from pathlift.ir.programs.parts import constant, ints, moved, reshaped
-from pathlift.ir.types import Array
+from pathlift.ir.types import Array, Param
 
 MOST = 2**20
 """So many places at most."""
@@ -53,10 +53,20 @@ def where(alg: Algebra[T], mask: T, x: T, y: T) -> T:
     """Elements of one or the other, as a parameter says."""
     chosen = alg.numbers(mask).astype(bool)
     shape = np.broadcast_shapes(chosen.shape, alg.extents(x), alg.extents(y))
+    if chosen.all() or not chosen.any():
+        return alg.move((x if chosen.all() else y,), Expand(shape))
     n = int(np.prod(shape))
     flat = [reshaped(alg, alg.move((side,), Expand(shape)), (n,)) for side in (x, y)]
     places = np.arange(n).reshape(shape) + np.where(np.broadcast_to(chosen, shape), 0, n)
     return _taken(alg, alg.move(flat, Concat(0)), places)
+
+
+@program("IsNaN")
+def is_nan(alg: Algebra[T], x: T) -> T:
+    """False, of what is a number: real arithmetic has no other."""
+    if not alg.is_defined(x):
+        raise UnsupportedError("0304", "a value that may not be a number is asked whether it is one")
+    return alg.param(Param.of(np.zeros(alg.extents(x), bool)))
 
 
 def _places(alg: Algebra[T], shape: tuple[int, ...], indices: Array, axis: int) -> Array:

@@ -278,4 +278,5 @@ def test_whole_numbers_too_many_to_read_are_not_known() -> None:
 
 
 def test_every_program_has_a_node_that_it_is_tried_on() -> None:
-    assert {name.split("/")[0] for name in TABLE} >= set(PROGRAMS)
+    # No network ends in what IsNaN answers: `test_softmax.py` has it.
+    assert {name.split("/")[0] for name in TABLE} >= set(PROGRAMS) - {"IsNaN"}
