@@ -131,7 +131,8 @@ class Kronecker:
 
     def _within(self, split: Array) -> Array:
         """A view of what a pattern has."""
-        return np.einsum("abdacd->abdc", split)
+        view: Array = np.einsum("abdacd->abdc", split)
+        return view
 
 
 Patterned = Sparse | Kronecker

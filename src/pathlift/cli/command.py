@@ -176,12 +176,12 @@ def _parameter(parameter: inspect.Parameter, flag: Flag, help_: Mapping[str, str
     type_ = get_args(parameter.annotation)[0] if flag.type is None else flag.type
     said = flag.help or help_.get(parameter.name, "")
     if flag.argument:
-        shown_as = flag.metavar or name.upper()
-        info = typer.Argument(metavar=shown_as, show_default=False, help=said, autocompletion=_completer(flag))
+        metavar = flag.metavar or name.upper()
+        info = typer.Argument(metavar=metavar, show_default=False, help=said, autocompletion=_completer(flag))
     else:
         names = flag.names or [f"--{name.replace('_', '-')}"]
         shown = flag.default or default not in (None, "")
-        shown_as = flag.metavar
-        info = typer.Option(*names, metavar=shown_as, show_default=shown, help=said, autocompletion=_completer(flag))
+        complete = _completer(flag)
+        info = typer.Option(*names, metavar=flag.metavar, show_default=shown, help=said, autocompletion=complete)
     annotation: Any = Annotated[type_ | None if default is None else type_, info]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

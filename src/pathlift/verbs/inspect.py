@@ -180,4 +180,4 @@ def _nodes_table(nodes: Sequence[Payload]) -> Table:
 
 def _type_text(port: Payload) -> str:
     shape = port["shape"]
-    return port["dtype"] + ("" if shape is None else f"[{', '.join('?' if n is None else str(n) for n in shape)}]")
+    return str(port["dtype"]) + ("" if shape is None else f"[{', '.join('?' if n is None else str(n) for n in shape)}]")
