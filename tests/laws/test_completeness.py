@@ -30,6 +30,7 @@ from pathlift.passes.channels.zeros import ZeroAlgebra, zero_slices
 from pathlift.passes.equivalence.neurons import NeuronAlgebra
 from pathlift.passes.equivalence.walk import neurons_of
 from pathlift.passes.fields.algebra import FieldAlgebra
+from pathlift.passes.fields.weight_parameters import WeightParameters
 from pathlift.passes.generalization.constants import outgoing
 from pathlift.passes.generalization.noise import Noisy
 from pathlift.passes.generalization.product import NormProduct, norm_product
@@ -75,7 +76,7 @@ ALGEBRAS: dict[type[Algebra], Callable[[Graph], object]] = {
     Differentiated: lambda graph: run(graph, Differentiated({}), tensors(graph)),
     Recorder: lambda graph: record(graph, resolve_inputs(graph, {})),
 }
-BASES = {TwoSorted, FieldAlgebra, AxisAlgebra}
+BASES = {TwoSorted, WeightParameters, FieldAlgebra, AxisAlgebra}
 """Parts of analyses, which lack what their subclasses say."""
 
 

@@ -24,6 +24,7 @@ from pathlift.passes.channels.ties import Ties
 from pathlift.passes.equivalence.neurons import NeuronAlgebra, ParamRef
 from pathlift.passes.fields.algebra import FieldAlgebra
 from pathlift.passes.fields.field import Field
+from pathlift.passes.fields.weight_parameters import WeightParameters
 from pathlift.passes.generalization.product import NormProduct, Slope
 from pathlift.passes.generalization.words import Paths, PathWords
 from pathlift.passes.heaviest_path.algebra import HeaviestPathAlgebra
@@ -161,7 +162,7 @@ def test_every_two_sorted_algebra_is_tried() -> None:
         pending.extend(algebra.__subclasses__())
         ours = algebra.__module__.startswith("pathlift.") and not algebra.__name__.startswith("_")
         found |= {algebra} if ours else set()
-    assert found - {TwoSorted, FieldAlgebra} == set(SIGNALS)
+    assert found - {TwoSorted, WeightParameters, FieldAlgebra} == set(SIGNALS)
 
 
 @pytest.mark.parametrize(("name", "signals"), cases())
