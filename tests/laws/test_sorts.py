@@ -45,6 +45,7 @@ KEEPING = {"derive", "add", "scale", "move"}
 def written(recorder: record.Recorder, shape: tuple[int, ...]) -> record.Signal:
     """A value of a tape that nothing computes."""
     recorder.shapes.append(tuple(n if isinstance(n, int) else 1 for n in shape))
+    recorder.defined.append(True)
     return record.Signal(len(recorder.shapes) - 1)
 
 
