@@ -1,4 +1,4 @@
-"""What verbs print as JSON, as types: the JSON Schemas of the package are generated from them."""
+"""Types of the JSON that verbs print: the JSON Schemas of the package are generated from them."""
 
 from __future__ import annotations
 
