@@ -1,4 +1,4 @@
-"""Types of what verbs print as JSON: the JSON Schemas of the package are generated from them."""
+"""Types of the JSON that verbs print: the JSON Schemas of the package are generated from them."""
 
 from __future__ import annotations
 

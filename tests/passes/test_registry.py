@@ -76,6 +76,7 @@ def test_a_pass_is_listed_and_runs(pathlift: Cli, install: Install, model: str) 
         "kind": "transform",
         "path_norm": "may change",
         "help": "Keep everything.",
+        "description": "Keep everything.",
         "options": [],
     }
     outcome = pathlift("opt", model, "-p", "keep,dead-code", "--format", "json")

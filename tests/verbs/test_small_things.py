@@ -1,4 +1,4 @@
-"""Answers of verbs to slips: only what is wrong, and what to do."""
+"""Answers to slips: only what is wrong, and what to do."""
 
 from __future__ import annotations
 

@@ -174,14 +174,13 @@ def _parameter(parameter: inspect.Parameter, flag: Flag, help_: Mapping[str, str
     """Say to Typer how to parse a parameter."""
     name, default = _name(parameter, flag), _default(parameter, flag)
     type_ = get_args(parameter.annotation)[0] if flag.type is None else flag.type
-    said = flag.help or help_.get(parameter.name, "")
+    said, completer = flag.help or help_.get(parameter.name, ""), _completer(flag)
     if flag.argument:
         metavar = flag.metavar or name.upper()
-        info = typer.Argument(metavar=metavar, show_default=False, help=said, autocompletion=_completer(flag))
+        info = typer.Argument(metavar=metavar, show_default=False, help=said, autocompletion=completer)
     else:
         names = flag.names or [f"--{name.replace('_', '-')}"]
         shown = flag.default or default not in (None, "")
-        complete = _completer(flag)
-        info = typer.Option(*names, metavar=flag.metavar, show_default=shown, help=said, autocompletion=complete)
+        info = typer.Option(*names, metavar=flag.metavar, show_default=shown, help=said, autocompletion=completer)
     annotation: Any = Annotated[type_ | None if default is None else type_, info]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -179,5 +179,6 @@ def _nodes_table(nodes: Sequence[Payload]) -> Table:
 
 
 def _type_text(port: Payload) -> str:
-    shape = port["shape"]
-    return str(port["dtype"]) + ("" if shape is None else f"[{', '.join('?' if n is None else str(n) for n in shape)}]")
+    if port["shape"] is None:
+        return str(port["dtype"])
+    return f"{port['dtype']}[{', '.join('?' if n is None else str(n) for n in port['shape'])}]"
