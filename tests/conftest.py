@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from pathlift.cli.frame import run
 from pathlift.report.result import Result
+from pathlift.testing.absent import reason
 from pathlift.testing.interpreted import Interpreted, Nothing, is_interpreted
 
 # The same examples in every run of the same code: a red test is a reproducible one. A busy machine is no defect.
@@ -100,8 +101,10 @@ def pathlift(capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
     """Run the command line in this process."""
 
     def call(*arguments: str) -> Outcome:
-        code = run(arguments)
-        return Outcome(code, *capsys.readouterr())
+        outcome = Outcome(run(arguments), *capsys.readouterr())
+        if why := reason(outcome.err):
+            pytest.skip(why)
+        return outcome
 
     return call
 

@@ -144,6 +144,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two minutes on an idle machine
 def test_commands_print_what_is_said(folder: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     wrong = []
@@ -169,8 +170,9 @@ def test_python_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
     torch.manual_seed(0)
     image_net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    model = nn.ModuleDict({"mlp": nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64))})
-    model.forward = model["mlp"].forward  # type: ignore[method-assign]
+    mlp = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64))
+    model = nn.Sequential(nn.ModuleDict({"mlp": mlp}))
+    model.forward = mlp.forward  # type: ignore[method-assign]
     given: dict[str, Any] = {
         "pathlift": pathlift,
         "criterion": nn.CrossEntropyLoss(),
