@@ -10,17 +10,18 @@ import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import torch
 from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
 
 from pathlift.cli.envelope import wants_json
 from pathlift.cli.frame import run
 from pathlift.report.result import Result
+from pathlift.testing.absent import reason
 from pathlift.testing.interpreted import Interpreted, Nothing, is_interpreted
 from pathlift.verbs import VERBS
 from pathlift.verbs.schema import schema
@@ -39,32 +40,10 @@ settings.load_profile("pathlift")
 # What was measured on this machine is no business of tests.
 os.environ["PATHLIFT_CACHE"] = os.path.join(tempfile.gettempdir(), f"pathlift-tests-{os.getpid()}")
 
-_export = torch.onnx.export
+if find_spec("torch") is not None:
+    from pathlift.testing.exporter import keep_translations
 
-
-@functools.cache
-def _keep_torchlib() -> None:
-    """Let the exporter make its table of translations once: at every export anew, it is two thirds of the time."""
-    from torch.onnx._internal.exporter._registration import ONNXRegistry
-
-    make = functools.cache(ONNXRegistry.from_torchlib)
-
-    def from_torchlib(*arguments: Any, **named: Any) -> ONNXRegistry:
-        known = make(*arguments, **named)
-        copy = ONNXRegistry()
-        copy.__dict__.update(known.__dict__, functions={op: [*found] for op, found in known.functions.items()})
-        return copy
-
-    ONNXRegistry.from_torchlib = staticmethod(from_torchlib)  # type: ignore[method-assign]
-
-
-@functools.wraps(_export)
-def _export_quickly(*arguments: Any, **named: Any) -> Any:
-    _keep_torchlib()
-    return _export(*arguments, **named)
-
-
-torch.onnx.export = _export_quickly
+    keep_translations()
 
 GOLDEN = Path(__file__).parent / "golden"
 Golden = Callable[[str, str], None]
@@ -166,6 +145,8 @@ def pathlift(capsys: pytest.CaptureFixture[str], _faked: list[str]) -> Callable[
     def call(*arguments: str) -> Outcome:
         code = run(arguments)
         outcome = Outcome(code, *capsys.readouterr())
+        if why := reason(outcome.err):
+            pytest.skip(why)
         if wants_json(arguments):
             _check_json(arguments, outcome.out, code, bool(_faked))
         return outcome

@@ -6,7 +6,9 @@ import ast
 import shutil
 import subprocess
 import sys
+import tarfile
 import tomllib
+import venv
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,14 +93,63 @@ def test_version() -> None:
     assert pathlift.__version__ == PROJECT["project"]["version"]
 
 
-@pytest.mark.slow
-def test_wheel(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # From a copy: setuptools leaves a build folder in the tree, and would take stale files from one.
-    tree = tmp_path / "tree"
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info")
-    shutil.copytree(ROOT, tree, symlinks=True, ignore=ignored)
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir", str(tmp_path), str(tree)]
+    folder = tmp_path_factory.mktemp("sdist")
+    ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "*.egg-info", "*.onnx", "*.npz")
+    shutil.copytree(ROOT, folder / "tree", symlinks=True, ignore=ignored)
+    (requirement,) = PROJECT["build-system"]["requires"]
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(folder / "tools"), requirement]
+    subprocess.run(pip, check=True)
+    program = (
+        f"import sys; sys.path.insert(0, {str(folder / 'tools')!r}); import setuptools.build_meta as backend; "
+        f"backend.build_sdist({str(folder)!r})"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, cwd=folder / "tree", capture_output=True)
+    (found,) = folder.glob("pathlift-*.tar.gz")
+    return found
+
+
+@pytest.fixture(scope="module")
+def clean(sdist: Path) -> Path:
+    """The folder of commands of an environment in which the sdist is installed, with ONNX Runtime."""
+    folder = sdist.parent / "clean"
+    venv.create(folder, with_pip=True)
+    constraints = ["-c", str(ROOT / "constraints.txt")]
+    install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet", *constraints, f"{sdist}[cpu]"]
+    subprocess.run(install, check=True, cwd=sdist.parent)
+    return folder / "bin"
+
+
+@pytest.mark.slow
+def test_clean_environment(clean: Path, tmp_path: Path) -> None:
+    def run(*command: str) -> subprocess.CompletedProcess[str]:
+        words = [str(clean / command[0]), *command[1:]]
+        # Not isolated, a PYTHONPATH would put the tree before what is installed.
+        return subprocess.run(words, cwd=tmp_path, env={"LANG": "C.UTF-8"}, capture_output=True, text=True, check=False)
+
+    digits = str(ROOT / "examples" / "digits.onnx")
+    assert run("python", "-c", "import torch").returncode == 1
+    assert run("pathlift", "--version").stdout == f"pathlift {pathlift.__version__}\n"
+    assert run("pathlift", "inspect", digits).returncode == 0
+    rewritten = run("pathlift", "opt", digits, "-p", "dead-code", "--verify", "-o", "m.onnx")
+    assert (rewritten.returncode, rewritten.stderr) == (0, "")
+    norm = run("pathlift", "norm", digits)
+    assert (norm.returncode, norm.stdout) == (2, "")
+    assert norm.stderr.startswith("PL1415 this needs torch, which is not installed hint: pip install 'pathlift[torch]'")
+    program = "import pathlift.codegen as c, os; print(*sorted(os.listdir(os.path.join(c.__path__[0], 'templates'))))"
+    templates = run("python", "-c", program)
+    assert templates.stdout.split() == sorted(p.name for p in (ROOT / "codegen/templates").iterdir() if p.is_file())
+
+
+@pytest.mark.slow
+def test_wheel(sdist: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--quiet", "--wheel-dir", str(tmp_path), str(sdist)]
     subprocess.run(command, check=True)
+    with tarfile.open(sdist) as archive:
+        parts = {name.partition("/")[2] for name in archive.getnames()}
+    assert parts >= {"LICENSE", "README.md", "pyproject.toml", "src/pathlift/py.typed"}
     (wheel,) = tmp_path.glob("pathlift-*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())

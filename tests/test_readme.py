@@ -4,6 +4,7 @@ What a command prints is what the page says, up to
 
 - times, and figures that are made of them, which are not looked at;
 - the last digits of other numbers: one unit of the last printed place, or a relative 1e-3;
+- a factor of 2.5 for searches that end when their time is up (`BUDGETED`), since machines differ in how far they get;
 - lengths of bars, and white space;
 - lines that ``...`` on a line of its own stands for.
 """
@@ -31,6 +32,8 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`(pathlift [^`]+)`")
 TIME = re.compile(r"\d[\d.,]* (s|ms|µs)\b")
 NUMBER = re.compile(r"-?\d[\d,]*\.?\d*(?:e[+-]?\d+)?")
+
+BUDGETED = ("--domain image=0:1 --at one.npz", "verify-cert")
 
 
 class Command(NamedTuple):
@@ -65,17 +68,17 @@ def words(line: str) -> list[str]:
     return shlex.split(line.partition(" | ")[0])[1:]
 
 
-def agree(said: str, line: str) -> bool:
+def agree(said: str, line: str, relative: float = 1e-3) -> bool:
     """Whether a line is what is said, by the rules above."""
     a, b = (" ".join(re.sub("█+", "█", TIME.sub("TIME", text)).split()) for text in (said, line))
     if NUMBER.sub("#", a) != NUMBER.sub("#", b):
         return False
-    return all(map(close, NUMBER.findall(a), NUMBER.findall(b)))
+    return all(close(x, y, relative) for x, y in zip(NUMBER.findall(a), NUMBER.findall(b), strict=True))
 
 
-def close(a: str, b: str) -> bool:
+def close(a: str, b: str, relative: float) -> bool:
     (x, step), (y, other) = map(read, (a, b))
-    return abs(x - y) <= 1.01 * max(step, other, 1e-3 * abs(x))
+    return abs(x - y) <= 1.01 * max(step, other, relative * min(abs(x), abs(y)))
 
 
 def read(number: str) -> tuple[float, float]:
@@ -86,13 +89,13 @@ def read(number: str) -> tuple[float, float]:
     return float(number.replace(",", "")), unit
 
 
-def matches(said: Sequence[str], lines: Sequence[str]) -> bool:
+def matches(said: Sequence[str], lines: Sequence[str], relative: float = 1e-3) -> bool:
     """Whether lines are those that are said, ``...`` standing for any."""
     if not said:
         return not lines
     if said[0] == "...":
-        return any(matches(said[1:], lines[i:]) for i in range(len(lines) + 1))
-    return bool(lines) and agree(said[0], lines[0]) and matches(said[1:], lines[1:])
+        return any(matches(said[1:], lines[i:], relative) for i in range(len(lines) + 1))
+    return bool(lines) and agree(said[0], lines[0], relative) and matches(said[1:], lines[1:], relative)
 
 
 @pytest.mark.parametrize(
@@ -111,6 +114,11 @@ def matches(said: Sequence[str], lines: Sequence[str]) -> bool:
 )
 def test_rule(said: str, line: str, same: bool) -> None:
     assert agree(said, line) is same
+
+
+def test_searches_may_differ_by_a_factor() -> None:
+    assert agree("at most 4.913", "at most 9.634", 1.5)
+    assert not agree("at most 4.913", "at most 12.4", 1.5)
 
 
 def test_ellipses() -> None:
@@ -144,6 +152,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # two minutes on an idle machine
 def test_commands_print_what_is_said(folder: Path) -> None:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     wrong = []
@@ -153,24 +162,26 @@ def test_commands_print_what_is_said(folder: Path) -> None:
         script = ["bash", "-o", "pipefail", "-c", command.line]
         run = subprocess.run(script, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         said = command.printed or ("...",)
-        if run.returncode or not matches(said, run.stdout.splitlines()):
+        relative = 1.5 if any(words in command.line for words in BUDGETED) else 1e-3
+        if run.returncode or not matches(said, run.stdout.splitlines(), relative):
             wrong.append("\n".join([f"$ {command.line}", *said, f"--- exit {run.returncode}", run.stdout, run.stderr]))
     assert not wrong, "\n\n".join(wrong)
 
 
 @pytest.mark.slow
-def test_python_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     """The blocks, one after another, with what they take as given."""
     import torch
     from torch import nn
 
     import pathlift
 
-    monkeypatch.chdir(folder)
+    monkeypatch.chdir(ROOT)
     torch.manual_seed(0)
     image_net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    model = nn.ModuleDict({"mlp": nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64))})
-    model.forward = model["mlp"].forward  # type: ignore[method-assign]
+    mlp = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 64))
+    model = nn.Sequential(nn.ModuleDict({"mlp": mlp}))
+    model.forward = mlp.forward  # type: ignore[method-assign]
     given: dict[str, Any] = {
         "pathlift": pathlift,
         "criterion": nn.CrossEntropyLoss(),
