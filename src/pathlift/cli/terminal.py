@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO
 
 # Whole escape sequences go, not only the ESC that introduces them: the rest would be left as litter.
 _SEQUENCES = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)")
@@ -35,15 +35,15 @@ def clean(value: Any) -> Any:
             return value
 
 
-def write(text: str) -> None:
-    """Write a result to stdout and flush it, so that a failure is noticed here and not at interpreter exit.
+def write(text: str, stream: TextIO | None = None) -> None:
+    """Write a result, by default to stdout, and flush it: a failure is noticed here and not at interpreter exit.
 
     Raises
     ------
     WriteFailedError
-        If stdout takes no more, for example because it is a file on a full disk. A reader that left early is none.
+        If the stream takes no more, for example because it is a file on a full disk. A reader that left early is none.
     """
-    stream = sys.stdout
+    stream = sys.stdout if stream is None else stream
     if stream is None:  # closed by the shell: >&-
         return
     encoding = stream.encoding or "utf-8"

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 from pathlift.models import parse
 
@@ -85,7 +85,12 @@ class Progress:
     what: str
 
 
-Model = Annotated["AnyModel", Flag(argument=True, type=Path, help="An ONNX file.")]
+Model = Annotated[
+    "AnyModel", Flag(argument=True, type=Path, read=parse.model, help="An ONNX file or a text; - for standard input.")
+]
+ModelOutput = Annotated[
+    "str | os.PathLike[str] | BinaryIO | None", Flag("--output", "-o", type=Path, read=parse.model_output)
+]
 Output = Annotated[str | os.PathLike[str] | None, Flag("--output", "-o", type=Path)]
 Force = Annotated[bool, Flag()]
 MemoryLimit = Annotated[int, Flag(metavar="SIZE", read=parse.size, write=parse.size_text)]

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from functools import partial
 from math import isinf
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models import parse
-from pathlift.models.options import Flag, Force, MemoryLimit, Model, Output, Seed, Shape, Trace
+from pathlift.models.options import Flag, Force, MemoryLimit, Model, Seed, Shape, Trace
 from pathlift.report.result import Result
 from pathlift.report.tables import Payload, fixed, number, table
 
@@ -75,7 +76,11 @@ def opt(
     model: Model,
     pipeline: Annotated[str, Flag("--pipeline", "-p", metavar="PASS{OPTION=VALUE},...")] = "",
     *,
-    output: Output = None,
+    output: Annotated[
+        str | os.PathLike[str] | BinaryIO | None, Flag("--output", "-o", type=Path, read=parse.stream_or_path)
+    ] = None,
+    as_text: Annotated[bool, Flag("--text")] = False,
+    weights: Annotated[Literal["inline", "beside"], Flag(default="inline on standard output, else beside")] = "beside",
     after_each: Annotated[
         Callable[[str, str], None] | None,
         Trace("--print-after-all", help="Print the IR after each pass, on stderr."),
@@ -90,7 +95,7 @@ def opt(
     force: Force = False,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
 ) -> OptResult:
-    """Run passes over a model, and print its IR or write it back as ONNX.
+    """Run passes over a model, and print its IR or write it back as ONNX or text.
 
     Parameters
     ----------
@@ -99,7 +104,11 @@ def opt(
     pipeline
         Passes to run, in order. Separated by commas, options in braces; empty to only load (and save).
     output
-        The ONNX file to write. None is written if None.
+        The file to write: ONNX, or a text if it ends in .plir; - for standard output. None is written if None.
+    as_text
+        Write a text, whatever the name of the file. ``pathlift opt m.onnx -o - --text | pathlift norm -`` is a pipe.
+    weights
+        inline, beside: put a text's weights of more than 64 elements into it, in base64, or in a file beside it.
     after_each
         Called with each pass's name and the IR text after it.
     verify
@@ -125,6 +134,7 @@ def opt(
         If the model, the pipeline or a pass's precondition is at fault, the output cannot be written, or ONNX Runtime
         cannot run the original.
     """
+    from pathlift.models.output import check_sink, write_model
     from pathlift.models.reference import check_onnxruntime
     from pathlift.models.source import open_model
     from pathlift.models.verify import open_original, verify_outputs
@@ -134,6 +144,7 @@ def opt(
     if not isinstance(pipeline, str):
         hint = 'pipeline="strip-head,dead-code"'
         raise UsageError("0431", f"the pipeline is a {type(pipeline).__name__}, not a string", hint=hint)
+    check_sink(output, as_text)
     _check(verify, tolerance, norms, shape, seed)
     passes, sizes = parse_pipeline(pipeline), dict(shape or {})
     log = None
@@ -144,7 +155,7 @@ def opt(
     if verify:
         check_onnxruntime()
     opened = open_model(model, memory_limit=memory_limit)
-    original = open_original(model) if verify else None
+    original = open_original(opened.original) if verify else None
     if log is not None:
         log.add("before the first pass", opened.graph)
 
@@ -162,20 +173,23 @@ def opt(
             original, opened.graph, graph, tolerance=limit, sizes=sizes, seed=seed, memory_limit=memory_limit
         )
     refuted = verification is not None and not verification.passed
-    rounded: tuple[str, ...] = ()
+    written = None
     if output is not None and not refuted:
-        from pathlift.frontend.save import save
-
-        rounded = save(graph, output, force=force)
+        written = write_model(graph, output, force=force, text=as_text, whole=weights == "inline")
     refusals = [log.refusal] if log and log.refusal else []
     return OptResult(
         input=opened.source,
         assumptions=_assumptions(log, verification),
-        warnings=(*opened.warnings, *shadowed(p.name for p in passes), *refusals, *rounded),
+        warnings=(
+            *opened.warnings,
+            *shadowed(p.name for p in passes),
+            *refusals,
+            *(written.rounded if written else ()),
+        ),
         exit_code=1 if refuted else 0,
         graph=graph,
         steps=steps,
-        output=None if output is None or refuted else os.fspath(output),
+        output=written and written.name,
         norms=tuple(log.norms) if log else (),
         verification=verification,
     )
