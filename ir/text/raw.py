@@ -1,4 +1,4 @@
-"""Raw bytes of tensors, as ONNX lays them out: little-endian, rows first, what is under a byte packed low bits first."""
+"""Raw bytes of tensors, as ONNX lays them out: little-endian, rows first, what is under a byte low bits first."""
 
 from __future__ import annotations
 

@@ -18,6 +18,8 @@ from pathlift.cli.frame import run
 from pathlift.frontend.load import load
 from pathlift.ir.compare import graphs_equal
 
+MLP = b"%x = Input : f32[N, 2]\n%w = Param {value=[[1.0, -2.0]]} : f32[1, 2]\n%y = Gemm(%x, %w) {trans_w=true}\nreturn %y"
+
 
 class Outcome(NamedTuple):
     code: int
@@ -66,10 +68,11 @@ def test_verbs_read_standard_input(piped: Piped, digits: Path, content: str, arg
     assert len(envelope["input"]["sha256"]) == 64
 
 
-def test_models_are_compared_with_standard_input(piped: Piped, digits: Path) -> None:
-    assert piped("compare", "-", str(digits), given=digits.read_bytes()).code == 0
-    assert piped("compare", str(digits), "-", given=digits.read_bytes()).code == 0
-    outcome = piped("compare", "-", "-", given=digits.read_bytes())
+def test_models_are_compared_with_standard_input(piped: Piped, tmp_path: Path) -> None:
+    (tmp_path / "m.plir").write_bytes(MLP)
+    assert piped("compare", "-", str(tmp_path / "m.plir"), given=MLP).code == 0
+    assert piped("compare", str(tmp_path / "m.plir"), "-", given=MLP).code == 0
+    outcome = piped("compare", "-", "-", given=MLP)
     assert (outcome.code, outcome.out) == (2, b"")
     assert "PL1413" in outcome.err
     assert "only one model can come from it" in outcome.err
@@ -127,6 +130,7 @@ def test_a_refuted_rewrite_writes_nothing(piped: Piped, digits: Path) -> None:
     assert (outcome.code, outcome.out) == (1, b"")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_processes(digits: Path) -> None:
     command = [sys.executable, "-m", "pathlift", "opt"]
