@@ -29,7 +29,11 @@ def leave_out_noops(graph: Graph) -> Rewritten:
     builder, copies = graph.edit(), list[tuple[str, str]]()
     for key in graph.order:
         slot = _handed_on(graph, key) if key in graph.live else None
-        if slot is not None and may_rewrite(graph[key].names[0]) and _leave_out(builder, key, _read(builder, key, slot)):
+        if (
+            slot is not None
+            and may_rewrite(graph[key].names[0])
+            and _leave_out(builder, key, _read(builder, key, slot))
+        ):
             operand = graph.inputs_of(key)[slot]
             assert operand is not None
             copies.append((graph[key].names[0], graph.name_of(operand)))

@@ -18,7 +18,9 @@ from pathlift.cli.frame import run
 from pathlift.frontend.load import load
 from pathlift.ir.compare import graphs_equal
 
-MLP = b"%x = Input : f32[N, 2]\n%w = Param {value=[[1.0, -2.0]]} : f32[1, 2]\n%y = Gemm(%x, %w) {trans_w=true}\nreturn %y"
+MLP = (
+    b"%x = Input : f32[N, 2]\n%w = Param {value=[[1.0, -2.0]]} : f32[1, 2]\n%y = Gemm(%x, %w) {trans_w=true}\nreturn %y"
+)
 
 
 class Outcome(NamedTuple):
@@ -56,7 +58,8 @@ def piped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     "arguments",
     [["inspect", "-"], ["norm", "-"], ["analyze", "-", "-p", "path-norm"], ["canonicalize", "-"], ["ks", "detect", "-"],
-     ["opt", "-", "-p", "dead-code", "--verify"], ["prune", "-", "--sparsity", "0.5"], ["bench", "-", "--runs", "1", "--budget", "0.1"]],
+     ["opt", "-", "-p", "dead-code", "--verify"], ["prune", "-", "--sparsity", "0.5"],
+     ["bench", "-", "--runs", "1", "--budget", "0.1"]],
     ids=lambda arguments: arguments[0],
 )  # fmt: skip
 def test_verbs_read_standard_input(piped: Piped, digits: Path, content: str, arguments: list[str]) -> None:

@@ -48,5 +48,7 @@ def _flops(graph: Graph, key: str) -> int | None:
 def _extents(type_: object, batch: int | None = None) -> list[int] | None:
     if not isinstance(type_, TensorType) or type_.shape is None:
         return None
-    shape = [batch if not axis and batch is not None and not isinstance(d, int) else d for axis, d in enumerate(type_.shape)]
+    shape = [
+        batch if not axis and batch is not None and not isinstance(d, int) else d for axis, d in enumerate(type_.shape)
+    ]
     return [d for d in shape if isinstance(d, int)] if all(isinstance(d, int) for d in shape) else None
