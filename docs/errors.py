@@ -76,6 +76,7 @@ CAUSES = {
     "0603": "a statement does not fit its op",
     "0604": "a parameter's values do not fit its declared type",
     "0607": "the types of a statement do not fit it",
+    "0605": "the text does not have the values of a parameter",
     "0704": "the output cannot be replaced, since it or its folder is read-only",
     "0803": "two graphs differ in more than a rewrite's witness explains",
     "0804": "two graphs differ in more than a rescaling's witness explains",

@@ -130,7 +130,7 @@ def _check_embedded(graph: Graph, memory_limit: int) -> None:
     opaque = [graph[key] for key in graph if graph[key].op == "Opaque"]
     with foreign("read a node or function in the text"):
         for node in opaque:
-            held.graph.node.add().ParseFromString(node.attrs["proto"])  # type: ignore[arg-type]
+            held.graph.node.add().ParseFromString(node.attrs["proto"])
         for function in graph.info.functions:
             held.functions.add().ParseFromString(function)
     check_functions(held)

@@ -26,14 +26,15 @@ def to_raw(array: Array) -> bytes:
     per_byte = 8 // bits
     codes = np.ascontiguousarray(array).reshape(-1).view(np.uint8) & ((1 << bits) - 1)
     codes = np.pad(codes, (0, -codes.size % per_byte)).reshape(-1, per_byte)
-    return np.bitwise_or.reduce(codes << _shifts(bits), axis=1).astype(np.uint8).tobytes()
+    packed: Array = np.bitwise_or.reduce(codes << _shifts(bits), axis=1).astype(np.uint8)
+    return packed.tobytes()
 
 
 def from_raw(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
     """Return the tensor of bytes, of which there are `raw_size`."""
     bits = _PACKED.get(DTYPE_NAMES[dtype])
     if bits is None and dtype == np.bool_:
-        return np.frombuffer(data, np.uint8).reshape(shape) != 0
+        return np.not_equal(np.frombuffer(data, np.uint8).reshape(shape), 0)
     if bits is None:
         return _swapped(np.frombuffer(data, dtype)).reshape(shape)
     codes = (np.frombuffer(data, np.uint8)[:, None] >> _shifts(bits)) & ((1 << bits) - 1)

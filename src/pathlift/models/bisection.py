@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pathlift.ir.errors import PathliftError, WitnessError
 from pathlift.ir.graph import Graph, Value
@@ -21,6 +21,7 @@ from pathlift.passes.pipeline import PassFailedError, run_pipeline
 from pathlift.passes.pipeline_text import pass_text
 from pathlift.passes.witness.site import limited
 
+T = TypeVar("T")
 Check = Callable[[Graph, Graph], str]
 """Says how a graph computes something else than another; empty if it does not."""
 
@@ -190,7 +191,7 @@ def _without_dead(graph: Graph) -> Graph:
     return builder.finish()
 
 
-def _quietly(build: Callable[[], Any]) -> Any:
+def _quietly(build: Callable[[], T]) -> T | None:
     try:
         return build()
     except PathliftError:

@@ -14,6 +14,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import PathliftError
@@ -79,8 +80,9 @@ def renamed(graph: Graph) -> Graph:
             assert node.value is not None
             made = (builder.param(node.value, names[0]),)
         else:
+            attrs: dict[str, Any] = dict(node.attrs)
             sources = [None if v is None else values[v] for v in graph.inputs_of(key)]
-            made = builder.node(node.op, *sources, names=names, types=node.types, **node.attrs)
+            made = builder.node(node.op, *sources, names=names, types=node.types, **attrs)
         values |= {Value(key, port): value for port, value in enumerate(made)}
     return builder.finish(*(values[v] for v in graph.outputs))
 
