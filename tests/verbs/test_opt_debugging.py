@@ -1,4 +1,4 @@
-"""What `opt` offers to authors of passes: IR between passes, times, sizes, reproducers, and bisection."""
+"""Help for authors of passes in `opt`: IR between passes, times, sizes, reproducers, and bisection."""
 
 from __future__ import annotations
 
