@@ -1,4 +1,4 @@
-"""The result of `opt`, and its text: what each pass did, how sizes and path-norms moved, and what was verified or narrowed down."""
+"""The result of `opt`, and its text: what each pass did, how figures moved, what was verified or narrowed down."""
 
 from __future__ import annotations
 
