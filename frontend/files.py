@@ -11,8 +11,9 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pathlift.ir.errors import OutputError
 
@@ -54,6 +55,31 @@ def replacing(path: str | os.PathLike[str], *, force: bool = False) -> Iterator[
             _commit(stage, target, force)
         except OSError as error:
             raise _failed(target, error) from error
+
+
+@contextmanager
+def writing(stream: Any) -> Iterator[None]:
+    """Write to a stream, and flush it; a reader that left early is no error.
+
+    Raises
+    ------
+    WriteFailedError
+        If it takes no more.
+    """
+    try:
+        yield
+        stream.flush()
+    except BrokenPipeError:
+        silence(stream)
+    except OSError as error:
+        silence(stream)
+        raise WriteFailedError("0707", f"could not write to standard output: {error.strerror}") from error
+
+
+def silence(stream: Any) -> None:
+    """Let what is left in a stream's buffer go nowhere: it would be flushed at exit, and fail again."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def check_replaceable(path: str | os.PathLike[str], *, force: bool = False) -> None:

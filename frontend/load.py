@@ -1,16 +1,18 @@
-"""Loading: an ONNX file becomes an IR graph."""
+"""Loading: an ONNX file, or a text, becomes an IR graph."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from pathlift.frontend.lower import lower
-from pathlift.frontend.read import ReadModel, read_model
+from pathlift.frontend.plir import is_text, is_text_path, load_text
+from pathlift.frontend.read import folder_of, read_bytes, read_model
 from pathlift.ir.errors import UsageError, about
 from pathlift.ir.graph import Graph
 from pathlift.ir.limits import MEMORY_LIMIT
@@ -21,6 +23,24 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 
+class Report(NamedTuple):
+    """What is to be said about a file.
+
+    Parameters
+    ----------
+    sha256
+        Hex digest of its bytes; None for a parsed model that is too large to have any.
+    warnings
+        What was repaired or could not be determined, one sentence each.
+    is_text
+        Whether it is the text form, which knows nothing of the extents that were asked for.
+    """
+
+    sha256: str | None
+    warnings: tuple[str, ...] = ()
+    is_text: bool = False
+
+
 def load(
     source: str | os.PathLike[str] | bytes | ModelProto | onnx_ir.Model,
     *,
@@ -29,7 +49,7 @@ def load(
     assume_eval: bool = False,
     shapes: Mapping[str, int] | None = None,
 ) -> Graph:
-    """Load an ONNX model.
+    """Load an ONNX model, or a graph's text form: contents tell which.
 
     Parameters
     ----------
@@ -42,7 +62,8 @@ def load(
     assume_eval
         Read training-mode batch normalization and dropout as in inference.
     shapes
-        Extents of open dimensions, by name, or by ``input.axis``: the graph is that for inputs of these.
+        Extents of open dimensions, by name, or by ``input.axis``: the graph is that for inputs of these. A text stays
+        as it is.
 
     Returns
     -------
@@ -70,7 +91,7 @@ def load_with_report(
     memory_limit: int = MEMORY_LIMIT,
     assume_eval: bool = False,
     shapes: Mapping[str, int] | None = None,
-) -> tuple[Graph, ReadModel]:
+) -> tuple[Graph, Report]:
     """Load an ONNX model like `load`, and return with it what is to be said about the file."""
     if source is None:
         raise UsageError("0474", "no model is given", hint="give a path, the bytes of a file or an onnx.ModelProto")
@@ -92,11 +113,19 @@ def _loaded(
     memory_limit: int,
     assume_eval: bool,
     shapes: Mapping[str, int] | None,
-) -> tuple[Graph, ReadModel]:
-    read = read_model(given, base_dir=None if base_dir is None else Path(base_dir), memory_limit=memory_limit)
+) -> tuple[Graph, Report]:
+    folder = None if base_dir is None else Path(base_dir)
+    if isinstance(given, str | Path | bytes):
+        path = None if isinstance(given, bytes) else Path(given)
+        data = read_bytes(given, memory_limit)
+        if is_text(data) or (path is not None and is_text_path(path)):
+            report = Report(hashlib.sha256(data).hexdigest(), is_text=True)
+            return load_text(data, folder_of(path, folder), memory_limit), report
+        given, folder = data, folder or folder_of(path, None)
+    read = read_model(given, base_dir=folder, memory_limit=memory_limit)
     warnings = list(read.warnings)
     graph = lower(read.model, memory_limit=memory_limit, assume_eval=assume_eval, warnings=warnings, shapes=shapes)
     if read.remarks:
         said = Remarks(read.remarks, Snapshot.of(graph, graph))
         graph = Graph(graph.nx, graph.outputs, dataclasses.replace(graph.info, remarks=said))
-    return graph, dataclasses.replace(read, warnings=tuple(warnings))
+    return graph, Report(read.sha256, tuple(warnings))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import starmap
+from typing import BinaryIO
 
 from google.protobuf.message import EncodeError  # type: ignore[import-untyped]  # protobuf has no types
 from onnx import FunctionProto, GraphProto, ModelProto, ValueInfoProto, helper
@@ -17,7 +18,7 @@ from pathlift.frontend.emit import Emitted, emit
 from pathlift.frontend.emit.sparse import is_smaller, sparse_initializer
 from pathlift.frontend.emit.tensors import Initializer, external, nbytes, streamed, whole
 from pathlift.frontend.emit.values import value_info
-from pathlift.frontend.files import replacing
+from pathlift.frontend.files import replacing, writing
 from pathlift.frontend.ks_function import DOMAIN, VERSION, ks_function
 from pathlift.frontend.remarks import restate
 from pathlift.frontend.wire import MessagePart, field, join, part
@@ -112,6 +113,23 @@ def save(
         with open(staged, "xb") as file:
             file.writelines(message.chunks())
     return rounded
+
+
+def save_stream(graph: Graph, stream: BinaryIO) -> tuple[tuple[str, ...], int]:
+    """Write a graph as one ONNX file to a stream, weights included; returns what `save` does, and the bytes.
+
+    Raises
+    ------
+    OutputError
+        If that would be more than protobuf can read, or the stream takes no more.
+    """
+    model, params, rounded = _split(graph)
+    message = _message(model, starmap(streamed, params.items()))
+    if message.length > MAX_MESSAGE:
+        raise OutputError("0709", "the model exceeds protobuf's limit of 2 GB for one file", hint="name a file")
+    with writing(stream):
+        stream.writelines(message.chunks())
+    return rounded, message.length
 
 
 def _thin(model: ModelProto, params: Mapping[str, Initializer]) -> list[str]:

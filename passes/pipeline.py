@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 from pathlift.ir.errors import GraphError, PathliftError, UsageError, WitnessError
@@ -14,6 +15,8 @@ from pathlift.ir.verify import verify
 from pathlift.passes.base import Analysis, Effect, Rewritten, Transform, Witness
 from pathlift.passes.pipeline_text import parse_passes
 from pathlift.passes.registry import label
+
+_AGAIN = "--reproduce-into DIR keeps what it takes to see it again; --bisect narrows it down"
 
 
 class PassFailedError(PathliftError):
@@ -39,6 +42,8 @@ class Step:
         What its witness says was done.
     effect
         What it may do to path-norms.
+    rewriting, checking
+        Seconds that the pass took, and that verifying the graph and checking the witness took.
     """
 
     name: str
@@ -46,6 +51,8 @@ class Step:
     changed: bool
     note: str
     effect: Effect
+    rewriting: float = 0.0
+    checking: float = 0.0
 
 
 def parse_pipeline(text: str) -> tuple[Transform, ...]:
@@ -108,7 +115,11 @@ def run_analysis(analysis: Analysis[Any], graph: Graph) -> Any:
 
 
 def run_pipeline(
-    graph: Graph, passes: Sequence[Transform], *, after_each: Callable[[str, Graph], None] | None = None
+    graph: Graph,
+    passes: Sequence[Transform],
+    *,
+    before_each: Callable[[str, Graph], None] | None = None,
+    after_each: Callable[[str, Graph], None] | None = None,
 ) -> tuple[Graph, tuple[Step, ...]]:
     """Run transforms one after another; after each, the graph is verified and the witness checked.
 
@@ -118,8 +129,8 @@ def run_pipeline(
         Where to start.
     passes
         Transforms.
-    after_each
-        Called with the pass's name and the graph after it.
+    before_each, after_each
+        Called with the pass's name and the graph before or after it.
 
     Raises
     ------
@@ -132,6 +143,8 @@ def run_pipeline(
     """
     steps = []
     for p in passes:
+        if before_each is not None:
+            before_each(p.name, graph)
         steps.append(_step(p, graph))
         graph = steps[-1].rewritten.graph
         if after_each is not None:
@@ -142,7 +155,9 @@ def run_pipeline(
 def _step(p: Transform, graph: Graph) -> Step:
     who = label(type(p))
     with _blaming(who):
+        began = perf_counter()
         rewritten: object = p.run(graph)
+        ended = perf_counter()
         if not isinstance(rewritten, Rewritten):
             raise PassFailedError("0811", f"{who} returned an object of type {type(rewritten).__name__}, not Rewritten")
         if not isinstance(rewritten.graph, Graph) or not isinstance(rewritten.witness, Witness):
@@ -150,8 +165,10 @@ def _step(p: Transform, graph: Graph) -> Step:
             raise PassFailedError("0811", f"{who} returned {returned}, not a Graph and a Witness")
         verify(rewritten.graph)
         rewritten.witness.check(graph, rewritten.graph)
+        checked = perf_counter()
         note = str(rewritten.witness.describe())
-    return Step(p.name, rewritten, rewritten.graph is not graph, note, p.effect)
+    changed = rewritten.graph is not graph
+    return Step(p.name, rewritten, changed, note, p.effect, ended - began, checked - ended)
 
 
 @contextmanager
@@ -161,10 +178,11 @@ def _blaming(who: str) -> Iterator[None]:
         with optional_packages():
             yield
     except GraphError as error:
-        raise PassFailedError("0812", f"{who} made an invalid graph: {error.message}") from error
+        raise PassFailedError("0812", f"{who} made an invalid graph: {error.message}", hint=_AGAIN) from error
     except WitnessError as error:
-        raise WitnessError(error.code.removeprefix("PL"), f"{who}: {error.message}", hint=error.hint) from error
+        hint = "; ".join(filter(None, (error.hint, _AGAIN)))
+        raise WitnessError(error.code.removeprefix("PL"), f"{who}: {error.message}", hint=hint) from error
     except PathliftError:
         raise
     except Exception as error:
-        raise PassFailedError("0810", f"{who} failed with {type(error).__name__}: {error}") from error
+        raise PassFailedError("0810", f"{who} failed with {type(error).__name__}: {error}", hint=_AGAIN) from error

@@ -86,6 +86,28 @@ def _values(cls: type[Pass], text: str) -> dict[str, Any]:
     return values
 
 
+def pass_text(p: Pass) -> str:
+    """Return a pass as a pipeline spells it, with the options that are not as by default."""
+    given = []
+    for name, field in type(p).options().items():
+        value = getattr(p, field.name)
+        factory = field.default_factory
+        default = factory() if factory is not dataclasses.MISSING else field.default
+        if value != default:
+            given.append(f"{name}={_value_text(value)}")
+    return p.name + (f"{{{', '.join(given)}}}" if given else "")
+
+
+def _value_text(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_value_text, value))}]"
+    text = str(value)
+    plain = re.fullmatch(r"[\w.+-]+", text) is not None
+    return text if plain else f"'{text}'" if '"' in text else f'"{text}"'
+
+
 def type_name(type_: object) -> str:
     """A field's type as its author wrote it."""
     return type_.__name__ if isinstance(type_, type) else str(type_).removeprefix("typing.")

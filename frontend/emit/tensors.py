@@ -51,8 +51,8 @@ def streamed(name: str, tensor: Initializer) -> MessagePart:
     param = tensor.param
     if _is_text(param):
         return part(whole(name, tensor).SerializeToString())
-    raw_data = MessagePart(nbytes(param), lambda: _raw_data(name, param))
-    return join(part(_head(name, tensor).SerializeToString()), field(TensorProto.RAW_DATA_FIELD_NUMBER, raw_data))
+    values = MessagePart(nbytes(param), lambda: raw_data(name, param))
+    return join(part(_head(name, tensor).SerializeToString()), field(TensorProto.RAW_DATA_FIELD_NUMBER, values))
 
 
 def external(params: Mapping[str, Initializer], path: Path) -> Iterator[MessagePart]:
@@ -68,7 +68,7 @@ def external(params: Mapping[str, Initializer], path: Path) -> Iterator[MessageP
             head.data_location = TensorProto.EXTERNAL
             for key, value in ("location", path.name), ("offset", file.tell()), ("length", nbytes(param)):
                 head.external_data.add(key=key, value=str(value))
-            file.writelines(_raw_data(name, param))
+            file.writelines(raw_data(name, param))
             yield part(head.SerializeToString())
 
 
@@ -92,7 +92,8 @@ def _head(name: str, tensor: Initializer) -> TensorProto:
     return head
 
 
-def _raw_data(name: str, param: Param) -> Iterator[Chunk]:
+def raw_data(name: str, param: Param) -> Iterator[Chunk]:
+    """Yield the bytes of a parameter that is not of strings, a piece at a time."""
     if _bits(param) < 8:
         yield _whole(name, param).raw_data
         return

@@ -143,7 +143,7 @@ def read_model(
         If there is no such file, or it cannot be read.
     """
     path = Path(source) if isinstance(source, str | Path) else None
-    folder = _folder(path, base_dir)
+    folder = folder_of(path, base_dir)
     exact: Doubles = {}
     if isinstance(source, onnx_ir.Model):
         exact, source = doubles(source), onnx_ir.to_proto(source)
@@ -152,7 +152,7 @@ def read_model(
     if isinstance(source, onnx.ModelProto) and _is_huge(source):
         data, digest, proto = b"", None, _copy(source)
     else:
-        data = _bytes(source, memory_limit)
+        data = read_bytes(source, memory_limit)
         digest = hashlib.sha256(data).hexdigest()
         proto = parse(cut(data, location), len(data))
     others: dict[str, str] = {}
@@ -215,7 +215,8 @@ def _copy(source: onnx.ModelProto) -> onnx.ModelProto:
     return proto
 
 
-def _bytes(source: str | Path | bytes | onnx.ModelProto, memory_limit: int) -> bytes:
+def read_bytes(source: str | Path | bytes | onnx.ModelProto, memory_limit: int) -> bytes:
+    """Return the bytes of a model; errors are those of `read_model`."""
     if isinstance(source, bytes):
         return source
     if isinstance(source, onnx.ModelProto):
@@ -241,7 +242,8 @@ def _bytes(source: str | Path | bytes | onnx.ModelProto, memory_limit: int) -> b
         raise UsageError("0472", f"cannot read {shown}: {getattr(error, 'strerror', error)}") from error
 
 
-def _folder(path: Path | None, base_dir: Path | None) -> Path | None:
+def folder_of(path: Path | None, base_dir: Path | None) -> Path | None:
+    """Return where the data of a model may lie; errors are those of `read_model`."""
     if base_dir is None:
         return Path(os.path.abspath(path)).parent if path else None
     if not base_dir.is_dir():

@@ -12,7 +12,8 @@
 
 A value is ``%name``, quoted where the name is not plain; ``_`` is an input left out, or an output without a name.
 Types may be left out (they are inferred) and are checked where they are given. A parameter has its values inline, or is
-the ``same`` one as an earlier node's (tied), or gets them from the caller. ``# loc:`` holds the ONNX nodes that a node
+the ``same`` one as an earlier node's (tied), or has them as bytes (``data=b64"…"``), in a file beside the text
+(``file="mlp.plir.data", offset=4096``), or from the caller. ``# loc:`` holds the ONNX nodes that a node
 stands for, and their doc string and metadata; any other ``#`` starts a comment.
 """
 

@@ -7,18 +7,15 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import numpy as np
-
 from pathlift.ir.builder import Builder
 from pathlift.ir.errors import GraphError, UnsupportedError
 from pathlift.ir.graph import Graph, ModelInfo, Origin, Value
 from pathlift.ir.ops import OPS
 from pathlift.ir.quoting import PLAIN, SYMBOL
 from pathlift.ir.text.cursor import Cursor
-from pathlift.ir.text.literals import read_array
+from pathlift.ir.text.values import Fill, Stored, Values, fits
 from pathlift.ir.types import DTYPES, UNKNOWN, Array, Dim, OtherType, Param, TensorType, ValueType
 
-Fill = Callable[[str, TensorType], Array]
 T = TypeVar("T")
 _EXTENT = re.compile(r"[0-9]{1,18}(?![A-Za-z0-9_])")
 _OTHER = re.compile(r'[^<>"\n]+')
@@ -27,7 +24,12 @@ _LOCATION = re.compile(r"#[ \t]*loc:")
 _RETURN, _GRAPH = re.compile(r"return\b"), re.compile(r"graph\b")
 
 
-def parse_graph(text: str, params: Mapping[str, Param | Array] | None = None, fill: Fill | None = None) -> Graph:
+def parse_graph(
+    text: str,
+    params: Mapping[str, Param | Array] | None = None,
+    fill: Fill | None = None,
+    stored: Stored | None = None,
+) -> Graph:
     """Read the text form of a graph.
 
     Parameters
@@ -39,6 +41,9 @@ def parse_graph(text: str, params: Mapping[str, Param | Array] | None = None, fi
         is taken as it is. Names that the text does not have are ignored.
     fill
         ``fill(name, type)`` returns the values of those parameters that `params` has not either.
+    stored
+        ``stored(name, type, file, offset)`` returns a parameter whose values are in a file, from some byte on; its
+        type has no symbols. Without it, a text that refers to files is refused.
 
     Returns
     -------
@@ -50,12 +55,12 @@ def parse_graph(text: str, params: Mapping[str, Param | Array] | None = None, fi
     TextError
         If the text is not well-formed, or what it says is not a valid graph; with line, column, and what was expected.
     """
-    return _Parser(text, params or {}, fill).graph()
+    return _Parser(text, Values(params or {}, fill, stored)).graph()
 
 
 class _Parser:
-    def __init__(self, text: str, params: Mapping[str, Param | Array], fill: Fill | None) -> None:
-        self.cursor, self.params, self.fill = Cursor(text), params, fill
+    def __init__(self, text: str, values: Values) -> None:
+        self.cursor, self.values = Cursor(text), values
         self.builder = Builder()
 
     def graph(self) -> Graph:
@@ -248,52 +253,29 @@ class _Parser:
 
     def param(self, name: str) -> Callable[[Origin], object]:
         cursor = self.cursor
-        start, literal, same = cursor.blanks(), None, None
+        start, said = cursor.blanks(), dict[str, Any]()
+        known: Mapping[str, Callable[[], Any]] = {
+            "value": cursor.literal,
+            "same": self.reference,
+            "data": cursor.literal,
+            "file": cursor.string,
+            "offset": cursor.integer,
+        }
         for key, at in self.keys():
-            if key == "value" and same is None:
-                literal = cursor.literal()
-            elif key == "same" and literal is None:
-                same = self.builder[self.reference()].value
-                if same is None:
-                    raise cursor.error("0603", "a parameter can only be the same as a parameter", at)
-            else:
-                raise cursor.error("0603", f"a Param with {key!r} here", at, hint="it has value=… or same=%…")
+            if key not in known or not ({key, *said} <= {"file", "offset"} or not said):
+                hint = "it has value=…, same=%…, data=… or file=…, offset=…"
+                raise cursor.error("0603", f"a Param with {key!r} here", at, hint=hint)
+            said[key] = known[key]()
         types = self.types()
         declared = types[0] if types else UNKNOWN
         if len(types) > 1 or not isinstance(declared, TensorType):
             raise cursor.error("0607", "a parameter has one type, of a tensor", start)
-        if literal is not None:
-            same = self.literal_param(literal, declared, start)
-        elif same is None:
-            same = self.given(name, declared, start)
-        if not _fits(same.type, declared):
-            raise cursor.error("0604", f"the values of {name!r} are {same.type}, declared {declared}", start)
-        return lambda origin: self.builder.param(same, name, origin)
-
-    def literal_param(self, literal: Any, declared: TensorType, start: int) -> Param:
-        known = declared.shape is not None and all(isinstance(d, int) for d in declared.shape)
-        try:
-            array = read_array(literal, declared.dtype, declared.shape if known else None)  # type: ignore[arg-type]  # known, extents are numbers
-        except ValueError as error:
-            raise self.cursor.error("0604", f"the values are not those of a parameter: {error}", start) from None
-        return Param.of(array)
-
-    def given(self, name: str, declared: TensorType, start: int) -> Param:
-        """Return a parameter whose values the caller has."""
-        value = self.params.get(name)
-        if value is None and self.fill is not None:
-            value = self.fill(name, declared)
-        if value is None:
-            hint = f"pass params={{{name!r}: array}}, or fill"
-            raise self.cursor.error("0605", f"the text has no values for {name!r}", start, hint=hint)
-        return value if isinstance(value, Param) else Param.of(np.asarray(value))
-
-
-def _fits(actual: TensorType, declared: TensorType) -> bool:
-    if declared.dtype not in (None, actual.dtype):
-        return False
-    if declared.shape is None or actual.shape is None:
-        return True
-    return len(actual.shape) == len(declared.shape) and all(
-        a == d or not isinstance(d, int) for a, d in zip(actual.shape, declared.shape, strict=True)
-    )
+        if "same" in said:
+            value = self.builder[said["same"]].value
+            if value is None:
+                raise cursor.error("0603", "a parameter can only be the same as a parameter", start)
+        else:
+            value = self.values.read(cursor, name, said, declared, start)
+        if not fits(value.type, declared):
+            raise cursor.error("0604", f"the values of {name!r} are {value.type}, declared {declared}", start)
+        return lambda origin: self.builder.param(value, name, origin)

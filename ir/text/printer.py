@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import chain
 from typing import Any
 
@@ -10,10 +10,13 @@ from pathlift.ir.graph import Graph, ModelInfo, Node, Origin
 from pathlift.ir.ops import OPS
 from pathlift.ir.quoting import plain, quote
 from pathlift.ir.text.literals import array_text, literal_text, pairs_text
-from pathlift.ir.types import UNKNOWN, TensorType, ValueType, unnamed
+from pathlift.ir.types import UNKNOWN, Param, TensorType, ValueType, unnamed
+
+Place = Callable[[str, Param], Mapping[str, object]]
+"""Where the values of a parameter are, by its name: attributes of its line."""
 
 
-def print_graph(graph: Graph, *, max_inline: int = 16) -> str:
+def print_graph(graph: Graph, *, max_inline: int = 16, place: Place | None = None, metadata: bool = True) -> str:
     """Return the text form of a graph; `parse_graph` reads it back.
 
     Parameters
@@ -23,6 +26,11 @@ def print_graph(graph: Graph, *, max_inline: int = 16) -> str:
     max_inline
         Parameters with at most this many elements are printed with their values; those of larger ones are not part of
         the text, `parse_graph` is given them.
+    place
+        Says where the values of larger ones are: ``{"data": bytes}``, or ``{"file": name, "offset": bytes}``. Strings
+        are always printed.
+    metadata
+        Whether to print what the model says about itself and its nodes.
 
     Returns
     -------
@@ -34,18 +42,18 @@ def print_graph(graph: Graph, *, max_inline: int = 16) -> str:
     GraphError
         If the graph has a cycle.
     """
-    lines = [] if graph.info == ModelInfo() else [_header(graph.info)]
+    lines = [] if graph.info == ModelInfo() or not metadata else [_header(graph.info)]
     tied: dict[int, str] = {}
     for key in graph.order:
         node = graph[key]
         text = f"{', '.join(_value(name) for name in node.names)} = {node.op}"
         if node.op == "Param":
-            text += _param(node, tied, max_inline)
+            text += _param(node, tied, max_inline, place)
         else:
             text += _call(graph, key, node)
         if any(t != UNKNOWN for t in node.types):
             text += f" : {', '.join(_type(t, node) for t in node.types)}"
-        lines.append(text + _location(node.origin))
+        lines.append(text + (_location(node.origin) if metadata else ""))
     returned = ", ".join(_value(graph.name_of(v)) for v in graph.outputs)
     return "\n".join([*lines, f"return {returned}".rstrip()])
 
@@ -83,14 +91,16 @@ def _braces(fields: Mapping[str, object]) -> str:
     return " {" + ", ".join(f"{k}={literal_text(v)}" for k, v in fields.items()) + "}" if fields else ""
 
 
-def _param(node: Node, tied: dict[int, str], max_inline: int) -> str:
+def _param(node: Node, tied: dict[int, str], max_inline: int, place: Place | None) -> str:
     value = node.value
     if value is None:
         return ""
     if id(value) in tied:
         return f" {{same={_value(tied[id(value)])}}}"
     tied[id(value)] = node.names[0]
-    return f" {{value={array_text(value.numpy())}}}" if value.size <= max_inline else ""
+    if value.size <= max_inline or (place is not None and value.dtype == object):
+        return f" {{value={array_text(value.numpy())}}}"
+    return "" if place is None else _braces(place(node.names[0], value))
 
 
 def _call(graph: Graph, key: str, node: Node) -> str:

@@ -23,7 +23,7 @@ from pathlift.passes.layers.weights import constant, rounded
 from pathlift.passes.rewrites.noops import leave_out_noops, merge_views
 from pathlift.passes.rewrites.strip_head import HEADS
 from pathlift.passes.witness.rewritings import RewriteWitness, SequentialWitness
-from pathlift.passes.witness.site import Site
+from pathlift.passes.witness.site import Site, may_rewrite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,6 +114,8 @@ class _Folder:
             return f"its result of {size} bytes is above the limit of {self.limit}"
         if size > max(SMALL, GROWTH * given):
             return f"its result of {size} bytes is more than {GROWTH} times as large as its operands"
+        if not may_rewrite(node.names[0]):
+            return ""
         numeric = Numeric()
         inputs = (None if v is None else self.values[v] for v in operands)
         outputs = evaluate(numeric, node, tuple(numeric.param(x) if isinstance(x, Param) else x for x in inputs))

@@ -20,7 +20,7 @@ from pathlift.passes.layers.linears import read_linear
 from pathlift.passes.layers.weights import constant
 from pathlift.passes.rewrites.absorption import Absorption, AbsorptionSearch, BackwardSearch, ForwardSearch, Reasons
 from pathlift.passes.witness.rewritings import RewriteWitness, SequentialWitness
-from pathlift.passes.witness.site import Site
+from pathlift.passes.witness.site import Site, may_rewrite
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class FoldBatchnorm(Transform):
 def _absorptions(graph: Graph, search: type[AbsorptionSearch], reasons: Reasons) -> list[Absorption]:
     linears = {key: read_linear(graph, key) for key in graph.order if key in graph.live}
     found = [search(graph, key, linear, reasons).run() for key, linear in linears.items() if linear is not None]
-    return [a for a in found if a is not None and not a.is_settled]
+    return [a for a in found if a is not None and not a.is_settled and may_rewrite(graph.name_of(a.result))]
 
 
 def _skipped(graph: Graph, reasons: Reasons) -> tuple[str, ...]:

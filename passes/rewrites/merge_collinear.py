@@ -23,7 +23,7 @@ from pathlift.passes.layers.layers import Layer, read_layer, write_layer
 from pathlift.passes.layers.weights import epsilon, rounded
 from pathlift.passes.rewrites.multiples import positive_multiples
 from pathlift.passes.witness.rewritings import RewriteWitness
-from pathlift.passes.witness.site import Site
+from pathlift.passes.witness.site import Site, may_rewrite
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class _Narrowing:
         self.skipped[pair] = reason if left else ""
         gone |= ~incoming.any(1) | ~outgoing.any((0, 2))
         kept = np.flatnonzero(~gone) if not gone.all() else np.array([0])
-        if len(kept) == len(bias):
+        if len(kept) == len(bias) or not may_rewrite(self.graph[pair.second].names[0]):
             return False
         weight = outgoing[:, kept].reshape(len(second.weight), -1, *second.kernel)
         self.layers[pair.second] = dataclasses.replace(second, weight=weight)

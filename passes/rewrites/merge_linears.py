@@ -18,7 +18,7 @@ from pathlift.passes.base import Effect, Rewritten, Transform
 from pathlift.passes.layers.edits import is_read_once
 from pathlift.passes.layers.layers import LAYER_OPS, Layer, read_layer, write_layer
 from pathlift.passes.witness.rewritings import RewriteWitness
-from pathlift.passes.witness.site import Site
+from pathlift.passes.witness.site import Site, may_rewrite
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +58,8 @@ class MergeLinears(Transform):
             while (previous := _previous(graph, chains[key].parts[0] if key in chains else key)) is not None:
                 first, second = (chains.get(k) or _Chain((k,), read_layer(graph, k)) for k in (previous, key))
                 layer = _product(first.layer, second.layer, self.growth)
+                if not may_rewrite(graph[key].names[0]):
+                    break
                 if isinstance(layer, str):
                     skipped[key] = layer and f"{graph[previous].label!r} and {graph[key].label!r} stay two: {layer}"
                     break

@@ -25,7 +25,7 @@ from pathlift.passes.layers.diagonals import read_diagonal
 from pathlift.passes.layers.edits import is_read_once
 from pathlift.passes.layers.layers import LAYER_OPS, Layer, read_layer, write_layer
 from pathlift.passes.witness.rewritings import RewriteWitness
-from pathlift.passes.witness.site import Site
+from pathlift.passes.witness.site import Site, may_rewrite
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class MergeParallel(Transform):
             if addition is None or layers is None:
                 continue
             total = _total(layers)
+            if not may_rewrite(graph[key].names[0]):
+                continue
             if isinstance(total, str):
                 skipped.append(f"the branches of {graph[key].label!r} stay apart: {total}")
             else:

@@ -10,7 +10,7 @@ from pathlift.passes.base import Rewritten
 from pathlift.passes.layers.edits import disconnect, drop_constants
 from pathlift.passes.layers.weights import constant
 from pathlift.passes.witness.rewritings import RewriteWitness
-from pathlift.passes.witness.site import Site
+from pathlift.passes.witness.site import Site, may_rewrite
 
 _NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 """Constants that leave the other operand as it is. Not a trait, since it depends on the values of parameters."""
@@ -29,7 +29,11 @@ def leave_out_noops(graph: Graph) -> Rewritten:
     builder, copies = graph.edit(), list[tuple[str, str]]()
     for key in graph.order:
         slot = _handed_on(graph, key) if key in graph.live else None
-        if slot is not None and _leave_out(builder, key, _read(builder, key, slot)):
+        if (
+            slot is not None
+            and may_rewrite(graph[key].names[0])
+            and _leave_out(builder, key, _read(builder, key, slot))
+        ):
             operand = graph.inputs_of(key)[slot]
             assert operand is not None
             copies.append((graph[key].names[0], graph.name_of(operand)))
@@ -100,6 +104,8 @@ def merge_views(graph: Graph) -> Rewritten:
         first = _read(builder, key, 0)
         merged = _merged(builder, first, graph[key])
         if merged is None or builder.nx.out_degree(first.node) > 1 or first in builder.outputs:
+            continue
+        if not may_rewrite(graph[key].names[0]):
             continue
         x, what = _read(builder, first.node, 0), f"{builder[first].label} + {graph[key].label}"
         origin = graph[key].origin.merged(builder[first].origin)

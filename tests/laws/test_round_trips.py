@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from pathlift.frontend.load import load
+from pathlift.frontend.plir import save_text, whole_text
 from pathlift.frontend.save import to_onnx
 from pathlift.ir.compare import graphs_equal
 from pathlift.ir.graph import Graph
 from pathlift.ir.text import parse_graph, print_graph
-from pathlift.testing import assert_equivalent, samples
+from pathlift.testing import assert_equivalent, samples, zoo
 from pathlift.testing.strategies import graphs
 
 CheckLaw = Callable[..., None]
@@ -47,3 +50,28 @@ def test_file_on_samples(name: str) -> None:
 
 def test_file(check_law: CheckLaw) -> None:
     check_law(file_round_trip, graphs())
+
+
+def text_file_round_trip(graph: Graph) -> None:
+    with TemporaryDirectory() as folder:
+        save_text(graph, path := Path(folder) / "m.plir")
+        loaded = load(path)
+        assert graphs_equal(loaded, graph) == ""
+        save_text(loaded, path, force=True)  # what is read of a file is not in the way of a new one
+        assert graphs_equal(load(path), graph) == ""
+    assert graphs_equal(load(whole_text(graph).encode()), graph) == ""
+
+
+@pytest.mark.parametrize("name", samples())
+def test_text_file_on_samples(name: str) -> None:
+    text_file_round_trip(samples()[name])
+
+
+def test_text_file(check_law: CheckLaw) -> None:
+    check_law(text_file_round_trip, graphs())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", zoo.LIGHT_NAMES)
+def test_text_file_on_networks(name: str) -> None:
+    text_file_round_trip(load(zoo.light(name)))

@@ -232,6 +232,9 @@ def test_flags_are_passed_on(pathlift: Cli, fake: Any) -> None:
     assert pathlift("opt", "m.onnx", *flags.split(), "--memory-limit", "1GiB").code == 0
     named = {"output": Path("o.onnx"), "force": True, "memory_limit": 2**30, "after_each": None, "verify": True}
     named |= {"tolerance": 1e-3, "norms": (1.0, math.inf), "shape": {"N": 8}, "seed": 7}
+    named |= {"as_text": False, "weights": "beside", "print_ir_before": (), "print_ir_after": (), "bisect": False}
+    named |= {"print_ir_changes": False, "print_metadata": False, "time_passes": False, "stats": False}
+    named |= {"reproduce_into": None, "only_sites": None}
     assert calls == [((Path("m.onnx"), "a{b=c}"), named)]
 
 

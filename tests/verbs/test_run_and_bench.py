@@ -167,15 +167,15 @@ def test_inputs_are_placed_on_a_device_once() -> None:
 
 
 def test_models_are_compared_in_one_executor(monkeypatch: pytest.MonkeyPatch) -> None:
-    module, opened = importlib.import_module("pathlift.verbs.bench"), [SimpleNamespace(graph=None)] * 2
+    module = importlib.import_module("pathlift.verbs.bench")
     chosen = {"dense": "onnxruntime", "sparse": "torch"}
 
-    def start(model: str, graph: Any, device: str, threads: int, executor: str) -> Any:
-        return SimpleNamespace(executor=chosen[model] if executor == "auto" else executor)
+    def start(opened: str, device: str, threads: int, executor: str) -> Any:
+        return SimpleNamespace(executor=chosen[opened] if executor == "auto" else executor)
 
     monkeypatch.setattr(module, "_session", start)
     for models, used in ((["dense", "sparse"], "torch"), (["dense", "dense"], "onnxruntime")):
-        assert [s.executor for s in module._sessions(models, opened, "cuda", 1, "auto")] == [used] * 2
+        assert [s.executor for s in module._sessions(models, "cuda", 1, "auto")] == [used] * 2
 
 
 def test_what_does_not_run_as_it_could_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

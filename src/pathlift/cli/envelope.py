@@ -25,6 +25,12 @@ def wants_json(arguments: Sequence[str]) -> bool:
     return format_ == "json"
 
 
+def pipes_model(arguments: Sequence[str]) -> bool:
+    """Return whether arguments send a model to standard output, which is then nothing else."""
+    pairs = zip(arguments, [*arguments[1:], ""], strict=True)
+    return any(pair in (("-o", "-"), ("--output", "-")) or pair[0] in ("-o-", "--output=-") for pair in pairs)
+
+
 def dumps(envelope: dict[str, Any]) -> str:
     """Return an envelope as text: ASCII, and no NaN, so that whatever reads it need not know better than the standard.
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import signal
+import sys
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 
-from pathlift.cli.envelope import dumps, of_error, wants_json
+from pathlift.cli.envelope import dumps, of_error, pipes_model, wants_json
 from pathlift.cli.terminal import note, write
 from pathlift.ir.errors import InterruptError, OutputError, PathliftError, TerminateError, UsageError
 from pathlift.ir.foreign import is_out_of_memory, out_of_memory
@@ -17,7 +18,7 @@ TERMINATED = 128 + signal.SIGTERM
 
 
 def fail(error: BaseException, arguments: Sequence[str]) -> int:
-    """Tell the user what went wrong, and return the exit code.
+    """Tell the user what went wrong, and return the exit code; where standard output is a model, on stderr alone.
 
     A stop is no news to who asked for text. A traceback is shown, if asked for, of what else has no code of its own.
 
@@ -36,7 +37,7 @@ def fail(error: BaseException, arguments: Sequence[str]) -> int:
     coded = stop or as_coded(error, debug=debug)
     if in_json:
         with suppress(OutputError):  # it is stdout that fails
-            write(dumps(of_error(coded)))
+            write(dumps(of_error(coded)), sys.stderr if pipes_model(arguments) else sys.stdout)
     if in_json or stop is None:
         note(str(coded))
     return coded.exit_code

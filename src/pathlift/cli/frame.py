@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import redirect_stdout
 from types import ModuleType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TextIO
 
 import typer
 
@@ -75,7 +75,9 @@ def framed(verb: Callable[..., Result], module: ModuleType) -> Callable[..., Non
             except PathliftError as error:
                 error.hint = applicable(error.hint, options)
                 raise
-        emit(result, output_format, module.text, quiet=quiet)
+        # Where standard output is the model, it is nothing else.
+        piped = str(arguments.get("output")) == "-"
+        emit(result, output_format, module.text, quiet=quiet, stream=sys.stderr if piped else sys.stdout)
         raise typer.Exit(result.exit_code)
 
     parameters = [*inspect.signature(verb).parameters.values(), *_SHARED]
@@ -98,14 +100,21 @@ def applicable(hint: str, options: Collection[str]) -> str:
     return "; ".join(c for c in clauses if all(o in options for o in _OPTION.findall(_COMMAND.sub("", c))))
 
 
-def emit(result: Result, output_format: Literal["text", "json"], render: Renderer, *, quiet: bool = False) -> None:
-    """Print a result on stdout and its warnings on stderr."""
+def emit(
+    result: Result,
+    output_format: Literal["text", "json"],
+    render: Renderer,
+    *,
+    quiet: bool = False,
+    stream: TextIO | None = None,
+) -> None:
+    """Print a result on a stream, by default on stdout, and its warnings on stderr."""
     if output_format == "json":
-        write(dumps(of_result(result)))
+        write(dumps(of_result(result)), stream or sys.stdout)
     else:
         from pathlift.cli.text import to_text
 
-        write(to_text(render, result))
+        write(to_text(render, result), stream or sys.stdout)
     if not quiet:
         for warning in result.warnings:
             note(f"warning: {warning}")

@@ -36,15 +36,15 @@ def clean(value: Any) -> Any:
             return value
 
 
-def write(text: str) -> None:
-    """Write a result to stdout and flush it, so that a failure is noticed here and not at interpreter exit.
+def write(text: str, stream: TextIO | None = None) -> None:
+    """Write a result, by default to stdout, and flush it: a failure is noticed here and not at interpreter exit.
 
     Raises
     ------
     WriteFailedError
-        If stdout takes no more, for example because it is a file on a full disk. A reader that left early is none.
+        If the stream takes no more, for example because it is a file on a full disk. A reader that left early is none.
     """
-    stream = sys.stdout
+    stream = sys.stdout if stream is None else stream
     if stream is None:  # closed by the shell: >&-
         return
     encoding = stream.encoding or "utf-8"

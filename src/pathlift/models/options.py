@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 from pathlift.models import parse
 
@@ -97,7 +97,12 @@ def pass_completions(incomplete: str) -> list[str]:
     return [f"{before}{comma}{name}" for name in pass_names() if name.startswith(last)]
 
 
-Model = Annotated["AnyModel", Flag(argument=True, type=Path, help="An ONNX file.")]
+Model = Annotated[
+    "AnyModel", Flag(argument=True, type=Path, read=parse.model, help="An ONNX file or a text; - for standard input.")
+]
+ModelOutput = Annotated[
+    "str | os.PathLike[str] | BinaryIO | None", Flag("--output", "-o", type=Path, read=parse.model_output)
+]
 Output = Annotated[str | os.PathLike[str] | None, Flag("--output", "-o", type=Path)]
 Force = Annotated[bool, Flag()]
 MemoryLimit = Annotated[int, Flag(metavar="SIZE", read=parse.size, write=parse.size_text)]

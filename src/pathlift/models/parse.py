@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 from pathlift.ir.errors import UsageError
 
@@ -132,3 +135,26 @@ def domains(items: Iterable[str]) -> dict[str, object]:
             raise UsageError("1465", f"--domain {item!r} is no domain of an input", hint=hint)
         found[name] = bounds
     return found
+
+
+def model(path: Path) -> Any:
+    """Read where a model is; ``-`` is standard input."""
+    return path if str(path) != "-" or sys.stdin is None else sys.stdin.buffer
+
+
+def models(paths: Iterable[Path]) -> tuple[Any, ...]:
+    """Read where models are."""
+    return tuple(map(model, paths))
+
+
+def stream_or_path(path: Path) -> Any:
+    """Read where a result goes; ``-`` is standard output, whatever Python's own ``print`` writes to by now."""
+    return path if str(path) != "-" or sys.__stdout__ is None else sys.__stdout__.buffer
+
+
+def model_output(path: Path) -> Any:
+    """Read where a model goes, which is bytes that no terminal can show."""
+    output = stream_or_path(path)
+    if output is not path and output.isatty():
+        raise UsageError("1414", "a model is bytes, and standard output is a terminal", hint="redirect it; --text")
+    return output

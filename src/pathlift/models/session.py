@@ -66,12 +66,11 @@ class Session(CheckedSession):
         example: Any = None,
     ) -> None:
         opened = open_model(model, memory_limit=memory_limit, example=example)
-        super().__init__(*start(model, opened, device, threads=threads, executor=executor, precision=precision))
+        super().__init__(*start(opened, device, threads=threads, executor=executor, precision=precision))
         self.source, self.warnings = opened.source, opened.warnings
 
 
 def start(
-    model: Model,
     opened: Opened,
     device: str,
     *,
@@ -81,7 +80,7 @@ def start(
 ) -> tuple[str, Executor]:
     """Start what runs a model that is opened already; parameters and errors are those of `Session`."""
     with tempfile.TemporaryDirectory(prefix="pathlift-", ignore_cleanup_errors=True) as folder:
-        source = _source(model, opened.graph, Path(folder)) if executor != "torch" else b""
+        source = _source(opened.original, opened.graph, Path(folder)) if executor != "torch" else b""
         return open_executor(
             _fused(opened.graph), source, device=device, threads=threads, executor=executor, precision=precision
         )

@@ -1,13 +1,13 @@
-"""Sources of a verb: a file, its bytes, a graph, or a torch module with an example input."""
+"""Sources of a verb: a file, its bytes, a stream of them, a graph, or a torch module with an example input."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
-from pathlift.ir.errors import UsageError
+from pathlift.ir.errors import UnsafeModelError, UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.report.result import Source
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
-Model: TypeAlias = "str | os.PathLike[str] | bytes | Graph | onnx.ModelProto | torch.nn.Module"
+Model: TypeAlias = "str | os.PathLike[str] | bytes | BinaryIO | Graph | onnx.ModelProto | torch.nn.Module"
 
 
 class Opened(NamedTuple):
@@ -28,12 +28,15 @@ class Opened(NamedTuple):
         For inputs of the given extents, unless it is one that was given itself.
     source, warnings
         Of the file.
+    original
+        What ONNX Runtime is to open: the model as it was given, if that is ONNX and can be read again.
     shape
         The extents that the graph still leaves open.
     """
 
     graph: Graph
     source: Source
+    original: Model
     warnings: tuple[str, ...] = ()
     shape: tuple[tuple[str, int], ...] = ()
 
@@ -51,7 +54,8 @@ def open_model(
     Parameters
     ----------
     model
-        A path, the bytes of an ONNX file, a ModelProto, a `Graph`, or a ``torch.nn.Module``.
+        A path, the bytes of a file, a stream of them, a ModelProto, a `Graph`, or a ``torch.nn.Module``. Files are ONNX
+        or the text form.
     memory_limit
         Bytes that no tensor may pass.
     assume_eval
@@ -72,9 +76,12 @@ def open_model(
     from pathlift.frontend.load import load_with_report
 
     if isinstance(model, Graph):
-        return Opened(model, Source(), shape=shape)
+        return Opened(model, Source(), model, shape=shape)
     if not isinstance(memory_limit, Real):
         raise UsageError("0442", f"memory_limit is {memory_limit!r}, not a number of bytes")
+    path = str(model) if isinstance(model, str | os.PathLike) else None
+    if not isinstance(model, str | os.PathLike | bytes) and hasattr(model, "read"):
+        path, model = "-", _bytes_of(model, memory_limit)
     if not isinstance(model, str | os.PathLike | bytes) and hasattr(model, "forward"):
         if isinstance(model, type):
             raise UsageError("0441", f"{model.__name__} is a class of modules, not a module", hint="call it")
@@ -87,8 +94,27 @@ def open_model(
     else:
         loadable = model
     graph, read = load_with_report(loadable, memory_limit=memory_limit, assume_eval=assume_eval, shapes=dict(shape))
-    path = str(model) if isinstance(model, str | os.PathLike) else None
-    return Opened(graph, Source(path, read.sha256 if path else None), tuple(read.warnings))
+    source = Source(path, read.sha256 if path else None)
+    if read.is_text:
+        return Opened(graph, source, graph, read.warnings, shape)
+    return Opened(graph, source, model, read.warnings)
+
+
+def _bytes_of(stream: Any, memory_limit: int) -> bytes:
+    """Read a stream to its end."""
+    if stream.isatty():
+        raise UsageError("1416", "the model is to come from standard input, which is a terminal", hint="pipe it in")
+    data: bytes = stream.read(memory_limit + 1)
+    if len(data) > memory_limit:
+        raise UnsafeModelError(
+            "0212",
+            f"standard input has more bytes than the limit of {memory_limit}",
+            hint="raise --memory-limit if this is meant",
+        )
+    if not data:
+        hint = "only one model can come from it"
+        raise UsageError("1416", "the model is to come from standard input, which is empty", hint=hint)
+    return data
 
 
 def shapes_of(shape: Sequence[int] | Sequence[Sequence[int]]) -> tuple[tuple[int, ...], ...]:

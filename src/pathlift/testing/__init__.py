@@ -21,14 +21,18 @@ from pathlift.testing.assertions import (
     random_feeds,
 )
 from pathlift.testing.rescaling import in_float64, random_rescale, rescaling_sites
+from pathlift.testing.rewrites import assert_golden, assert_rewrites, assert_same_up_to_names
 from pathlift.testing.samples import sample, samples
 
 __all__ = [
     "assert_bound_holds",
     "assert_close",
     "assert_equivalent",
+    "assert_golden",
     "assert_path_norm",
+    "assert_rewrites",
     "assert_same_as_onnxruntime",
+    "assert_same_up_to_names",
     "execute",
     "in_float64",
     "onnxruntime_session",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pathlift.ir.types import Array
     from pathlift.models.session import Session
+    from pathlift.models.source import Opened
 
 _RESAMPLED = 1000
 
@@ -48,7 +49,7 @@ class BenchResult(Result):
 
 def bench(
     model: Model,
-    *others: Annotated[Model, Flag(argument=True, metavar="[OTHER]...", type=list[Path])],
+    *others: Annotated[Model, Flag(argument=True, metavar="[OTHER]...", type=list[Path], read=parse.models)],
     shape: Shape = None,
     threads: Annotated[Sequence[int], Flag(metavar="N,...", read=parse.counts, write=parse.count_text)] = (1,),
     runs: Annotated[int, Flag()] = 50,
@@ -109,7 +110,7 @@ def bench(
     rows: list[Mapping[str, Any]] = []
     used, remarks = "", list[str]()
     for count in threads:
-        sessions = _sessions((model, *others), opened, device, count, executor)
+        sessions = _sessions(opened, device, count, executor)
         used = sessions[0].executor
         for session, name in zip(sessions, names, strict=True):
             if [port.name for port in session.inputs] != [port.name for port in sessions[0].inputs]:
@@ -132,13 +133,11 @@ def bench(
     )
 
 
-def _sessions(
-    models: Sequence[Model], opened: Sequence[Any], device: str, threads: int, executor: Any
-) -> list[Session]:
+def _sessions(opened: Sequence[Opened], device: str, threads: int, executor: Any) -> list[Session]:
     """Open all models in one executor: what another one does besides would be compared, too."""
-    sessions = [_session(m, o.graph, device, threads, executor) for m, o in zip(models, opened, strict=True)]
+    sessions = [_session(o, device, threads, executor) for o in opened]
     if len({session.executor for session in sessions}) > 1:
-        return _sessions(models, opened, device, threads, "torch")
+        return _sessions(opened, device, threads, "torch")
     return sessions
 
 
@@ -151,10 +150,11 @@ def _placed(feeds: Mapping[str, Array], device: str) -> Mapping[str, Any]:
     return {name: as_tensor(x).to(device) for name, x in feeds.items()}
 
 
-def _session(model: Model, graph: Any, device: str, threads: int, executor: Any) -> Session:
+def _session(opened: Opened, device: str, threads: int, executor: Any) -> Session:
     from pathlift.models.session import Session
 
-    source: Model = model if isinstance(model, str | os.PathLike | bytes) else graph
+    original = opened.original
+    source: Model = original if isinstance(original, str | os.PathLike | bytes) else opened.graph
     return Session(source, device, threads=threads, executor=executor)
 
 

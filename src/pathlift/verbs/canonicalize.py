@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pathlift.ir.limits import MEMORY_LIMIT
-from pathlift.models.options import AssumeEval, Flag, Force, MemoryLimit, Model, Output, Shape
+from pathlift.models.options import AssumeEval, Flag, Force, MemoryLimit, Model, ModelOutput, Shape
 from pathlift.report.result import Result
 from pathlift.report.symmetries import fixed_scales
 from pathlift.report.tables import Payload
@@ -69,7 +68,7 @@ def canonicalize(
     norm: Annotated[str, Flag(metavar="NORM")] = "l1",
     exact: Annotated[bool, Flag()] = False,
     shape: Shape = None,
-    output: Output = None,
+    output: ModelOutput = None,
     force: Force = False,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
     assume_eval: AssumeEval = False,
@@ -92,7 +91,7 @@ def canonicalize(
     shape
         Fill in symbolic dimensions, for path-conditioned. Extents by name.
     output
-        The ONNX file to write. None is written if None.
+        The file to write: ONNX, or a text if it ends in .plir; - for standard output, where ONNX goes.
     force
         Replace output files that exist.
     memory_limit
@@ -118,16 +117,16 @@ def canonicalize(
     graph, (step,) = run_pipeline(opened.graph, [canonical])
     witness = step.rewritten.witness
     assert isinstance(witness, RescalingWitness)
-    rounded: tuple[str, ...] = ()
+    written = None
     if output is not None:
-        from pathlift.frontend.save import save
+        from pathlift.models.output import write_model
 
-        rounded = save(graph, output, force=force)
+        written = write_model(graph, output, force=force)
     factors = witness.factors
     logs = factors.log2()[1:][~factors.dead[1:]]
     return CanonicalizeResult(
         input=opened.source,
-        warnings=(*opened.warnings, *rounded),
+        warnings=(*opened.warnings, *(written.rounded if written else ())),
         graph=graph,
         norm=norm,
         exact=exact,
@@ -135,7 +134,7 @@ def canonicalize(
         symmetry=witness.symmetry,
         dead=int(factors.dead.sum()),
         log2_factors=(float(logs.min()), float(logs.max())) if len(logs) else None,
-        output=None if output is None else os.fspath(output),
+        output=written and written.name,
     )
 
 

@@ -43,8 +43,11 @@ Budget = Annotated[float, Flag(metavar="SECONDS")]
 
 
 def compare(
-    a: Annotated[Model, Flag("first", argument=True, type=Path, help="An ONNX file.")],
-    b: Annotated[Model, Flag("second", argument=True, type=Path, help="Another one.")],
+    a: Annotated[
+        Model,
+        Flag("first", argument=True, type=Path, read=parse.model, help="An ONNX file or a text; - for standard input."),
+    ],
+    b: Annotated[Model, Flag("second", argument=True, type=Path, read=parse.model, help="Another one.")],
     *,
     domain: Domain = None,
     at: At = None,

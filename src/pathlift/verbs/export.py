@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 from pathlift.ir.errors import UsageError
 from pathlift.models import parse
@@ -45,7 +45,7 @@ def export(
     module: Module,
     *,
     shape: Shapes,
-    output: Annotated[str | os.PathLike[str], Flag("--output", "-o", type=Path)],
+    output: Annotated[str | os.PathLike[str] | BinaryIO, Flag("--output", "-o", type=Path, read=parse.model_output)],
     opset: Annotated[int | None, Flag(default="the exporter's")] = None,
     force: Force = False,
 ) -> ExportResult:
@@ -60,7 +60,7 @@ def export(
     shape
         Shape of an input; once per input. One shape, or a sequence of them; inputs are float32.
     output
-        The ONNX file to write.
+        The file to write: ONNX, or a text if it ends in .plir; - for standard output, where ONNX goes.
     opset
         ONNX opset version. The exporter's default if None.
     force
@@ -81,20 +81,26 @@ def export(
     from pathlift.frontend.export import export as export_module
     from pathlift.frontend.export import load_factory
     from pathlift.frontend.files import replacing
+    from pathlift.frontend.load import load
+    from pathlift.frontend.plir import is_text_path
+    from pathlift.models.output import Written, write_model
     from pathlift.models.source import shapes_of
 
     loaded = load_factory(module) if isinstance(module, str) else module
     if isinstance(loaded, type) or not hasattr(loaded, "forward"):
         raise UsageError("0444", f"{loaded!r} is not a torch.nn.Module")
     model = export_module(loaded, shapes_of(shape), opset=opset)
-    path = os.fspath(output)
-    with replacing(path, force=force) as temporary:
-        onnx_ir.save(model, temporary)
+    if isinstance(output, str | os.PathLike) and not is_text_path(output):
+        with replacing(output, force=force) as temporary:
+            onnx_ir.save(model, temporary)
+        written = Written(os.fspath(output), tuple(rounded(doubles(model))), os.path.getsize(output))
+    else:
+        written = write_model(load(model), output, force=force)
     return ExportResult(
-        output=path,
-        warnings=tuple(rounded(doubles(model))),
+        output=written.name,
+        warnings=written.rounded,
         summary={
-            "bytes": os.path.getsize(path),
+            "bytes": written.bytes,
             "opset": model.opset_imports.get(""),
             "inputs": [_interface(v) for v in model.graph.inputs],
             "outputs": [_interface(v) for v in model.graph.outputs],

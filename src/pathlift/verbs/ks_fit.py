@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf, isfinite
@@ -18,7 +17,7 @@ from pathlift.models.options import (
     Force,
     MemoryLimit,
     Model,
-    Output,
+    ModelOutput,
     Progress,
     Samples,
     Seed,
@@ -108,7 +107,7 @@ def ks_fit(
     samples: Samples = 1568,
     device: CostModel = "cpu",
     feature_major: Annotated[bool, Flag()] = False,
-    output: Output = None,
+    output: ModelOutput = None,
     force: Force = False,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
     assume_eval: AssumeEval = False,
@@ -144,7 +143,7 @@ def ks_fit(
     feature_major
         Keep consecutive layers feature-major. Transpositions are then at the ends only.
     output
-        The ONNX file to write. None is written if None.
+        The file to write: ONNX, or a text if it ends in .plir; - for standard output, where ONNX goes.
     force
         Replace output files that exist.
     memory_limit
@@ -197,14 +196,14 @@ def ks_fit(
             data = "random" if arrays is None else "calibration"
             feeds = _random(before, seed, memory_limit) if arrays is None else batches(before, arrays)
             errors, count = _output_errors(before, graph, feeds)
-    rounded: tuple[str, ...] = ()
+    written = None
     if output is not None:
-        from pathlift.frontend.save import save
+        from pathlift.models.output import write_model
 
-        rounded = save(graph, output, force=force)
+        written = write_model(graph, output, force=force)
     return KsFitResult(
         input=opened.source,
-        warnings=(*opened.warnings, *rounded),
+        warnings=(*opened.warnings, *(written.rounded if written else ())),
         assumptions=(
             f"speed is predicted by a cost model, for {samples} rows, and right within a factor of 1.5 mostly",
             *left,
@@ -215,7 +214,7 @@ def ks_fit(
         data=data,
         output_errors=errors,
         samples=count,
-        output=None if output is None else os.fspath(output),
+        output=written and written.name,
     )
 
 

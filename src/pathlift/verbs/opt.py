@@ -4,71 +4,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from math import isinf
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Literal
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models import parse
-from pathlift.models.options import Flag, Force, MemoryLimit, Model, Output, Seed, Shape, Trace, pass_completions
-from pathlift.report.result import Result
-from pathlift.report.tables import Payload, fixed, number, table
+from pathlift.models.options import Flag, Force, MemoryLimit, Model, Seed, Shape, Trace, pass_completions
+from pathlift.models.rewriting import OptResult, opt_text
+from pathlift.report.tables import Payload
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from pathlift.ir.graph import Graph
     from pathlift.models.verify import Verification
-    from pathlift.passes.path_norm.norm_log import NormLog, Norms
-    from pathlift.passes.pipeline import Step
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptResult(Result):
-    """The rewritten graph, and what each pass did.
-
-    Parameters
-    ----------
-    graph
-        After the last pass.
-    steps
-        The passes.
-    output
-        The file that was written; ``None`` if none was asked for, or if the verification failed.
-    norms
-        Path-norms of the network as it was and after each pass, if asked for; ``None`` for a network that has none.
-    verification
-        The comparison with the original, if asked for.
-    """
-
-    graph: Graph
-    steps: tuple[Step, ...]
-    output: str | None
-    norms: tuple[Norms, ...] = ()
-    verification: Verification | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        before, *after = map(_norms, self.norms or ((),) * (1 + len(self.steps)))
-        return {
-            "output": self.output,
-            "passes": [
-                {"name": s.name, "changed": s.changed, "note": s.note, "effect": str(s.effect), "norms": norms}
-                for s, norms in zip(self.steps, after, strict=True)
-            ],
-            "ir": str(self.graph).splitlines() if self.output is None and self.exit_code == 0 else [],
-            "norms": before,
-            "verify": None if self.verification is None else self.verification.to_json(),
-        }
-
-
-def _norms(norms: Norms) -> list[dict[str, Any]] | None:
-    if norms is None:
-        return None
-    return [{"q": "inf" if isinf(norm.q) else norm.q, "log10": norm.log10, "zero": norm.zero} for norm in norms]
+    from pathlift.passes.path_norm.norm_log import NormLog
 
 
 def opt(
@@ -77,11 +30,24 @@ def opt(
         str, Flag("--pipeline", "-p", metavar="PASS{OPTION=VALUE},...", complete=pass_completions)
     ] = "",
     *,
-    output: Output = None,
+    output: Annotated[
+        str | os.PathLike[str] | BinaryIO | None, Flag("--output", "-o", type=Path, read=parse.stream_or_path)
+    ] = None,
+    as_text: Annotated[bool, Flag("--text")] = False,
+    weights: Annotated[Literal["inline", "beside"], Flag(default="inline on standard output, else beside")] = "beside",
     after_each: Annotated[
         Callable[[str, str], None] | None,
         Trace("--print-after-all", help="Print the IR after each pass, on stderr."),
     ] = None,
+    print_ir_before: Annotated[Sequence[str], Flag(metavar="PASS,...", read=parse.names)] = (),
+    print_ir_after: Annotated[Sequence[str], Flag(metavar="PASS,...", read=parse.names)] = (),
+    print_ir_changes: Annotated[bool, Flag()] = False,
+    print_metadata: Annotated[bool, Flag()] = False,
+    time_passes: Annotated[bool, Flag()] = False,
+    stats: Annotated[bool, Flag()] = False,
+    reproduce_into: Annotated[str | os.PathLike[str] | None, Flag(metavar="DIR", type=Path)] = None,
+    only_sites: Annotated[Sequence[str] | None, Flag(metavar="NAME,...", read=parse.names)] = None,
+    bisect: Annotated[bool, Flag()] = False,
     verify: Annotated[bool, Flag()] = False,
     tolerance: Annotated[
         float | None, Flag(metavar="R", default="1e-9 for float64, 1e-4 for float32, 5e-2 below")
@@ -92,7 +58,7 @@ def opt(
     force: Force = False,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
 ) -> OptResult:
-    """Run passes over a model, and print its IR or write it back as ONNX.
+    """Run passes over a model, and print its IR or write it back as ONNX or text.
 
     Parameters
     ----------
@@ -101,9 +67,30 @@ def opt(
     pipeline
         Passes to run, in order. Separated by commas, options in braces; empty to only load (and save).
     output
-        The ONNX file to write. None is written if None.
+        The file to write: ONNX, or a text if it ends in .plir; - for standard output. None is written if None.
+    as_text
+        Write a text, whatever the name of the file. ``pathlift opt m.onnx -o - --text | pathlift norm -`` is a pipe.
+    weights
+        inline, beside: put a text's weights of more than 64 elements into it, in base64, or in a file beside it.
     after_each
         Called with each pass's name and the IR text after it.
+    print_ir_before, print_ir_after
+        Print the IR before (after) these passes, on stderr; ``all`` for every pass.
+    print_ir_changes
+        Print the IR after each pass that changed it, on stderr.
+    print_metadata
+        Keep what the model says about itself and its nodes where IR is printed on stderr.
+    time_passes
+        Say how long each pass took, and how long checking it took.
+    stats
+        Count ops, parameters, bytes and flops before and after.
+    reproduce_into
+        If a pass fails, write the graph before it, the command and versions into a new folder.
+    only_sites
+        Let rewrites take only these places: names of the values that are computed otherwise.
+    bisect
+        Find the first pass that fails, the sites that it takes, and a small graph. Nothing is written; `exit_code` is 1
+        if a pass fails. With --verify, one whose outputs differ fails, too.
     verify
         Compare outputs with the original's in ONNX Runtime; write if they agree. On random and on adversarially scaled
         inputs. Above `tolerance` nothing is written, and `exit_code` is 1.
@@ -127,15 +114,21 @@ def opt(
         If the model, the pipeline or a pass's precondition is at fault, the output cannot be written, or ONNX Runtime
         cannot run the original.
     """
+    from pathlift.models.graph_size import graph_size
+    from pathlift.models.ir_printing import IrPrinter
+    from pathlift.models.output import check_sink, write_model
     from pathlift.models.reference import check_onnxruntime
+    from pathlift.models.reproducer import keeping
     from pathlift.models.source import open_model
     from pathlift.models.verify import open_original, verify_outputs
     from pathlift.passes.pipeline import parse_pipeline, run_pipeline
     from pathlift.passes.registry import shadowed
+    from pathlift.passes.witness.site import limited
 
     if not isinstance(pipeline, str):
         hint = 'pipeline="strip-head,dead-code"'
         raise UsageError("0431", f"the pipeline is a {type(pipeline).__name__}, not a string", hint=hint)
+    check_sink(output, as_text)
     _check(verify, tolerance, norms, shape, seed)
     passes, sizes = parse_pipeline(pipeline), dict(shape or {})
     log = None
@@ -146,40 +139,68 @@ def opt(
     if verify:
         check_onnxruntime()
     opened = open_model(model, memory_limit=memory_limit)
-    original = open_original(model) if verify else None
+    original = open_original(opened.original) if verify else None
     if log is not None:
         log.add("before the first pass", opened.graph)
+    printer = IrPrinter(print_ir_before, print_ir_after, print_ir_changes, print_metadata, after_each)
+    printer.check([p.name for p in passes])
 
-    def look(name: str, graph: Graph) -> None:
+    def after_pass(name: str, graph: Graph) -> None:
         if log is not None:
             log.add(f"after {name}", graph)
-        if after_each is not None:
-            after_each(name, str(graph))
+        printer.after_pass(name, graph)
 
-    graph, steps = run_pipeline(opened.graph, passes, after_each=look)
-    verification = None
-    if verify:
+    def compare(original: Any, before: Graph, after: Graph) -> Verification:
         limit = None if tolerance is None else float(tolerance)
-        verification = verify_outputs(
-            original, opened.graph, graph, tolerance=limit, sizes=sizes, seed=seed, memory_limit=memory_limit
+        return verify_outputs(
+            original, before, after, tolerance=limit, sizes=sizes, seed=seed, memory_limit=memory_limit
         )
-    refuted = verification is not None and not verification.passed
-    rounded: tuple[str, ...] = ()
-    if output is not None and not refuted:
-        from pathlift.frontend.save import save
 
-        rounded = save(graph, output, force=force)
+    if bisect:
+        from pathlift.models.bisection import bisect as narrow
+
+        def differ(before: Graph, after: Graph) -> str:
+            found = compare(open_original(before), before, after)
+            return "" if found.passed else f"output {found.output!r} differs on input {found.input!r}"
+
+        failure = narrow(opened.graph, passes, differ if verify else None)
+        return OptResult(
+            input=opened.source,
+            warnings=(*opened.warnings, *shadowed(p.name for p in passes)),
+            exit_code=0 if failure is None else 1,
+            graph=opened.graph if failure is None else failure.graph,
+            steps=(),
+            output=None,
+            bisected=True,
+            failure=failure,
+        )
+    with limited(only_sites), keeping(reproduce_into, passes, only_sites) as keeper:
+        graph, steps = run_pipeline(
+            keeper.begin(opened.graph), passes, before_each=printer.before_pass, after_each=keeper.then(after_pass)
+        )
+    verification = compare(original, opened.graph, graph) if verify else None
+    refuted = verification is not None and not verification.passed
+    written = None
+    if output is not None and not refuted:
+        written = write_model(graph, output, force=force, text=as_text, whole=weights == "inline")
     refusals = [log.refusal] if log and log.refusal else []
     return OptResult(
         input=opened.source,
         assumptions=_assumptions(log, verification),
-        warnings=(*opened.warnings, *shadowed(p.name for p in passes), *refusals, *rounded),
+        warnings=(
+            *opened.warnings,
+            *shadowed(p.name for p in passes),
+            *refusals,
+            *(written.rounded if written else ()),
+        ),
         exit_code=1 if refuted else 0,
         graph=graph,
         steps=steps,
-        output=None if output is None or refuted else os.fspath(output),
+        output=written and written.name,
         norms=tuple(log.norms) if log else (),
         verification=verification,
+        sizes=(graph_size(opened.graph), graph_size(graph)) if stats else None,
+        timed=time_passes,
     )
 
 
@@ -218,45 +239,4 @@ def _are(type_: type, values: object) -> bool:
 
 def text(payload: Payload) -> Iterator[RenderableType]:
     """Yield the IR text, unless a file was written; then what each pass did, and how far the outputs moved."""
-    yield from payload["ir"]
-    output, verified = payload["output"], payload.get("verify")
-    norms = [payload.get("norms"), *(step.get("norms") for step in payload["passes"])]
-    if output is not None or verified or any(norms):
-        yield from _steps(payload["passes"], norms)
-    if verified:
-        yield from _verification(verified)
-    if output is not None:
-        yield f"wrote {output}"
-
-
-def _steps(steps: Sequence[Payload], norms: Sequence[Sequence[Payload] | None]) -> Iterator[Table]:
-    """Yield one row per pass, with the path-norms before → after it; `norms` has those before the first one too."""
-    exponents = next(([number(norm["q"]) for norm in items] for items in norms if items), [])
-    rows = [
-        [step["name"], "changed" if step["changed"] else "unchanged", step.get("note", "")]
-        + [f"{_log10(before, i)} → {_log10(after, i)}" for i in range(len(exponents))]
-        for step, before, after in zip(steps, norms[:-1], norms[1:], strict=True)
-    ]
-    if exponents and not steps:
-        rows = [["none", "", "", *(_log10(norms[0], i) for i in range(len(exponents)))]]
-    headings = [f"log10 ‖Φ‖_{q}" for q in exponents]
-    if rows:
-        yield table(["pass", "", "", *headings], rows, right=headings)
-
-
-def _log10(norms: Sequence[Payload] | None, index: int) -> str:
-    """One of a network's norms; a dash if it has none."""
-    if not norms:
-        return "-"
-    return "zero" if norms[index]["zero"] else fixed(norms[index]["log10"])
-
-
-def _verification(verified: Payload) -> Iterator[str]:
-    difference = "∞" if verified["max_relative_difference"] is None else f"{verified['max_relative_difference']:.2e}"
-    where = f"output {verified['output']!r}, input {verified['input']!r}"
-    skipped = f" and {n} ill-conditioned ones left out" if (n := verified["ill_conditioned"]) else ""
-    tried = f"{verified['samples']} inputs{skipped}, tolerance {number(verified['tolerance'])}"
-    verdict = "verified" if verified["passed"] else "refuted"
-    yield f"{verdict}: largest relative difference {difference} ({where}; {tried})"
-    if not verified["passed"]:
-        yield "nothing was written; a pass that changes the function on purpose needs a --tolerance"
+    yield from opt_text(payload)

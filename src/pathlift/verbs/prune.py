@@ -20,7 +20,7 @@ from pathlift.models.options import (
     Force,
     MemoryLimit,
     Model,
-    Output,
+    ModelOutput,
     Progress,
     Seed,
     Shape,
@@ -70,7 +70,7 @@ def prune(
     log: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE.jsonl", type=Path)] = None,
     chart: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE", type=Path)] = None,
     sparse: Annotated[bool, Flag()] = False,
-    output: Output = None,
+    output: ModelOutput = None,
     force: Force = False,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
     assume_eval: AssumeEval = False,
@@ -147,7 +147,8 @@ def prune(
     sparse
         Store mostly zero weights as sparse initializers. The file shrinks; in memory they are dense.
     output
-        The ONNX file to write. None is written if None. Its metadata says what was done and what it costs.
+        The file to write: ONNX, or a text if it ends in .plir; - for standard output, where ONNX goes. Its metadata
+        says what was done and what it costs.
     force
         Replace output files that exist.
     memory_limit
@@ -322,7 +323,7 @@ def _written(result: PruneResult, output: Any, save_masks: Any, *, sparse: bool,
     import numpy as np
 
     from pathlift.frontend.files import replacing
-    from pathlift.frontend.save import save
+    from pathlift.models.output import write_model
     from pathlift.models.pruning import told_in_file, weight_bytes
 
     files: dict[str, Any] = {"bytes": weight_bytes(result.graph)}
@@ -335,9 +336,9 @@ def _written(result: PruneResult, output: Any, save_masks: Any, *, sparse: bool,
             files["masks"] = os.fspath(save_masks)
         if output is not None:
             facts = {key: value for key, value in result.to_json().items() if key not in ("layers", "kept", "output")}
-            rounded = save(told_in_file(result.graph, facts), output, force=force, sparse=sparse)
-            result = replace(result, warnings=(*result.warnings, *rounded))
-            files |= {"output": os.fspath(output), "sparse": sparse, "file_bytes": os.path.getsize(output)}
+            written = write_model(told_in_file(result.graph, facts), output, force=force, sparse=sparse)
+            result = replace(result, warnings=(*result.warnings, *written.rounded))
+            files |= {"output": written.name, "sparse": sparse, "file_bytes": written.bytes}
     return replace(result, files=files)
 
 

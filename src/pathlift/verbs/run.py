@@ -155,7 +155,7 @@ def run(
         assumptions = (
             (f"inputs {', '.join(missing)} are drawn from a normal distribution, seed {seed}",) if missing else ()
         )
-    session = CheckedSession(*start(model, opened, device, threads=threads, executor=executor))
+    session = CheckedSession(*start(opened, device, threads=threads, executor=executor))
     found = {name: as_numpy(y) for name, y in session.run(feeds).items()}
     if output is not None:
         arrays = {name: y for name, y in found.items() if isinstance(y, np.ndarray)}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pathlift.ir.errors import UsageError, about
 from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.models import parse
 from pathlift.models.options import AssumeEval, DeviceOption, Flag, MemoryLimit
 from pathlift.report.result import Result, Source
 from pathlift.report.tables import Payload, table
@@ -67,8 +68,8 @@ def verify_cert(
         str | os.PathLike[str], Flag("certificate", argument=True, type=Path, help="A file that compare wrote.")
     ],
     *,
-    first: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE", type=Path)] = None,
-    second: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE", type=Path)] = None,
+    first: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE", type=Path, read=parse.model)] = None,
+    second: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE", type=Path, read=parse.model)] = None,
     device: DeviceOption = "cpu",
     memory_limit: MemoryLimit = MEMORY_LIMIT,
     assume_eval: AssumeEval = False,
@@ -175,9 +176,9 @@ def _proof(opened: Sequence[Opened], said: Certificate, device: str) -> _Proof:
     return _Proof(reason, domain, again, (*comparison.remarks, WORKS, OUTWARD))
 
 
-def _found(given: Any, said: Mapping[str, str], folder: Path) -> Path:
+def _found(given: Any, said: Mapping[str, str], folder: Path) -> Any:
     if given is not None:
-        return Path(given)
+        return given
     path = Path(said["path"])
     candidates = [path, folder / path, folder / path.name]
     found = next((c for c in candidates if c.exists()), None)
