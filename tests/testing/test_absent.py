@@ -1,4 +1,4 @@
-"""What is skipped where an optional package is not installed."""
+"""Tests that lack an optional package: which failures are skipped."""
 
 from __future__ import annotations
 
