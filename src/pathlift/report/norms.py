@@ -10,7 +10,8 @@ from pathlift.report.tables import Bar, Payload, fixed, number, percent, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
+
+    from pathlift.report.layout import Table
 
 
 def norm_table(norms: Sequence[Payload], local: Sequence[Payload] = ()) -> Table:

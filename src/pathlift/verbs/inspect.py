@@ -11,11 +11,10 @@ from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models.options import Flag, MemoryLimit, Model
 from pathlift.report.result import Result
 from pathlift.report.symmetries import symmetry_text
-from pathlift.report.tables import Payload, byte_size, interface, more, table
+from pathlift.report.tables import Payload, Table, byte_size, interface, more, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from pathlift.ir.errors import UnsupportedError
     from pathlift.ir.graph import Graph

@@ -15,11 +15,10 @@ from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models import parse
 from pathlift.models.options import Flag, Force, MemoryLimit, Model, Output, Seed, Shape, Trace, pass_completions
 from pathlift.report.result import Result
-from pathlift.report.tables import Payload, fixed, number, table
+from pathlift.report.tables import Payload, Table, fixed, number, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from pathlift.ir.graph import Graph
     from pathlift.models.verify import Verification

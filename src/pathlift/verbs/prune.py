@@ -288,7 +288,10 @@ class _Job:
                 if (point.criterion, point.sparsity_requested) not in known:
                     record.add(point)
             if staged is not None:
-                draw_pareto(staged, points[0], points[1:], Path(opened.source.path or "the network").name)
+                from pathlift.report.page import save_chart
+
+                name = Path(opened.source.path or "the network").name
+                save_chart(draw_pareto(points[0], points[1:], name), staged)
         named = {"chart": chart, "log": beside}
         return SweepResult(
             input=opened.source,

@@ -113,8 +113,10 @@ def distance(
             written["certificate"] = files["certificate"]
         if "chart" in staged and layers is not None:
             from pathlift.report.blame_chart import draw_blame
+            from pathlift.report.page import save_chart
 
-            draw_blame(staged["chart"], layers, Path(theirs.source.path or "the second model").name)
+            name = Path(theirs.source.path or "the second model").name
+            save_chart(draw_blame(layers, name), staged["chart"])
             written["chart"] = files["chart"]
     if refuting is not None:
         written["witness"] = _write_witness(refuting, request)
