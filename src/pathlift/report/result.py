@@ -92,7 +92,7 @@ class Result(ABC):
     def _renderer(self) -> Renderer:
         """Return ``text`` of the module that the class is in; without one, any JSON has tables."""
         modules = (sys.modules.get(cls.__module__) for cls in type(self).__mro__)
-        found: Renderer | None = next((m.text for m in modules if hasattr(m, "text")), None)
+        found: Renderer | None = next((m.text for m in modules if callable(getattr(m, "text", None))), None)
         if found is not None:
             return found
         from pathlift.report.tables import json_tables
