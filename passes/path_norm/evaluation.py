@@ -64,8 +64,8 @@ class Evaluation:
             assert inputs[0] is not None
             x, y = self.algebra.signal(inputs[0]), self.algebra.signal(outputs[0])
             before, after = (_log2_total([z], self.semiring) * self.semiring.root * _LOG10_2 for z in (x, y))
-            figures = (after - before, after)
-            self._gains.append((key, node, *(f if abs(f) < inf else None for f in figures)))
+            gain, log10 = (figure if abs(figure) < inf else None for figure in (after - before, after))
+            self._gains.append((key, node, gain, log10))
 
     @property
     def semiring(self) -> Semiring:

@@ -2,40 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pathlift.report.row_chart import Panel, row_chart, shown
 
 if TYPE_CHECKING:
-    from pathlift.report.distance import LayerBlame, MethodBound
     from pathlift.report.page import Page
 
+Figures = Sequence[float | None]
 
-def draw_blame(layers: Sequence[LayerBlame], name: str) -> Page:
+
+def draw_blame(layers: Sequence[str], found: Figures, bounds: Figures, name: str) -> Page:
     """Draw, per layer, the largest difference found and the bound if it alone is changed.
 
     Parameters
     ----------
     layers
         From the top.
+    found, bounds
+        Of each.
     name
         What to call the second model.
     """
-    panels = [
-        Panel("largest ℓ1 difference found", [b.measured for b in layers]),
-        Panel("bound of the ℓ1 difference", [b.bound for b in layers]),
-    ]
-    return row_chart([b.node for b in layers], f"{shown(name)}: only this layer is changed", panels)
+    panels = [Panel("largest ℓ1 difference found", found), Panel("bound of the ℓ1 difference", bounds)]
+    return row_chart(layers, f"{shown(name)}: only this layer is changed", panels)
 
 
-def draw_methods(methods: Mapping[str, MethodBound], found: tuple[float, float], name: str) -> Page:
+def draw_methods(methods: Sequence[str], l1: Figures, linf: Figures, found: tuple[float, float], name: str) -> Page:
     """Draw the bounds of all methods, and the largest differences found as lines.
 
     Parameters
     ----------
     methods
-        By what to call them.
+        What to call them.
+    l1, linf
+        The bounds of each.
     found
         The largest ℓ1 and ℓ∞ differences.
     name
@@ -43,8 +45,6 @@ def draw_methods(methods: Mapping[str, MethodBound], found: tuple[float, float],
     """
     panels = [
         Panel(f"bound of the {norm} difference (line: found)", figures, line=line or None, log=True)
-        for norm, figures, line in (
-            ("ℓ1", [m.l1 for m in methods.values()], found[0]), ("ℓ∞", [m.linf for m in methods.values()], found[1]),
-        )
-    ]  # fmt: skip
-    return row_chart(list(methods), f"{shown(name)}: by method", panels)
+        for norm, figures, line in (("ℓ1", l1, found[0]), ("ℓ∞", linf, found[1]))
+    ]
+    return row_chart(methods, f"{shown(name)}: by method", panels)

@@ -1,7 +1,7 @@
 """A table that fits: as wide as the console, and no figure folded, no name shrunk to nothing.
 
-Where rows are too long, bars shrink first; prose is wrapped, and names are shortened in the middle; then columns go that
-a table says are less important. Where that is not enough, each row is stacked: its name, and below it its figures.
+Where rows are too long, bars shrink first; prose is wrapped, and names are shortened in the middle; then columns go
+that a table says are less important. Where that is not enough, each row is stacked: its name, below it its figures.
 """
 
 from __future__ import annotations

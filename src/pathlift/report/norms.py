@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Iterator, Sequence
 from decimal import ROUND_CEILING
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from pathlift.report.layout import Bar, Cell
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from pathlift.report.layout import Table
+
+
+_PART = re.compile(r"[^./]*[./]")
+"""Of a name, up to and with the separator after it."""
 
 
 def norm_table(norms: Sequence[Payload], local: Sequence[Payload] = ()) -> Table:
@@ -48,7 +53,7 @@ def layer_table(layers: Sequence[Payload], norm: Payload, *, grouped: bool) -> T
     rows: list[list[Cell]] = []
     for (blocks, name), item, share in zip(names, layers, shares, strict=True):
         rows += [[block, *[""] * (len(figures) + branches)] for block in blocks]
-        of_paths = [share, Bar(item["share"] or 0.0)] if branches else []
+        of_paths: list[Cell] = [share, Bar(item["share"] or 0.0)] if branches else []
         rows.append([name, fixed(item["log10_gain"]), fixed(item.get("log10")), *of_paths])
     headings = [f"layer (q = {number(norm['q'])})", *figures, *[""] * branches]
     return table(headings, rows, right=figures, less=["log10 so far"])
@@ -72,9 +77,9 @@ def _grouped(names: Sequence[str]) -> list[tuple[list[str], str]]:
 
 def _common(a: str, b: str) -> str:
     """Return the parts with which two names start alike, up to and with the separator after them."""
-    same = os.path.commonprefix([a, b])
-    end = max(same.rfind("."), same.rfind("/")) + 1
-    return same[:end] if same[:end].strip("./") else ""
+    parts = zip(*(_PART.findall(name) for name in (a, b)), strict=False)
+    same = "".join(x for x, y in takewhile(lambda pair: pair[0] == pair[1], parts))
+    return same if same.strip("./") else ""
 
 
 def _exponent(norm: Payload) -> str:

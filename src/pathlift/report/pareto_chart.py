@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pathlift.report.pareto import Point, front
 from pathlift.report.row_chart import shown
-from pathlift.report.sweep import Point, front
 
 if TYPE_CHECKING:
     from pathlift.report.page import Page

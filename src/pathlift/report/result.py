@@ -15,6 +15,7 @@ from pathlift.ir.packages import optional_packages
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
+    from rich.console import RenderableType
 
     from pathlift.report.tables import Renderer
 
@@ -80,19 +81,32 @@ class Result(ABC):
         return f"<{type(self).__name__}{' ' * bool(said)}{sanitize(said)}>"
 
     def __str__(self) -> str:
-        from pathlift.report.shown import as_text, parts
+        from pathlift.report.shown import as_text
 
-        return as_text(parts(self, self._renderer()), colour=False).rstrip("\n")
+        return as_text(self.parts(), colour=False).rstrip("\n")
 
     def _repr_html_(self) -> str:
-        from pathlift.report.shown import as_html, parts
+        from pathlift.report.shown import as_html
 
-        return as_html(parts(self, self._renderer()))
+        return as_html(self.parts())
+
+    def parts(self, render: Renderer | None = None) -> Iterator[RenderableType]:
+        """Yield what is shown: lines and tables, names cleaned; what the figures rest on comes last.
+
+        Parameters
+        ----------
+        render
+            What makes them of the JSON; by default ``text`` of the module that the class is in.
+        """
+        from pathlift.report.clean import clean
+
+        yield from (render or self._renderer())(clean(self.for_text()))
+        yield from (f"assumes: {assumption}" for assumption in clean(self.assumptions))
 
     def _renderer(self) -> Renderer:
         """Return ``text`` of the module that the class is in; without one, any JSON has tables."""
         modules = (sys.modules.get(cls.__module__) for cls in type(self).__mro__)
-        found: Renderer | None = next((m.text for m in modules if callable(getattr(m, "text", None))), None)
+        found: Renderer | None = next((m.text for m in modules if m and callable(getattr(m, "text", None))), None)
         if found is not None:
             return found
         from pathlift.report.tables import json_tables
@@ -104,7 +118,8 @@ class Result(ABC):
         payload = self.to_json()
         rows = next((payload[key] for key in self.ROWS if payload.get(key)), [payload])
         if isinstance(rows, Mapping):
-            rows = [{"name": name, **(row if isinstance(row, Mapping) else {"value": row})} for name, row in rows.items()]
+            objects = ((name, row if isinstance(row, Mapping) else {"value": row}) for name, row in rows.items())
+            rows = [{"name": name, **row} for name, row in objects]
         return [dict(_flat(row)) for row in rows]
 
     @optional_packages()
@@ -138,8 +153,6 @@ class Result(ABC):
         UsageError
             If matplotlib is not installed, or there is nothing to draw.
         """
-        import matplotlib as _  # what is missing is told first
-
         figure = self.chart()
         if figure is None:
             raise UsageError(

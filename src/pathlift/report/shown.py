@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from pathlift.report.clean import clean
 from pathlift.report.layout import Bar, Cell, Table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pathlift.report.result import Result
-    from pathlift.report.tables import Renderer
-
 PIPE = 10_000
 """The width of what is read through no window: rows are as long as they need to be."""
 _MONO = "font-family: monospace; white-space: pre-wrap; text-align: left"
-
-
-def parts(result: Result, render: Renderer) -> Iterator[RenderableType]:
-    """Yield what is shown of a result, names cleaned; what it rests on comes last."""
-    yield from render(clean(result.for_text()))
-    yield from (f"assumes: {assumption}" for assumption in clean(result.assumptions))
 
 
 def as_text(found: Iterable[RenderableType], *, width: int = PIPE, terminal: bool = False, colour: bool = True) -> str:
@@ -79,7 +69,8 @@ def _part(part: RenderableType) -> str:
 def _tag(tag: str, table: Table, index: int, cell: Cell) -> str:
     if isinstance(cell, Bar):
         share = 100 * min(max(cell.share, 0.0), 1.0)
-        inner = f'<div style="width: 12em"><div style="background: #0072b2; height: 0.8em; width: {share:.1f}%"></div></div>'
+        filled = f'<div style="background: #0072b2; height: 0.8em; width: {share:.1f}%"></div>'
+        inner = f'<div style="width: 12em">{filled}</div>'
     else:
         inner = html.escape(cell)
     side = "right" if table.headings[index] in table.right else "left"

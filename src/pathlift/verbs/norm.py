@@ -341,7 +341,7 @@ def text(payload: Payload) -> Iterator[RenderableType]:
         yield norm_table(payload["norms"], payload.get("local", {}).get("norms", ()))
     if "layers" in payload:
         yield ""
-        shown = payload.get("shown", payload["layers"])
+        shown = payload["shown"] if "shown" in payload else payload["layers"]
         yield layer_table(shown, payload["norms"][0], grouped=payload.get("sort", "order") == "order")
         yield from more(len(payload["layers"]) - len(shown))
     if path := payload.get("heaviest_path"):

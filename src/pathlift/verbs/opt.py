@@ -50,6 +50,11 @@ class OptResult(Result):
     norms: tuple[Norms, ...] = ()
     verification: Verification | None = None
 
+    ROWS = ("passes",)
+
+    def headline(self) -> str:
+        return f"{sum(step.changed for step in self.steps)} of {len(self.steps)} passes changed it"
+
     def to_json(self) -> dict[str, Any]:
         before, *after = map(_norms, self.norms or ((),) * (1 + len(self.steps)))
         return {

@@ -25,8 +25,10 @@ from pathlift.models.options import (
     Seed,
     Shape,
 )
-from pathlift.report.pruning import PruneResult, prune_text
-from pathlift.report.sweep import SweepResult, sweep_text
+from pathlift.report.pruning import PruneResult
+from pathlift.report.pruning import text as prune_text
+from pathlift.report.sweep import SweepResult
+from pathlift.report.sweep import text as sweep_text
 from pathlift.report.tables import Payload
 
 if TYPE_CHECKING:

@@ -116,7 +116,8 @@ def distance(
             from pathlift.report.page import save_chart
 
             name = Path(theirs.source.path or "the second model").name
-            save_chart(draw_blame(layers, name), staged["chart"])
+            figures = [b.measured for b in layers], [b.bound for b in layers]
+            save_chart(draw_blame([b.node for b in layers], *figures, name), staged["chart"])
             written["chart"] = files["chart"]
     if refuting is not None:
         written["witness"] = _write_witness(refuting, request)
