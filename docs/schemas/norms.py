@@ -45,6 +45,8 @@ class Layer(TypedDict):
     share: float | None
     """The part of the norm to the power q that passes through its weights."""
     log10_gain: float | None
+    log10: float | None
+    """Of the norm of its outputs, over the paths so far."""
 
 
 @Record

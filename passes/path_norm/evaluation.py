@@ -41,7 +41,8 @@ class Evaluation:
         self.outputs: dict[str, Field] = {}
         self._listed: list[Field] = []
         """The outputs as the graph lists them: one that it lists twice is two, and the network has its paths twice."""
-        self._gains: list[tuple[str, Node, float | None]] = []
+        self._gains: list[tuple[str, Node, float | None, float | None]] = []
+        """By layer, log10 of the norm of its outputs over that of its inputs, and log10 of the former alone."""
 
     def run(self, graph: Graph, inputs: Mapping[str, Extents], *, one_sample: bool = False) -> None:
         """Evaluate the graph on ones, within `exact_arithmetic`; of outputs, perhaps keep the first sample alone."""
@@ -62,8 +63,9 @@ class Evaluation:
         if key in self.algebra.probes:
             assert inputs[0] is not None
             x, y = self.algebra.signal(inputs[0]), self.algebra.signal(outputs[0])
-            gain = (_log2_total([y], self.semiring) - _log2_total([x], self.semiring)) * self.semiring.root * _LOG10_2
-            self._gains.append((key, node, gain if abs(gain) < inf else None))
+            before, after = (_log2_total([z], self.semiring) * self.semiring.root * _LOG10_2 for z in (x, y))
+            gain, log10 = (figure if abs(figure) < inf else None for figure in (after - before, after))
+            self._gains.append((key, node, gain, log10))
 
     @property
     def semiring(self) -> Semiring:
@@ -126,8 +128,10 @@ class Evaluation:
                 share = torch.zeros_like(probe) if g is None else g
                 shares[key] = share.detach().double().reshape(-1).cpu()
         return tuple(
-            LayerNorm(node.label, node.op, float(shares[key].sum()) if key in shares else None, gain, shares.get(key))
-            for key, node, gain in self._gains
+            LayerNorm(
+                node.label, node.op, float(shares[key].sum()) if key in shares else None, gain, shares.get(key), log10
+            )
+            for key, node, gain, log10 in self._gains
         )
 
     def weights(self) -> dict[str, Tensor]:

@@ -100,6 +100,8 @@ class LayerNorm:
         up to the norm over that of the input. ``None`` if either is zero.
     channels
         The share of each output channel, float64; they add up to `share`. ``None`` if the norm is zero.
+    log10
+        log10 of the norm of its outputs, over the paths so far; ``None`` if it is zero.
     """
 
     node: str
@@ -107,10 +109,11 @@ class LayerNorm:
     share: float | None
     log10_gain: float | None
     channels: Tensor | None = field(default=None, repr=False, compare=False)
+    log10: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON types."""
-        return {"node": self.node, "share": self.share, "log10_gain": self.log10_gain}
+        return {"node": self.node, "share": self.share, "log10_gain": self.log10_gain, "log10": self.log10}
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pathlift.report.page import save_chart
+from pathlift.report.pareto import Point, front
 from pathlift.report.pareto_chart import draw_pareto
-from pathlift.report.sweep import Point, SweepResult, front, sweep_text
+from pathlift.report.sweep import SweepResult, text
 
 
 def point(accuracy: float, flops: float, criterion: str = "path", sparsity: float = 0.5) -> Point:
@@ -23,7 +25,7 @@ def test_rows_are_compared_with_the_dense_network() -> None:
     result = SweepResult(dense=point(0.99, 200, "", 0.0), points=[point(0.9, 50)], samples=10, batch=5, resumed=1)
     told = result.to_json()
     assert told["points"][0]["pareto"] is True
-    _, *lines = sweep_text(told)
+    _, *lines = text(told)
     assert lines == [
         "accuracy on 10 samples; time of a batch of 5, in which zeros are multiplied like other numbers",
         "1 of 1 points were in the log",
@@ -36,7 +38,7 @@ def test_charts(tmp_path: Path, suffix: str) -> None:
     points = [point(0.9, 50), point(0.8, 20), point(0.7, 40, "magnitude")]
     files = [tmp_path / f"{i}{suffix}" for i in range(2)]
     for path in files:
-        draw_pareto(path, point(0.99, 100, "", 0.0), points, "a $net$")
+        save_chart(draw_pareto(point(0.99, 100, "", 0.0), points, "a $net$"), path)
     assert files[0].read_bytes() == files[1].read_bytes()
     if suffix == ".svg":
         drawn = files[0].read_text()

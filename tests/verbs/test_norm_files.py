@@ -19,6 +19,7 @@ from pathlift.ir.builder import Builder
 from pathlift.passes.path_norm.result import LayerNorm, Norm
 from pathlift.report import row_chart as layer_chart
 from pathlift.report.charts import draw_chart
+from pathlift.report.page import save_chart
 
 Cli = Callable[..., Any]
 DIGITS = str(Path(__file__).parents[2] / "examples" / "digits.onnx")
@@ -81,7 +82,7 @@ def norm(q: float = 1.0, *, pooling: Any = "sum", is_path_norm: bool = True) -> 
 
 def texts(folder: Path, layers: Sequence[LayerNorm], of: Norm, name: str = "m.onnx") -> list[str]:
     """What is written in a chart: text is drawn as outlines, next to a comment that spells it."""
-    draw_chart(folder / "c.svg", layers, of, name)
+    save_chart(draw_chart(layers, of, name), folder / "c.svg")
     parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))
     tree = ElementTree.parse(folder / "c.svg", parser)
     return [unescape(str(e.text)).strip() for e in tree.iter() if e.tag is ElementTree.Comment]
@@ -119,7 +120,8 @@ def test_charts_of_any_length(tmp_path: Path, count: int) -> None:
 
 def test_the_page_of_a_chart_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def height() -> float:
-        draw_chart(tmp_path / "c.svg", [LayerNorm(f"l{i}", "Conv", 1.0, 1.0) for i in range(30)], norm(), "deep")
+        layers = [LayerNorm(f"l{i}", "Conv", 1.0, 1.0) for i in range(30)]
+        save_chart(draw_chart(layers, norm(), "deep"), tmp_path / "c.svg")
         return float(ElementTree.parse(tmp_path / "c.svg").getroot().attrib["height"].removesuffix("pt"))
 
     assert 30 * 0.18 * 72 < height() < 7 * 72

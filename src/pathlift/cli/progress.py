@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from pathlift.cli.terminal import sanitize
+from pathlift.report.clean import sanitize
 
 _PATIENCE = 1.0
 

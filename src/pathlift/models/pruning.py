@@ -62,7 +62,7 @@ def check_apart(written: Sequence[Any], read: Sequence[Any]) -> None:
     UsageError
         If two are one.
     """
-    paths = [os.fspath(path) for path in written if path is not None]
+    paths = [os.fspath(path) for path in written if isinstance(path, str | os.PathLike)]  # no streams
     models = {os.path.realpath(path) for path in read if isinstance(path, str | os.PathLike)}
     for i, path in enumerate(paths):
         if os.path.realpath(path) in {os.path.realpath(other) for other in paths[:i]}:

@@ -8,11 +8,10 @@ from math import isinf
 from typing import TYPE_CHECKING, Any
 
 from pathlift.report.result import Result
-from pathlift.report.tables import Payload, byte_size, fixed, number, table
+from pathlift.report.tables import Payload, Table, byte_size, fixed, number, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from pathlift.ir.graph import Graph
     from pathlift.models.bisection import Failure
@@ -58,6 +57,11 @@ class OptResult(Result):
     bisected: bool = False
     failure: Failure | None = None
 
+    ROWS = ("passes",)
+
+    def headline(self) -> str:
+        return f"{sum(step.changed for step in self.steps)} of {len(self.steps)} passes changed it"
+
     def to_json(self) -> dict[str, Any]:
         before, *after = map(_norms, self.norms or ((),) * (1 + len(self.steps)))
         return {
@@ -91,7 +95,7 @@ def _norms(norms: Norms) -> list[dict[str, Any]] | None:
     return [{"q": "inf" if isinf(norm.q) else norm.q, "log10": norm.log10, "zero": norm.zero} for norm in norms]
 
 
-def opt_text(payload: Payload) -> Iterator[RenderableType]:
+def text(payload: Payload) -> Iterator[RenderableType]:
     """Yield the IR text, unless a file was written; then what each pass did, and how far the outputs moved."""
     if payload.get("bisect"):
         yield from _bisection(payload["bisect"]["failure"])

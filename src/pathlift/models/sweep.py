@@ -22,7 +22,7 @@ from pathlift.passes.pruning.criteria import Calibration
 from pathlift.passes.pruning.inputs import uses_per_sample
 from pathlift.passes.pruning.prunable import prunables
 from pathlift.passes.pruning.recipe import Recipe
-from pathlift.report.sweep import Point
+from pathlift.report.pareto import Point
 
 ProgressCallback = Callable[[str, int, int], object]
 VERSION = 2

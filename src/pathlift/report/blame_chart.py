@@ -1,39 +1,50 @@
-"""A chart of what each layer's change does alone: to the bound, and to the difference that was found."""
+"""Charts of how far two models are apart: by method, and what each layer's change does alone."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pathlift.report.distance import LayerBlame
-from pathlift.report.row_chart import bars, draw_rows, limits, shown
+from pathlift.report.row_chart import Panel, row_chart, shown
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from pathlift.report.page import Page
+
+Figures = Sequence[float | None]
 
 
-def draw_blame(path: Path, layers: Sequence[LayerBlame], name: str) -> None:
+def draw_blame(layers: Sequence[str], found: Figures, bounds: Figures, name: str) -> Page:
     """Draw, per layer, the largest difference found and the bound if it alone is changed.
 
     Parameters
     ----------
-    path
-        The file to write, in the format of its suffix.
     layers
         From the top.
+    found, bounds
+        Of each.
     name
         What to call the second model.
     """
+    panels = [Panel("largest ℓ1 difference found", found), Panel("bound of the ℓ1 difference", bounds)]
+    return row_chart(layers, f"{shown(name)}: only this layer is changed", panels)
 
-    def draw(found: Axes, proved: Axes, size: float) -> None:
-        for axes, figures in ((found, [b.measured for b in layers]), (proved, [b.bound for b in layers])):
-            finite = [x if x < inf else None for x in figures]
-            bars(axes, finite, "{:.3g}", size)
-            axes.set_xlim(limits([x or 0.0 for x in finite]))
-            axes.locator_params(axis="x", nbins=5)
-        found.set_xlabel("largest ℓ1 difference found")
-        proved.set_xlabel("bound of the ℓ1 difference")
 
-    draw_rows(path, [b.node for b in layers], f"{shown(name)}: only this layer is changed", draw)
+def draw_methods(methods: Sequence[str], l1: Figures, linf: Figures, found: tuple[float, float], name: str) -> Page:
+    """Draw the bounds of all methods, and the largest differences found as lines.
+
+    Parameters
+    ----------
+    methods
+        What to call them.
+    l1, linf
+        The bounds of each.
+    found
+        The largest ℓ1 and ℓ∞ differences.
+    name
+        What to call the second model.
+    """
+    panels = [
+        Panel(f"bound of the {norm} difference (line: found)", figures, line=line or None, log=True)
+        for norm, figures, line in (("ℓ1", l1, found[0]), ("ℓ∞", linf, found[1]))
+    ]
+    return row_chart(methods, f"{shown(name)}: by method", panels)

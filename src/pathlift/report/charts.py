@@ -4,41 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathlift.passes.path_norm.result import LayerNorm, Norm
-from pathlift.report.row_chart import bars, draw_rows, limits, shown
+from pathlift.report.row_chart import Panel, row_chart, shown
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from pathlift.report.page import Page
 
 
-def draw_chart(path: Path, layers: Sequence[LayerNorm], norm: Norm, name: str) -> None:
+def draw_chart(layers: Sequence[LayerNorm], norm: Norm, name: str) -> Page:
     """Draw the layers' gains and shares as two bar charts, one row per layer in the order given.
 
     Parameters
     ----------
-    path
-        The file to write, in the format of its suffix.
     layers, norm
         Of one path-norm.
     name
         What to call the network.
     """
-
-    def draw(gains: Axes, shares: Axes, size: float) -> None:
-        bars(gains, [layer.log10_gain for layer in layers], "{:+.2f}", size)
-        bars(shares, [None if layer.share is None else 100 * layer.share for layer in layers], "{:.1f}", size)
-        gains.set_xlim(limits([layer.log10_gain or 0.0 for layer in layers]))
-        gains.locator_params(axis="x", nbins=6)
-        gains.axvline(0, color="black", linewidth=0.8)
-        gains.set_xlabel("gain: log$_{10}$ (norm of outputs / norm of inputs)")
-        shares.set_xlim(0, 100)
-        shares.set_xlabel(f"share of {_symbol(norm)} through the layer's weights [%]")
-
+    shares = [None if layer.share is None else 100 * layer.share for layer in layers]
+    gain = "gain: log$_{10}$ (norm of outputs / norm of inputs)"
+    panels = [
+        Panel(gain, [layer.log10_gain for layer in layers], "{:+.2f}", line=0.0),
+        Panel(f"share of {_symbol(norm)} through the layer's weights [%]", shares, "{:.1f}", limits=(0, 100)),
+    ]
     reading = f"q = {norm.q:g}, {norm.pooling} pooling" + ("" if norm.is_path_norm else ", not a path-norm")
-    draw_rows(path, [layer.node for layer in layers], f"{shown(name)} ({reading})", draw)
+    return row_chart([layer.node for layer in layers], f"{shown(name)} ({reading})", panels)
 
 
 def _symbol(norm: Norm) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import inf, log10
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathlift.report.result import Result, Source
@@ -12,6 +13,8 @@ from pathlift.report.tables import Bar, Payload, percent, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from pathlift.report.page import Page
 
 MOST_ELEMENTS = 10_000
 METHODS = ("interval", "differential", "path_metric", "joint", "ellipsoid")
@@ -114,6 +117,8 @@ class DistanceResult(Result):
     files: Mapping[str, str] = field(default_factory=dict)
     interrupted: bool = False
 
+    ROWS = ("layers",)
+
     def to_json(self) -> dict[str, Any]:
         refused = {name: m.refused for name, m in self.methods.items() if m.refused}
         result: dict[str, Any] = {
@@ -147,6 +152,25 @@ class DistanceResult(Result):
             result["layers"] = list(rows)
         return {**result, **self.files}
 
+    def headline(self) -> str:
+        size, value = {"l1": ("‖difference‖₁", self.l1), "linf": ("‖difference‖∞", self.linf)}[self.norm]
+        return f"{self.verdict}, {size} ≤ {value:.4g}"
+
+    def records(self) -> list[dict[str, Any]]:
+        if self.blame is not None:
+            return super().records()
+        return [{"method": name, **asdict(m)} for name, m in self.methods.items()]
+
+    def chart(self) -> Page | None:
+        from pathlift.report.blame_chart import draw_blame, draw_methods
+
+        name = Path(self.other.path or "the second model").name
+        if layers := self.blame:
+            return draw_blame([b.node for b in layers], [b.measured for b in layers], [b.bound for b in layers], name)
+        bounds = self.methods.values()
+        names, found = [WORDS.get(key, key) for key in self.methods], (self.sampled_l1, self.sampled_linf)
+        return draw_methods(names, [m.l1 for m in bounds], [m.linf for m in bounds], found, name)
+
 
 def finite(value: float | None) -> float | None:
     """A number that JSON has."""
@@ -162,7 +186,7 @@ def _log10(value: float) -> float | None:
     return log10(value) if 0 < value < inf else None
 
 
-def distance_text(payload: Payload) -> Iterator[RenderableType]:
+def text(payload: Payload) -> Iterator[RenderableType]:
     """Yield the answer, the methods, the layers, and what was written."""
     bound = payload["bound"]
     yield _answer(payload, place(payload["domain"]))
@@ -177,6 +201,7 @@ def distance_text(payload: Payload) -> Iterator[RenderableType]:
             )
         ],
         right=["at most", "found", "bound/found"],
+        less=["method"],
     )  # fmt: skip
     yield ""
     refused = payload["methods"]["refused"]
@@ -185,7 +210,7 @@ def distance_text(payload: Payload) -> Iterator[RenderableType]:
          f"{payload['seconds'].get(name, 0.0):.1f} s", refused.get(name, "")]
         for name in METHODS if name in payload["methods"]
     ]  # fmt: skip
-    yield table(["method", "l1", "linf", "time", "refused"], rows, right=["l1", "linf", "time"])
+    yield table(["method", "l1", "linf", "time", "refused"], rows, right=["l1", "linf", "time"], less=["time"])
     if payload["vacuous"]:
         yield ""
         yield "vacuous: no method has a finite bound of the sum, so this says nothing about it"
@@ -236,4 +261,4 @@ def _blame_table(layers: Sequence[Payload]) -> Any:
         for row in layers
     ]  # fmt: skip
     headings = ["only this layer changed", "bound", "share", "found", "share of found", ""]
-    return table(headings, rows, right=["bound", "share", "found", "share of found"])
+    return table(headings, rows, right=headings[1:5], less=["share of found", "share"])

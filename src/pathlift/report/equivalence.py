@@ -55,6 +55,9 @@ class EquivalenceResult(Result):
             else None,
         }
 
+    def headline(self) -> str:
+        return f"{self.equivalence.verdict} (modulo {' and '.join(self.modulo) or 'nothing'})"
+
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and value < float("inf") else None
@@ -78,7 +81,7 @@ def _rescaling_json(rescaling: Rescaling) -> list[dict[str, Any]]:
     return [{"nodes": list(nodes), "log2_factors": logs} for nodes, logs in groups.items()]
 
 
-def equivalence_text(payload: Payload) -> Iterator[RenderableType]:
+def text(payload: Payload) -> Iterator[RenderableType]:
     """Yield the answer, and the witness or the first difference."""
     modulo = " and ".join(payload["modulo"]) or "nothing: equal weights"
     largest = payload["largest_difference"]

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from decimal import ROUND_CEILING
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
-from pathlift.report.tables import Bar, Payload, fixed, number, percent, table
+from pathlift.report.layout import Bar, Cell
+from pathlift.report.tables import Payload, fixed, number, percent, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
+
+    from pathlift.report.layout import Table
+
+
+_PART = re.compile(r"[^./]*[./]")
+"""Of a name, up to and with the separator after it."""
 
 
 def norm_table(norms: Sequence[Payload], local: Sequence[Payload] = ()) -> Table:
@@ -22,16 +30,56 @@ def norm_table(norms: Sequence[Payload], local: Sequence[Payload] = ()) -> Table
         # A value past float64 is null.
         value = f"10^{fixed(item['log10'])}" if item["value"] is None else f"{item['value']:.6g}"
         rows.append([_exponent(item), fixed(item["log10"]), "0" if item["zero"] else value, _at_most(item), what])
-    return table([exponents, "log10", "value", "at most", ""], rows, right=[exponents, "log10", "value", "at most"])
+    figures = [exponents, "log10", "value", "at most"]
+    return table([*figures, ""], rows, right=figures, less=["value"])
 
 
-def layer_table(layers: Sequence[Payload], norm: Payload) -> Table:
-    """Return one row per layer, with its gain and its share of a norm."""
-    layer = f"layer (q = {number(norm['q'])})"
-    rows = [
-        [item["node"], fixed(item["log10_gain"]), percent(item["share"]), Bar(item["share"] or 0.0)] for item in layers
-    ]
-    return table([layer, "log10 gain", "share", ""], rows, right=["log10 gain", "share"])
+def layer_table(layers: Sequence[Payload], norm: Payload, *, grouped: bool) -> Table:
+    """Return one row per layer, with its gain, the norm so far, and its share where not all paths pass through.
+
+    Parameters
+    ----------
+    layers
+        Those to show, in the order given.
+    norm
+        Of which they are shares.
+    grouped
+        Whether layers next to each other stand under the name of their block.
+    """
+    shares = [percent(item["share"]) for item in layers]
+    branches = any(share not in ("100.0 %", "-") for share in shares)
+    names = _grouped([item["node"] for item in layers]) if grouped else [([], item["node"]) for item in layers]
+    figures = ["log10 gain", "log10 so far", *["share"] * branches]
+    rows: list[list[Cell]] = []
+    for (blocks, name), item, share in zip(names, layers, shares, strict=True):
+        rows += [[block, *[""] * (len(figures) + branches)] for block in blocks]
+        of_paths: list[Cell] = [share, Bar(item["share"] or 0.0)] if branches else []
+        rows.append([name, fixed(item["log10_gain"]), fixed(item.get("log10")), *of_paths])
+    headings = [f"layer (q = {number(norm['q'])})", *figures, *[""] * branches]
+    return table(headings, rows, right=figures, less=["log10 so far"])
+
+
+def _grouped(names: Sequence[str]) -> list[tuple[list[str], str]]:
+    """Return for each name the heading before it, if a block starts, and what to call it within its block.
+
+    A block is a run of two or more layers whose dotted names (or paths) start alike.
+    """
+    found: list[tuple[list[str], str]] = []
+    block = ""
+    for name, following in zip(names, [*names[1:], ""], strict=True):
+        heading: list[str] = []
+        if not block or not name.startswith(block):
+            block = _common(name, following)
+            heading = [block.rstrip("./")] if block else []
+        found.append((heading, f"  {name[len(block) :]}" if block else name))
+    return found
+
+
+def _common(a: str, b: str) -> str:
+    """Return the parts with which two names start alike, up to and with the separator after them."""
+    parts = zip(*(_PART.findall(name) for name in (a, b)), strict=False)
+    same = "".join(x for x, y in takewhile(lambda pair: pair[0] == pair[1], parts))
+    return same if same.strip("./") else ""
 
 
 def _exponent(norm: Payload) -> str:

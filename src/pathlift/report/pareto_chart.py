@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pathlift.report.row_chart import METADATA, shown
-from pathlift.report.sweep import Point, front
+from pathlift.report.pareto import Point, front
+from pathlift.report.row_chart import shown
 
-_STYLE: dict[str, Any] = {
-    "svg.hashsalt": "pathlift", "font.size": 8, "axes.axisbelow": True, "axes.grid": True, "grid.color": "#dddddd",
-    "axes.spines.right": False, "axes.spines.top": False, "axes.titlesize": 8,
-}  # fmt: skip
+if TYPE_CHECKING:
+    from pathlift.report.page import Page
+
 # Okabe and Ito's colours, which most eyes tell apart, and shapes for the others.
 _LOOKS = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D"), ("#e69f00", "v"), ("#56b4e9", "P"))
 
 
-def draw_pareto(path: Path, dense: Point, points: Sequence[Point], name: str) -> None:
+def draw_pareto(dense: Point, points: Sequence[Point], name: str) -> Page:
     """Draw accuracy by sparsity, and by operations with the Pareto front.
 
     Parameters
     ----------
-    path
-        The file to write, in the format of its suffix.
     dense
         The network as it was.
     points
@@ -31,11 +27,10 @@ def draw_pareto(path: Path, dense: Point, points: Sequence[Point], name: str) ->
     name
         What to call it.
     """
-    from matplotlib import style
-    from matplotlib.figure import Figure
+    from pathlift.report.page import Page, styled
 
-    with style.context(["default", _STYLE], after_reset=True):
-        figure = Figure(figsize=(7.2, 3.0), layout="constrained")
+    with styled({"axes.spines.top": False}):
+        figure = Page(figsize=(7.2, 3.0), layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         whole = dense.flops or 1.0
         for (colour, marker), criterion in zip(_LOOKS, dict.fromkeys(p.criterion for p in points), strict=False):
@@ -60,4 +55,4 @@ def draw_pareto(path: Path, dense: Point, points: Sequence[Point], name: str) ->
         # Below both, where no curve is behind it.
         figure.legend(frameon=False, loc="outside lower center", ncols=7, columnspacing=1.2, handletextpad=0.4)
         left.set_title(shown(name), loc="left", parse_math=False)
-        figure.savefig(path, metadata=METADATA[path.suffix.lower()], dpi=150)
+    return figure

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlift.passes.pruning.compensation import Compensated
     from pathlift.passes.pruning.masks import Pruned
     from pathlift.report.distance import DistanceResult
+    from pathlift.report.page import Page
 
 SLOW = (
     "zeros are multiplied like other numbers, and gain no time: --channels gives smaller tensors, and --pattern ks:K "
@@ -140,6 +141,8 @@ class PruneResult(Result):
     sizes: Sizes
     files: Mapping[str, Any] = field(default_factory=dict)
 
+    ROWS = ("layers",)
+
     def to_json(self) -> dict[str, Any]:
         layers = [
             {
@@ -163,6 +166,17 @@ class PruneResult(Result):
             **self.files,
         }
 
+    def headline(self) -> str:
+        return f"{self.pruned.zeroed:,} of {self.pruned.total:,} weights are zero, by {self.criterion}"
+
+    def chart(self) -> Page | None:
+        from pathlift.report.row_chart import Panel, row_chart
+
+        layers = [layer for layer in self.pruned.layers if layer.total]
+        zeros = Panel("zeros among the weights [%]", [100 * x.zeroed / x.total for x in layers], limits=(0, 100))
+        sizes = Panel("weights", [x.total for x in layers], "{:,.0f}")
+        return row_chart([x.node for x in layers], f"pruned by {self.criterion}", [zeros, sizes])
+
     def _channels(self) -> dict[str, Any] | None:
         """What it brings that channels are gone, if some are."""
         if not self.sizes.fewer:
@@ -174,7 +188,7 @@ def _change(pair: tuple[int | None, int | None]) -> dict[str, int | None]:
     return {"before": pair[0], "after": pair[1]}
 
 
-def prune_text(payload: Payload) -> Iterator[RenderableType]:
+def text(payload: Payload) -> Iterator[RenderableType]:
     """Yield a row per layer, what is zero in all, what that costs, and what was written."""
     figures = ["weights", "zero", "share"]
     smaller = payload["channels"]
@@ -190,7 +204,7 @@ def prune_text(payload: Payload) -> Iterator[RenderableType]:
         ]
         for layer in payload["layers"] if layer["total"]
     ]  # fmt: skip
-    yield table(["layer", *figures, *counts, *off, ""], rows, right=[*figures, *counts, *off])
+    yield table(["layer", *figures, *counts, *off, ""], rows, right=[*figures, *counts, *off], less=["zero", "weights"])
     for layer in refit.values():
         if layer["reason"]:
             yield f"{layer['parameter']} is not refitted: {layer['reason']}"

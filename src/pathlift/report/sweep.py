@@ -4,58 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pathlift.report.pareto import Point, front
 from pathlift.report.result import Result
 from pathlift.report.tables import Payload, byte_size, percent, scaled, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-
-@dataclass(frozen=True)
-class Point:
-    """One pruned network.
-
-    Parameters
-    ----------
-    criterion
-        By which it was pruned; empty for the network as it was.
-    sparsity_requested, sparsity
-        Of the weights that may go.
-    accuracy
-        The share of samples of the right class.
-    flops
-        Of its linear layers, per sample, if zeros cost nothing: 2 for each weight that is none, each time it is used.
-    file_bytes, sparse_bytes
-        Of its file, with all zeros and with sparse initializers.
-    seconds, seconds_quartiles
-        Median time of one run, in which zeros cost what other numbers do.
-    speedup
-        The dense network's time over its own, the median over rounds that both ran in.
-    """
-
-    criterion: str
-    sparsity_requested: float
-    sparsity: float
-    accuracy: float
-    flops: float
-    file_bytes: int
-    sparse_bytes: int
-    seconds: float
-    seconds_quartiles: tuple[float, float]
-    speedup: float
-
-
-def front(points: Sequence[Point]) -> list[bool]:
-    """Whether no other point is at least as accurate with fewer operations, or more so with as few."""
-    return [
-        not any(
-            (q.accuracy >= p.accuracy and q.flops < p.flops) or (q.accuracy > p.accuracy and q.flops <= p.flops)
-            for q in points
-        )
-        for p in points
-    ]
+    from pathlift.report.page import Page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +44,8 @@ class SweepResult(Result):
     resumed: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
 
+    ROWS = ("points",)
+
     def to_json(self) -> dict[str, Any]:
         marks = front([self.dense, *self.points])[1:]
         return {
@@ -96,8 +57,20 @@ class SweepResult(Result):
             **self.files,
         }
 
+    def headline(self) -> str:
+        return f"{len(self.points)} points, dense accuracy {percent(self.dense.accuracy, '.2f')}"
 
-def sweep_text(payload: Payload) -> Iterator[RenderableType]:
+    def records(self) -> list[dict[str, Any]]:
+        rows = [asdict(self.dense), *super().records()]
+        return [{**row, "criterion": row["criterion"] or "dense"} for row in rows]
+
+    def chart(self) -> Page | None:
+        from pathlift.report.pareto_chart import draw_pareto
+
+        return draw_pareto(self.dense, self.points, Path(self.input.path or "the network").name)
+
+
+def text(payload: Payload) -> Iterator[RenderableType]:
     """Yield a row per point."""
     figures = ["sparsity", "accuracy", "flops", "of dense", "file", "sparse file", "time", "speed-up"]
     dense = payload["dense"]
@@ -110,7 +83,8 @@ def sweep_text(payload: Payload) -> Iterator[RenderableType]:
         ]
         for point in (dense, *payload["points"])
     ]  # fmt: skip
-    yield table(["criterion", *figures, ""], rows, right=figures)
+    less = ["file", "sparse file", "flops", "time", "of dense", "speed-up"]
+    yield table(["criterion", *figures, ""], rows, right=figures, less=less)
     samples, batch = f"{payload['samples']:,} samples", f"a batch of {payload['batch']}"
     yield f"accuracy on {samples}; time of {batch}, in which zeros are multiplied like other numbers"
     if payload["resumed"]:

@@ -6,54 +6,29 @@ Rich is imported where something is drawn: what only declares how it is shown st
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
 from typing import TYPE_CHECKING, Any
 
+from pathlift.report.layout import Bar as Bar
+from pathlift.report.layout import Cell
+from pathlift.report.layout import Table as Table
+
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
-    from rich.measure import Measurement
-    from rich.table import Table
+    from rich.console import RenderableType
 
 Payload = dict[str, Any]
 Renderer = Callable[[Payload], "Iterator[RenderableType]"]
 """Yields what to print of a result's JSON: plain strings (never read as markup), or Rich renderables."""
 
-BAR_WIDTH = 24
 CELL_WIDTH = 60
 
 
-class Bar:
-    """A bar for a share between 0 and 1, as wide as its column."""
-
-    def __init__(self, share: float) -> None:
-        self.share = min(max(share, 0.0), 1.0)
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        from rich.measure import Measurement
-
-        return Measurement(0, BAR_WIDTH).with_maximum(options.max_width)
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from rich.text import Text
-
-        utf = (getattr(sys.stdout, "encoding", None) or "").lower().startswith("utf")
-        yield Text(("█" if utf else "#") * round(min(options.max_width, BAR_WIDTH) * self.share), no_wrap=True)
-
-
-def table(headings: Sequence[str], rows: Sequence[Sequence[str | Bar]], *, right: Sequence[str] = ()) -> Table:
-    """Return a table of plain strings and bars; the columns named in `right` hold figures."""
-    from rich.table import Table
-    from rich.text import Text
-
-    result = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for heading in headings:
-        figures = heading in right
-        result.add_column(heading, justify="right" if figures else "left", overflow="fold", no_wrap=figures)
-    for row in rows:
-        result.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
-    return result
+def table(
+    headings: Sequence[str], rows: Sequence[Sequence[Cell]], *, right: Sequence[str] = (), less: Sequence[str] = ()
+) -> Table:
+    """Return a table: `right` names the columns of figures, `less` those that may go, the least important first."""
+    return Table(headings, rows, right, less)
 
 
 def fixed(value: float | None, rounding: str = ROUND_HALF_EVEN) -> str:

@@ -57,6 +57,11 @@ class AnalyzeResult(Result):
 
     findings: tuple[Finding, ...]
 
+    ROWS = ("analyses",)
+
+    def headline(self) -> str:
+        return ", ".join(finding.analysis.name for finding in self.findings)
+
     def to_json(self) -> dict[str, Any]:
         return {"analyses": [finding.to_json() for finding in self.findings]}
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlift.ir.types import Array
     from pathlift.models.session import Session
     from pathlift.models.source import Opened
+    from pathlift.report.page import Page
 
 _RESAMPLED = 1000
 
@@ -42,9 +43,37 @@ class BenchResult(Result):
     executor: str
     device: str
 
+    ROWS = ("models",)
+
     def to_json(self) -> dict[str, Any]:
         rows = [{**row, "relative_difference": _finite(row["relative_difference"])} for row in self.rows]
         return {"models": rows, "executor": self.executor, "device": self.device}
+
+    def headline(self) -> str:
+        fastest = max(self.rows, key=lambda row: row["speedup"])
+        return f"{len(self.rows)} rows, fastest {Path(fastest['model']).name} {fastest['speedup']:.2f}×"
+
+    def records(self) -> list[dict[str, Any]]:
+        rows = super().records()
+        for row in rows:
+            for pair in ("quartiles_s", "speedup_interval"):
+                row[f"{pair}.low"], row[f"{pair}.high"] = row.pop(pair)
+        return rows
+
+    def chart(self) -> Page | None:
+        from pathlift.report.row_chart import Panel, row_chart
+
+        several = len({row["threads"] for row in self.rows}) > 1
+        names = [f"{row['model']}, {row['threads']} threads" if several else row["model"] for row in self.rows]
+        times = [1e3 * row["median_s"] for row in self.rows]
+        quartiles = [(1e3 * low, 1e3 * high) for low, high in (row["quartiles_s"] for row in self.rows)]
+        ratios = [row["speedup"] for row in self.rows]
+        intervals = [tuple(row["speedup_interval"]) for row in self.rows]
+        panels = [
+            Panel("median time and quartiles [ms]", times, intervals=quartiles),
+            Panel("speed-up over the first model and 95 % interval", ratios, "{:.2f}×", intervals=intervals, line=1.0),
+        ]
+        return row_chart(names, f"by {self.executor} on {self.device}", panels)
 
 
 def bench(
@@ -209,7 +238,9 @@ def text(payload: Payload) -> Iterator[RenderableType]:
             m["model"], str(m["threads"]), str(m["runs"]), f"{_milliseconds(m['median_s'])} ms", quartiles,
             f"{m['speedup']:.2f}×", f"{low:.2f}–{high:.2f}", _difference_text(m["relative_difference"]),
         ])  # fmt: skip
-    yield table(["model", *figures], rows, right=figures)
+    same = len({m["threads"] for m in payload["models"]}) == 1
+    less = [*["threads"] * same, "runs", "quartiles", "difference", "95 %"]
+    yield table(["model", *figures], rows, right=figures, less=less)
     yield "speed-up: time of the first model over its own, per round; difference: of outputs, relative"
     yield f"run by {payload['executor']} on {payload['device']}"
 

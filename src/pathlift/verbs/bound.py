@@ -21,6 +21,8 @@ from pathlift.verbs.bounds.kind import Bound, Options
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from pathlift.report.page import Page
+
 
 @dataclass(frozen=True, kw_only=True)
 class BoundResult(Result):
@@ -48,6 +50,22 @@ class BoundResult(Result):
             "vacuous": b.vacuous,
             "verdict": b.verdict,
         }
+
+    def headline(self) -> str:
+        if self.bound.log10 is None:
+            return f"{self.kind} 0"
+        return f"{self.kind} " + (_upwards(self.bound.log10) if self.bound.value is None else f"{self.bound.value:.6g}")
+
+    def records(self) -> list[dict[str, Any]]:
+        terms = self.bound.terms.items()
+        lists = [t.value for _, t in terms if isinstance(t.value, list) and t.value and isinstance(t.value[0], Mapping)]
+        if lists:
+            return [dict(row) for row in lists[0]]
+        return [{"term": name, "value": t.value, "meaning": t.meaning} for name, t in terms]
+
+    def chart(self) -> Page | None:
+        module = import_module(KINDS[self.kind])
+        return module.chart(self.to_json()) if hasattr(module, "chart") else None
 
     def for_text(self) -> dict[str, Any]:
         return self.to_json() | {"meanings": {symbol: term.meaning for symbol, term in self.bound.terms.items()}}

@@ -61,6 +61,9 @@ class CanonicalizeResult(Result):
             "output": self.output,
         }
 
+    def headline(self) -> str:
+        return f"{self.norm}, {'changed' if self.changed else 'unchanged'}"
+
 
 def canonicalize(
     model: Model,

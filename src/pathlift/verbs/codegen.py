@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlift.codegen.products import Product
     from pathlift.ir.cost import GraphicsCard
     from pathlift.ir.graph import Graph
+    from pathlift.report.page import Page
 
 MANIFEST = "manifest.json"
 
@@ -101,6 +102,8 @@ class CodegenResult(Result):
     layers: tuple[Layer, ...]
     output: str | None = None
 
+    ROWS = ("layers",)
+
     @property
     def kernels(self) -> dict[str, Kernel]:
         """Each kernel once, by the name of its file."""
@@ -113,6 +116,19 @@ class CodegenResult(Result):
 
     def to_json(self) -> dict[str, Any]:
         return {**self.manifest(), "files": sorted(self.kernels), "output": self.output}
+
+    def headline(self) -> str:
+        return f"{len(self.kernels)} kernels for {self.arch}"
+
+    def chart(self) -> Page | None:
+        from pathlift.report.row_chart import Panel, row_chart
+
+        choices = [None if layer.step is None else layer.step.choice for layer in self.layers]
+        panels = [
+            Panel("predicted time [µs]", [None if c is None else 1e6 * c.cost.seconds for c in choices]),
+            Panel("as a dense product [µs]", [None if c is None else 1e6 * c.dense.seconds for c in choices]),
+        ]
+        return row_chart([_names({"nodes": layer.nodes}) for layer in self.layers], f"on {self.device}", panels)
 
 
 def generate_kernels(
@@ -312,7 +328,12 @@ def text(payload: Payload) -> Iterator[RenderableType]:
         ]
         for layer in payload["layers"]
     ]
-    yield table(["layer", "pattern", "kernel", *figures], rows, right=figures)
+    yield table(
+        ["layer", "pattern", "kernel", *figures],
+        rows,
+        right=figures,
+        less=["registers", "shared", "samples", "pattern"],
+    )
     for layer in payload["layers"]:
         yield f"{_names(layer)}: {layer['reason']}"
     if payload["output"]:

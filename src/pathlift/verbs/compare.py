@@ -24,8 +24,10 @@ from pathlift.models.options import (
     Seed,
     Shape,
 )  # fmt: skip
-from pathlift.report.distance import DistanceResult, distance_text
-from pathlift.report.equivalence import EquivalenceResult, equivalence_text
+from pathlift.report.distance import DistanceResult
+from pathlift.report.distance import text as distance_text
+from pathlift.report.equivalence import EquivalenceResult
+from pathlift.report.equivalence import text as equivalence_text
 from pathlift.report.tables import Payload
 
 if TYPE_CHECKING:

@@ -40,6 +40,9 @@ class ExportResult(Result):
     def to_json(self) -> dict[str, Any]:
         return {"output": self.output, **self.summary}
 
+    def headline(self) -> str:
+        return f"wrote {self.output}"
+
 
 def export(
     module: Module,

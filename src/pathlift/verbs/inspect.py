@@ -11,11 +11,10 @@ from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models.options import Flag, MemoryLimit, Model
 from pathlift.report.result import Result
 from pathlift.report.symmetries import symmetry_text
-from pathlift.report.tables import Payload, byte_size, interface, more, table
+from pathlift.report.tables import Payload, Table, byte_size, interface, more, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.table import Table
 
     from pathlift.ir.errors import UnsupportedError
     from pathlift.ir.graph import Graph
@@ -43,6 +42,8 @@ class InspectResult(Result):
     refusals: dict[str, list[UnsupportedError]]
     nodes: bool = False
 
+    ROWS = ("nodes", "ops")
+
     def to_json(self) -> dict[str, Any]:
         graph, info = self.graph, self.graph.info
         nodes = [graph[key] for key in graph if _is_node(graph, key)]
@@ -69,6 +70,11 @@ class InspectResult(Result):
             },
             **({"nodes": [_node(graph, key) for key in graph.order if _is_node(graph, key)]} if self.nodes else {}),
         }
+
+    def headline(self) -> str:
+        graph = self.graph
+        size = sum(p.size for key in graph.params if (p := graph[key].value) is not None)
+        return f"{sum(_is_node(graph, key) for key in graph)} nodes, {size:,} parameters"
 
 
 def _is_node(graph: Graph, key: str) -> bool:
@@ -175,7 +181,7 @@ def _nodes_table(nodes: Sequence[Payload]) -> Table:
         [node["node"], node["op"], ", ".join(node["parameters"]), ", ".join(map(_type_text, node["outputs"]))]
         for node in nodes
     ]
-    return table(["node", "op", "parameters", "output"], rows)
+    return table(["node", "op", "parameters", "output"], rows, less=["parameters"])
 
 
 def _type_text(port: Payload) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pathlift.ir.kronecker import Pattern
     from pathlift.passes.kronecker.detect import Detection
+    from pathlift.report.page import Page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,11 +34,28 @@ class KsDetectResult(Result):
     detection: Detection
     written: Mapping[str, Pattern]
 
+    ROWS = ("layers",)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "written": [{"node": node, "pattern": list(pattern)} for node, pattern in self.written.items()],
             **self.detection.to_json(),
         }
+
+    def headline(self) -> str:
+        return f"{len(self.to_json()['layers'])} layers are Kronecker-sparse"
+
+    def chart(self) -> Page | None:
+        from pathlift.report.row_chart import Panel, row_chart
+
+        layers = self.to_json()["layers"]
+        if not layers:
+            return None
+        panels = [
+            Panel("operations of the dense product [%]", [100 * x["flops"] / x["flops_dense"] for x in layers]),
+            Panel("predicted speed-up", [x["predicted_speedup"] for x in layers], "{:.2f}×", line=1.0),
+        ]
+        return row_chart([x["node"] for x in layers], "Kronecker-sparse layers", panels)
 
 
 def ks_detect(
@@ -126,5 +144,8 @@ def text(payload: Payload) -> Iterator[RenderableType]:
         ]
         for layer in layers
     ]
-    yield table(["layer", "op", "structure", "pattern", "matrix", *figures], rows, right=figures)
+    yield table(
+        ["layer", "op", "structure", "pattern", "matrix", *figures], rows, right=figures,
+        less=["op", "matrix", "flops", "density", "structure", "of dense"],
+    )  # fmt: skip
     yield f"predicted: time as it is over time as KSLinear, {payload['samples']:,} samples, {payload['device']}"

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlift.ir.types import Array
     from pathlift.passes.kronecker.fitting.layer import LayerFit
     from pathlift.passes.kronecker.ks_fit import Approximation
+    from pathlift.report.page import Page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +62,8 @@ class KsFitResult(Result):
     samples: int
     output: str | None
 
+    ROWS = ("layers",)
+
     def to_json(self) -> dict[str, Any]:
         layers = list(self.approximation.layers.values())
         return {
@@ -74,6 +77,23 @@ class KsFitResult(Result):
             },
             "output": self.output,
         }
+
+    def headline(self) -> str:
+        fits = self.approximation.layers.values()
+        return f"{sum(not layer.reason for layer in fits)} of {len(fits)} layers replaced"
+
+    def chart(self) -> Page | None:
+        from pathlift.report.row_chart import Panel, row_chart
+
+        layers = list(self.approximation.layers.values())
+        if not layers:
+            return None
+        errors = [None if x.error is None else 100 * x.error for x in layers]
+        panels = [
+            Panel("error of the weights [%]", errors),
+            Panel("operations left [%]", [100 * x.cost if x.patterns else None for x in layers]),
+        ]
+        return row_chart([x.node for x in layers], "layers fitted by Kronecker-sparse factors", panels)
 
 
 def _layer(layer: LayerFit) -> dict[str, Any]:
@@ -268,7 +288,12 @@ def text(payload: Payload) -> Iterator[RenderableType]:
         for layer in payload["layers"]
     ]
     if rows:
-        yield table(["layer", "matrix", "factors", *figures], rows, right=figures)
+        yield table(
+            ["layer", "matrix", "factors", *figures],
+            rows,
+            right=figures,
+            less=["matrix", "operator", "predicted", "flops"],
+        )
     for layer in payload["layers"]:
         if layer["reason"]:
             yield f"{layer['node']} stays dense: {layer['reason']}"

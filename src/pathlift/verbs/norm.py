@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from math import inf
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +19,7 @@ from pathlift.models.norms import LocalNorms, exponents, local_norms, outer_expo
 from pathlift.models.options import AssumeEval, DeviceOption, Domain, Flag, Force, MemoryLimit, Model, Shape
 from pathlift.report.norms import heaviest_path_text, layer_table, norm_table, regions_text
 from pathlift.report.result import Result
-from pathlift.report.tables import Payload
+from pathlift.report.tables import Payload, more
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
     from pathlift.models.source import Opened
     from pathlift.passes.heaviest_path.result import HeaviestPathResult
     from pathlift.passes.path_norm.path_norm import PathNorm
-    from pathlift.passes.path_norm.result import Norm, PathNormResult
+    from pathlift.passes.path_norm.result import LayerNorm, Norm, PathNormResult
     from pathlift.passes.regions.path_norms import RegionNorms, RegionsResult
     from pathlift.passes.regions.supported import Skipped
+    from pathlift.report.page import Page
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +51,8 @@ class NormResult(Result):
         Names of the files that were written, by what is in them: ``weights``, ``chart``.
     full
         Whether the JSON lists per-output figures past 10,000 outputs too.
+    top, sort
+        How many layers tables and charts show, 0 for all, and in which order.
     """
 
     analysis: PathNormResult
@@ -56,6 +61,10 @@ class NormResult(Result):
     local: LocalNorms | None = None
     files: Mapping[str, str] = field(default_factory=dict)
     full: bool = False
+    top: int = 0
+    sort: Literal["order", "gain", "share"] = "order"
+
+    ROWS = ("layers", "norms")
 
     @property
     def norms(self) -> tuple[Norm, ...]:
@@ -102,6 +111,39 @@ class NormResult(Result):
             result["local"] = self.local.to_json(full=self.full)
         return {**result, **self.files}
 
+    def for_text(self) -> dict[str, Any]:
+        return self.to_json() | {"shown": [layer.to_json() for layer in self.shown_layers()], "sort": self.sort}
+
+    def shown_layers(self) -> list[LayerNorm]:
+        """Return the layers that tables and charts show, in the order asked for; equal ones as the network has them."""
+        layers = list(self.analysis.layers)
+        if self.sort != "order":
+            figure = attrgetter("log10_gain" if self.sort == "gain" else "share")
+            layers.sort(key=lambda layer: -inf if figure(layer) is None else figure(layer), reverse=True)
+        return layers[: self.top or None]
+
+    def headline(self) -> str:
+        if not self.norms:
+            return f"{len(self.regions)} regions"
+        return ", ".join(f"q={n.q:g}: " + ("0" if n.log10 is None else f"10^{n.log10:.6f}") for n in self.norms)
+
+    def records(self) -> list[dict[str, Any]]:
+        if self.by_region is None:
+            return super().records()
+        return [
+            {"region": i, "first": r.region.layers[0], "last": r.region.layers[-1], "nodes": len(r.region.nodes), **row}
+            for i, r in enumerate(self.regions)
+            for row in dataclasses.replace(self, analysis=r.analysis, by_region=None).records()
+        ]
+
+    def chart(self) -> Page | None:
+        return self._layers_chart() if self.analysis.layers else None
+
+    def _layers_chart(self) -> Page:
+        from pathlift.report.charts import draw_chart
+
+        return draw_chart(self.shown_layers(), self.norms[0], Path(self.input.path or "the network").name)
+
 
 def norm(
     model: Model,
@@ -114,6 +156,8 @@ def norm(
     device: DeviceOption = "cpu",
     shape: Shape = None,
     per_layer: Annotated[bool, Flag()] = False,
+    top: Annotated[int, Flag(metavar="N", default="all")] = 0,
+    sort: Annotated[Literal["order", "gain", "share"], Flag()] = "order",
     per_weight: bool = False,
     heaviest_path: Annotated[bool, Flag()] = False,
     regions: Annotated[bool, Flag()] = False,
@@ -152,7 +196,11 @@ def norm(
     shape
         Fill in symbolic dimensions. Extents by name; the batch needs none.
     per_layer
-        Show each layer's gain and share. Of the first q.
+        Show each layer's gain, the norm so far, and its share where paths branch. Of the first q.
+    top
+        Show so many layers. In tables and charts; JSON has all.
+    sort
+        Show layers in the network's order, or those with the largest gain or share first.
     per_weight
         Also compute each weight's share, for the first q: ``result.analysis.weights``.
     heaviest_path
@@ -200,7 +248,7 @@ def norm(
         dtype=dtype,
         device=str(device),
         shape=extents(shape),
-        per_layer=per_layer or chart is not None,
+        per_layer=per_layer or chart is not None or top > 0 or sort != "order",
         per_weight=per_weight or weights is not None,
         memory_limit=memory_limit,
     )
@@ -210,13 +258,16 @@ def norm(
         )
         raise UsageError("0445", reason, hint="ask for one or the other")
     options.check()
+    if top < 0:
+        raise UsageError("1419", f"{top} layers cannot be shown", hint="a positive number; 0 for all")
     files = output_files(weights, chart)
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example, shape=options.shape)
     options = dataclasses.replace(options, shape=opened.shape)
     if regions:
         return _of_regions(opened, options, full=full)
     local = local_norms(opened.graph, options, domain, recentre=recentre)
-    result = _of_network(opened, options, heaviest_path, files, force=force, full=full)
+    shown = {"full": full, "top": top, "sort": sort}
+    result = _of_network(opened, options, heaviest_path, files, shown, force=force)
     return dataclasses.replace(result, local=local, assumptions=_joined(result.assumptions, local))
 
 
@@ -240,13 +291,18 @@ def _of_regions(opened: Opened, options: PathNorm, *, full: bool) -> NormResult:
 
 
 def _of_network(
-    opened: Opened, options: PathNorm, heaviest_path: bool, files: Mapping[str, str], *, force: bool, full: bool
+    opened: Opened,
+    options: PathNorm,
+    heaviest_path: bool,
+    files: Mapping[str, str],
+    shown: Mapping[str, Any],
+    *,
+    force: bool,
 ) -> NormResult:
-    """Compute the norms, and write files once all is computed."""
+    """Compute the norms, and write files once all is computed; `shown` is how the result is shown."""
     from pathlift.frontend.files import replacing
     from pathlift.passes.heaviest_path.heaviest_path import HeaviestPath
     from pathlift.report.arrays import save_weights
-    from pathlift.report.charts import draw_chart
 
     with ExitStack() as stack:
         staged = {what: stack.enter_context(replacing(path, force=force)) for what, path in files.items()}
@@ -259,20 +315,22 @@ def _of_network(
             raise
         heaviest = HeaviestPath(options.shape, options.memory_limit, options.inputs_only) if heaviest_path else None
         path = None if heaviest is None else heaviest.run(opened.graph)
+        result = NormResult(
+            input=opened.source,
+            assumptions=tuple(dict.fromkeys([*analysis.assumptions, *(path.assumptions if path else ())])),
+            warnings=opened.warnings,
+            analysis=analysis,
+            heaviest_path=path,
+            files=files,
+            **shown,
+        )
         if "weights" in staged:
             save_weights(staged["weights"], analysis.weights)
         if "chart" in staged:
-            name = Path(opened.source.path or "the network").name
-            draw_chart(staged["chart"], analysis.layers, analysis.norms[0], name)
-    return NormResult(
-        input=opened.source,
-        assumptions=tuple(dict.fromkeys([*analysis.assumptions, *(path.assumptions if path else ())])),
-        warnings=opened.warnings,
-        analysis=analysis,
-        heaviest_path=path,
-        files=files,
-        full=full,
-    )
+            from pathlift.report.page import save_chart
+
+            save_chart(result._layers_chart(), staged["chart"])
+    return result
 
 
 def text(payload: Payload) -> Iterator[RenderableType]:
@@ -283,7 +341,9 @@ def text(payload: Payload) -> Iterator[RenderableType]:
         yield norm_table(payload["norms"], payload.get("local", {}).get("norms", ()))
     if "layers" in payload:
         yield ""
-        yield layer_table(payload["layers"], payload["norms"][0])
+        shown = payload["shown"] if "shown" in payload else payload["layers"]
+        yield layer_table(shown, payload["norms"][0], grouped=payload.get("sort", "order") == "order")
+        yield from more(len(payload["layers"]) - len(shown))
     if path := payload.get("heaviest_path"):
         yield ""
         yield from heaviest_path_text(path)

@@ -13,7 +13,8 @@ from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models import parse
 from pathlift.models.options import Flag, Force, MemoryLimit, Model, Seed, Shape, Trace, pass_completions
-from pathlift.models.rewriting import OptResult, opt_text
+from pathlift.models.rewriting import OptResult
+from pathlift.models.rewriting import text as opt_text
 from pathlift.report.tables import Payload
 
 if TYPE_CHECKING:

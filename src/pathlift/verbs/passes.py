@@ -37,6 +37,11 @@ class PassesResult(Result):
     unavailable: tuple[UnavailablePassError, ...] = ()
     alone: bool = False
 
+    ROWS = ("passes",)
+
+    def headline(self) -> str:
+        return f"{len(self.passes)} passes"
+
     def to_json(self) -> dict[str, Any]:
         return {
             "passes": list(map(_describe, self.passes)),
@@ -127,7 +132,7 @@ def text(payload: Payload) -> Iterator[RenderableType]:
             rows.append([f"  {option['name']}={default}", option["type"], "", option["help"]])
     for item in payload.get("unavailable", ()):
         rows.append([item["name"], "unavailable", "", f"{' and '.join(item['packages'])}: {item['reason']}"])
-    yield table(["pass", "kind", "path-norm", ""], rows)
+    yield table(["pass", "kind", "path-norm", ""], rows, less=["path-norm", "kind"])
 
 
 def _in_full(item: Payload) -> Iterator[RenderableType]:

@@ -25,8 +25,10 @@ from pathlift.models.options import (
     Seed,
     Shape,
 )
-from pathlift.report.pruning import PruneResult, prune_text
-from pathlift.report.sweep import SweepResult, sweep_text
+from pathlift.report.pruning import PruneResult
+from pathlift.report.pruning import text as prune_text
+from pathlift.report.sweep import SweepResult
+from pathlift.report.sweep import text as sweep_text
 from pathlift.report.tables import Payload
 
 if TYPE_CHECKING:
@@ -297,7 +299,10 @@ class _Job:
                 if (point.criterion, point.sparsity_requested) not in known:
                     record.add(point)
             if staged is not None:
-                draw_pareto(staged, points[0], points[1:], Path(opened.source.path or "the network").name)
+                from pathlift.report.page import save_chart
+
+                name = Path(opened.source.path or "the network").name
+                save_chart(draw_pareto(points[0], points[1:], name), staged)
         named = {"chart": chart, "log": beside}
         return SweepResult(
             input=opened.source,

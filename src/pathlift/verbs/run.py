@@ -42,6 +42,11 @@ class RunResult(Result):
     device: str
     output: str | None
 
+    ROWS = ("outputs",)
+
+    def headline(self) -> str:
+        return ", ".join(f"{name} {y['shape']}" for name, y in self.to_json()["outputs"].items())
+
     def to_json(self) -> dict[str, Any]:
         return {
             "outputs": {name: _facts(y) for name, y in self.outputs.items()},
@@ -198,7 +203,7 @@ def text(payload: Payload) -> Iterator[RenderableType]:
         [name, y["dtype"], f"[{', '.join(map(str, y['shape']))}]", *(_figure(y[f]) for f in figures)]
         for name, y in payload["outputs"].items()
     ]
-    yield table(["output", "dtype", "shape", *figures], rows, right=figures)
+    yield table(["output", "dtype", "shape", *figures], rows, right=figures, less=["mean", "dtype"])
     for name, y in payload["outputs"].items():
         if y["non_finite"]:
             yield f"{name} holds {y['non_finite']} values that are not finite"

@@ -32,6 +32,11 @@ class SchemaResult(Result):
     schemas: Mapping[str, Mapping[str, Any]]
     full: bool = False
 
+    ROWS = ("schemas",)
+
+    def headline(self) -> str:
+        return ", ".join(self.schemas)
+
     def to_json(self) -> dict[str, Any]:
         return {
             "schemas": [

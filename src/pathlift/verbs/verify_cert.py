@@ -62,6 +62,12 @@ class VerifyResult(Result):
             "seconds": self.seconds,
         }
 
+    def headline(self) -> str:
+        return "the certificate holds" if self.holds else "the certificate does not hold"
+
+    def records(self) -> list[dict[str, Any]]:
+        return [{"norm": x, "stated": self.stated.get(x), "proved": self.proved.get(x)} for x in ("l1", "linf")]
+
 
 def verify_cert(
     certificate: Annotated[

@@ -114,8 +114,11 @@ def distance(
             written["certificate"] = files["certificate"]
         if "chart" in staged and layers is not None:
             from pathlift.report.blame_chart import draw_blame
+            from pathlift.report.page import save_chart
 
-            draw_blame(staged["chart"], layers, Path(theirs.source.path or "the second model").name)
+            name = Path(theirs.source.path or "the second model").name
+            figures = [b.measured for b in layers], [b.bound for b in layers]
+            save_chart(draw_blame([b.node for b in layers], *figures, name), staged["chart"])
             written["chart"] = files["chart"]
     if refuting is not None:
         written["witness"] = _write_witness(refuting, request)

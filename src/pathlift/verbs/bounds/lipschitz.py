@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlift.ir.graph import Graph
     from pathlift.models.certificates.lipschitz import Constant, Figures, Norm
     from pathlift.models.domain import Domains
+    from pathlift.report.page import Page
 
 OPTIONS = frozenset({"norm", "domain", "at", "radius", "budget", "seed"})
 NORMS = {"linf": "‖Δf‖_∞ ≤ L·‖Δx‖_∞", "l1": "‖Δf‖₁ ≤ L·‖Δx‖_∞", "l2": "‖Δf‖₂ ≤ L·‖Δx‖₂"}
@@ -128,6 +129,16 @@ def _rounded_up(value: float, digits: int = 5) -> str:
     return f"{float(Context(prec=digits, rounding=ROUND_CEILING).create_decimal(value)):.{digits}g}"
 
 
+def chart(payload: Payload) -> Page:
+    """Draw the bounds of all methods, and the steepest slope found as a line."""
+    from pathlift.report.row_chart import Panel, row_chart
+
+    rows = payload["terms"]["methods"]
+    label, found = f"L: {NORMS[payload['norm']]} (line: found)", payload["found"] or None
+    bounds = Panel(label, [x["value"] for x in rows], line=found, log=True)
+    return row_chart([WORDS[x["method"]] for x in rows], "Lipschitz constants", [bounds])
+
+
 def text(payload: Payload) -> Iterator[RenderableType]:
     """Yield a table of the methods, what was found, and one line of what that means."""
     found = payload["found"]
@@ -141,6 +152,9 @@ def text(payload: Payload) -> Iterator[RenderableType]:
         rows.append([WORDS[name], "-", "", "", reason])
     if found is not None:
         rows.append(["found by an adversary", f"{found:.5g}", "1×", "", "no bound: a slope that there is"])
-    yield table([NORMS[payload["norm"]], "L", "of found", "time", ""], rows, right=["L", "of found", "time"])
+    yield table(
+        [NORMS[payload["norm"]], "L", "of found", "time", ""], rows, right=["L", "of found", "time"],
+        less=["time"],
+    )  # fmt: skip
     yield ""
     yield payload["verdict"]

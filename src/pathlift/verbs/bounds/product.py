@@ -10,6 +10,8 @@ from pathlift.verbs.bounds.kind import Bound, Options, Term, power
 if TYPE_CHECKING:
     from pathlift.ir.graph import Graph
     from pathlift.passes.generalization.operator_norms import NormName
+    from pathlift.report.page import Page
+    from pathlift.report.tables import Payload
 
 OPTIONS = frozenset({"norm"})
 
@@ -50,6 +52,15 @@ def compute(graph: Graph, options: Options) -> Bound:
         verdict=verdict,
         assumptions=tuple(line for line in said if line),
     )
+
+
+def chart(payload: Payload) -> Page:
+    """Draw the operator norm of each layer."""
+    from pathlift.report.row_chart import Panel, row_chart
+
+    rows = payload["terms"]["layers"]
+    norms = Panel(f"operator norm, {payload['terms']['norm']}", [x["norm"] for x in rows], line=1.0)
+    return row_chart([x["node"] for x in rows], "operator norms of layers", [norms])
 
 
 def _by_paths(graph: Graph, options: Options) -> tuple[float | None, str]:

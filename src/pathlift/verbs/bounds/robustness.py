@@ -135,7 +135,7 @@ def text(payload: Payload) -> Iterator[RenderableType]:
         why = row["reason"] or ""
         rows.append([str(row["sample"]), str(row["label"]), row["verdict"], margin, row["method"] or "", why])
     headings = ["sample", "class", "verdict", "margin at least", "method", ""]
-    yield table(headings, rows[:MOST_ROWS], right=["sample", "class", "margin at least"])
+    yield table(headings, rows[:MOST_ROWS], right=headings[:2] + headings[3:4], less=["method", "class"])
     yield from more(len(rows) - MOST_ROWS)
     yield ""
     yield payload["verdict"]

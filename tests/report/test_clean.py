@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pathlift.cli.terminal import clean, sanitize
+from pathlift.report.clean import clean, sanitize
 
 
 @pytest.mark.parametrize(
