@@ -263,8 +263,9 @@ def _parting(parting: Payload) -> Iterator[RenderableType]:
         return
     first, *_ = parting["values"]
     agreeing = parting["agreeing"]
-    read = f": all that it reads agrees ({', '.join(agreeing[:3])}{', …' * (len(agreeing) > 3)})" if agreeing else ""
-    yield f"they part at {first['node']} ({first['op']}){read}"
+    told = {"structure": "all that it reads agrees", "names": "what it reads agrees where it is matched"}
+    read = f": {told[parting['matched_by']]} ({', '.join(agreeing[:3])}{', …' * (len(agreeing) > 3)})"
+    yield f"they part at {first['node']} ({first['op']}){read if agreeing else ''}"
     for p in parting["parameters"]:
         yield f"  its parameter {_both(p['value'], p['other'])} differs by {_figure(p['relative'])} {_place(p)}"
     yield f"  on the input {parting['input']}; {matched}"

@@ -119,7 +119,7 @@ def _tried(trials: Trials, question: Question) -> tuple[int, tuple[str, ...], tu
         assumptions = (f"inputs are drawn, of shape {shapes}: models that agree on them may differ elsewhere",)
         trials.probed(Probes(inputs, question.seed))
     trials.check()
-    return sum(trial.kind.startswith("given") for trial in trials.ran), left, assumptions
+    return sum(trial.is_given for trial in trials.ran), left, assumptions
 
 
 def _sources(

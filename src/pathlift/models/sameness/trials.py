@@ -50,6 +50,11 @@ class Trial(NamedTuple):
         return not self.reason and not any(self.apart)
 
     @property
+    def is_given(self) -> bool:
+        """Whether the input is the caller's."""
+        return self.kind.startswith("given")
+
+    @property
     def badness(self) -> tuple[bool, float, float]:
         """What makes it worse than another."""
         relative = [d.relative for d in self.differences]
@@ -88,8 +93,8 @@ class Trials:
 
     @property
     def worst(self) -> Trial:
-        """The trial with the largest difference; one of a model that fails on what the other takes goes before all."""
-        return max(self.ran, key=lambda trial: trial.badness)
+        """The trial that shows most: one model fails; or outputs differ, on what was given; or they differ most."""
+        return max(self.ran, key=lambda t: (bool(t.reason), not t.same, not t.same and t.is_given, t.badness))
 
     def given(self, samples: Iterable[tuple[str, Feeds]]) -> None:
         """Try inputs of the caller's."""
