@@ -50,6 +50,8 @@ CAUSES = {
     "0330": "an extent that the rescaling symmetries depend on is not known",
     "0331": "rescalings and comparisons have no rule for what a node does",
     "0391": "a sparse attribute of an operator other than Constant",
+    "0398": "an output is random",
+    "0399": "two models cannot be run on the same inputs",
     "0400": "the command line does not parse; the message says where",
     "0413": "an extent is given that the model does not leave open",
     "0416": "the arrays that are fed are not those that the model takes",

@@ -22,8 +22,15 @@ if TYPE_CHECKING:
 ExecutorName = Literal["auto", "onnxruntime", "torch"]
 
 
-def onnxruntime_session(source: str | bytes) -> Any:
+def onnxruntime_session(source: str | bytes, *, beside: str | None = None) -> Any:
     """Open a model in ONNX Runtime as it is written: one thread, no graph optimizations.
+
+    Parameters
+    ----------
+    source
+        A file, or its bytes.
+    beside
+        Of bytes: the folder where weights in files of their own are.
 
     Raises
     ------
@@ -36,6 +43,8 @@ def onnxruntime_session(source: str | bytes) -> Any:
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if beside is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", beside)
     with loading():
         return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
 

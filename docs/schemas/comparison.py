@@ -146,7 +146,85 @@ class Equivalence(TypedDict):
     permutation: list[Permuted] | None
 
 
-Comparison = Distance | Equivalence
+@Record
+class OutputDifference(TypedDict):
+    """One output over all inputs: where the relative difference is largest; null figures are infinite."""
+
+    name: str
+    other: str
+    """What the second file calls it."""
+    same: bool
+    input: str
+    relative: Value
+    index: list[int] | None
+    values: list[float | int | bool | str | None] | None
+    """The two elements; null where one is NaN or infinite."""
+    reason: str | None
+    """Why there are none to compare."""
+    absolute: Value
+    """The largest absolute difference, which may be another input's."""
+    absolute_input: str
+
+
+@Record
+class PartedValue(TypedDict):
+    """A value or a parameter that is another one in the second model."""
+
+    node: str
+    op: str
+    value: str
+    other: str
+    absolute: Value
+    relative: Value
+    index: list[int] | None
+    values: list[float | int | bool | str | None] | None
+    reason: str | None
+
+
+@Record
+class Parting(TypedDict):
+    """Where the models part on the worst input."""
+
+    input: str
+    matched_by: Literal["structure", "names"]
+    matched: int
+    """How many values were compared."""
+    nodes: list[int]
+    """How many there are in either file."""
+    values: list[PartedValue]
+    """Producers first; the first is where they part."""
+    agreeing: list[str]
+    """What its layer reads."""
+    parameters: list[PartedValue]
+    """Those of its layer that differ."""
+    reason: str | None
+    """Why nothing is known."""
+
+
+@Record
+class Sameness(TypedDict):
+    """With `--modulo none`: whether two models return the same on the same inputs."""
+
+    other: Source
+    modulo: Literal["none"]
+    verdict: Literal["same", "different"]
+    tolerance: Value
+    """Of real numbers, relative; null for an infinite one."""
+    discrete_tolerance: Value
+    """Of integers and Booleans."""
+    samples: int
+    given: int
+    ill_conditioned: int
+    """Inputs left out: rounding moves outputs about as much as they differ."""
+    reason: str | None
+    """What is different where that is no number."""
+    outputs: list[OutputDifference]
+    parting: Parting | None
+    witness: NotRequired[str]
+    """The file that was written."""
+
+
+Comparison = Distance | Equivalence | Sameness
 
 
 @Record

@@ -80,7 +80,7 @@ def start(
 ) -> tuple[str, Executor]:
     """Start what runs a model that is opened already; parameters and errors are those of `Session`."""
     with tempfile.TemporaryDirectory(prefix="pathlift-", ignore_cleanup_errors=True) as folder:
-        source = _source(opened.original, opened.graph, Path(folder)) if executor != "torch" else b""
+        source = model_source(opened.original, opened.graph, Path(folder)) if executor != "torch" else b""
         return open_executor(
             _fused(opened.graph), source, device=device, threads=threads, executor=executor, precision=precision
         )
@@ -95,8 +95,11 @@ def _fused(graph: Graph) -> Graph:
     return FuseEpilogue().run(graph).graph
 
 
-def _source(model: Model, graph: Graph, folder: Path) -> str | bytes:
-    """The file itself, if it is one; other models are saved, since above 2 GB there is no way but a file."""
+def model_source(model: Model, graph: Graph, folder: Path) -> str | bytes:
+    """Return what ONNX Runtime opens: the file itself, if it is one, or its bytes.
+
+    Other models are saved in `folder`: above 2 GB there is no way but a file.
+    """
     if isinstance(model, str | os.PathLike):
         return os.fspath(model)
     if isinstance(model, bytes):

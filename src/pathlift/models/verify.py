@@ -31,8 +31,10 @@ from pathlift.models.reference import Outputs, open_session, run_session
 if TYPE_CHECKING:
     from pathlift.models.source import Model
 
-_STEPS = 16
-_NUDGES, _AMPLIFICATION = 4, 32.0
+STEPS = 16
+"""In the search for a larger difference."""
+NUDGES, AMPLIFICATION = 4, 32.0
+"""How often an input is moved by rounding, and how much more than that moves outputs is a difference."""
 
 
 class Rounding(NamedTuple):
@@ -201,7 +203,7 @@ class _Pair:
         except (ExecutionError, UsageError) as error:
             raise _rewritten_fails(error) from error
         difference, output = _largest_difference(expected, actual)
-        if difference > self._limit and difference <= _AMPLIFICATION * self._noise(expected, feeds):
+        if difference > self._limit and difference <= AMPLIFICATION * self._noise(expected, feeds):
             self.ill_conditioned += 1
             return None
         self.samples += 1
@@ -209,7 +211,7 @@ class _Pair:
 
     def _noise(self, expected: Outputs, feeds: Feeds) -> float:
         """How far rounding moves the original's outputs."""
-        nudged = [run_session(self._original, self._nudge(feeds)) for _ in range(_NUDGES)]
+        nudged = [run_session(self._original, self._nudge(feeds)) for _ in range(NUDGES)]
         return max(_largest_difference(expected, outputs)[0] for outputs in nudged)
 
 
@@ -235,7 +237,7 @@ def _search(pair: _Pair, probes: Probes, worst: _Sample) -> _Sample:
     if not isfinite(worst.difference) or all(values.dtype.kind != "f" for values in worst.feeds.values()):
         return worst
     kind = f"{worst.kind}, moved"
-    for _ in range(_STEPS):
+    for _ in range(STEPS):
         sample = pair.compare(kind, probes.near(worst.feeds))
         if sample is not None and sample.difference > worst.difference:
             worst = sample

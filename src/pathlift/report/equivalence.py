@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from pathlift.passes.equivalence.factors import Rescaling
-    from pathlift.passes.equivalence.outcome import Equivalence
+    from pathlift.passes.equivalence.outcome import Equivalence, Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +38,11 @@ class EquivalenceResult(Result):
     tolerance: float
     equivalence: Equivalence
 
+    @property
+    def verdict(self) -> Verdict:
+        """The answer: ``equivalent``, ``different`` or ``inconclusive``."""
+        return self.equivalence.verdict
+
     def to_json(self) -> dict[str, Any]:
         found = self.equivalence
         moved = found.permutation.channels() if found.permutation is not None else {}
@@ -45,7 +50,7 @@ class EquivalenceResult(Result):
             "other": {"path": self.other.path, "sha256": self.other.sha256},
             "modulo": list(self.modulo),
             "tolerance": self.tolerance,
-            "verdict": found.verdict,
+            "verdict": self.verdict,
             "reason": found.reason or None,
             "largest_difference": _finite(found.largest),
             "difference": None if found.difference is None else _difference(found),

@@ -1,9 +1,10 @@
-"""The verb `compare`: how far two models can be apart, or whether they are one up to symmetries of their weights."""
+"""The verb `compare`: how far two models can be apart, or whether they are one up to symmetries or numerically."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -28,15 +29,20 @@ from pathlift.report.distance import DistanceResult
 from pathlift.report.distance import text as distance_text
 from pathlift.report.equivalence import EquivalenceResult
 from pathlift.report.equivalence import text as equivalence_text
+from pathlift.report.sameness import SamenessResult
+from pathlift.report.sameness import text as sameness_text
 from pathlift.report.tables import Payload
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from pathlift.ir.graph import Graph
+    from pathlift.models.source import Model as AnyModel
     from pathlift.models.source import Opened
 
 SYMMETRIES = ("rescaling", "permutation")
+NONE = "none"
+"""Asks about outputs, not weights."""
 TOLERANCES = {8: 1e-9, 4: 1e-5, 2: 2e-2, 1: 0.25}
 """By the bytes of the coarsest real numbers among the weights."""
 EXIT_CODES = {"equivalent": 0, "different": 1, "bounded": 0, "proved": 0, "refuted": 1, "inconclusive": 5}
@@ -67,21 +73,21 @@ def compare(
     force: Force = False,
     shape: Shape = None,
     device: DeviceOption = "cpu",
-    modulo: Annotated[Sequence[str] | None, Flag(metavar="SYMMETRY,...", read=parse.names)] = None,
-    tolerance: Annotated[
-        float | None, Flag(metavar="R", default="1e-9 for float64, 1e-5 for float32, more below")
-    ] = None,
+    modulo: Annotated[str | Sequence[str] | None, Flag(metavar="none|SYMMETRY,...", read=parse.names)] = None,
+    tolerance: Annotated[float | None, Flag(metavar="R", default="by the coarsest format of real numbers")] = None,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
     assume_eval: AssumeEval = False,
     example: Any = None,
     progress: Annotated[Callable[[str, int, int], object] | None, Progress("bounding")] = None,
-) -> DistanceResult | EquivalenceResult:
-    """Bound how far two models can be apart on a domain, or decide whether they are one up to symmetries.
+) -> DistanceResult | EquivalenceResult | SamenessResult:
+    """Bound how far two models can be apart, decide if they are one up to symmetries, or run both and see.
 
     The bound holds for every real input of the domain, both files being read as functions of real numbers; it is
     rounded outward. With `modulo`, the question is another one: whether a rescaling and a permutation turns the weights
     of one into those of the other, which is checked on every weight. Models that compute the same function in another
-    way are different there, but for folded batch norms and constants.
+    way are different there, but for folded batch norms and constants. ``modulo="none"`` runs both files in ONNX Runtime
+    on inputs that are random, extreme or given by `at`, and says whether all outputs agree, and the first layer whose
+    output does not although all that it reads does. It proves nothing about other inputs, and takes models of any ops.
 
     Parameters
     ----------
@@ -91,7 +97,7 @@ def compare(
         What an input lies in: x=LO:HI, or x=FILE.npz with arrays low and high. Several boxes, if the arrays hold a
         batch. By default every input is in [-1, 1].
     at
-        Samples to look around, by input. An ``.npz`` file, or arrays.
+        Samples to look around, by input, or to run both on. An ``.npz`` file, or arrays.
     radius
         How far any element of a sample may move. The domain is then what inputs stay within.
     tol
@@ -109,7 +115,8 @@ def compare(
     certificate
         Write what `verify-cert` needs to prove the bound again.
     witness
-        Where an input that refutes `tol` is written. By default ``witness.npz`` next to the certificate or here.
+        Where an input that refutes `tol` is written. By default ``witness.npz`` next to the certificate or here. With
+        modulo ``none``, the input that shows the difference; by default it is not written.
     force
         Replace output files that exist.
     shape
@@ -117,10 +124,12 @@ def compare(
     device
         Compute on cpu, cuda, cuda:0, ...
     modulo
-        Decide equivalence up to these: rescaling, permutation, or both. An empty sequence for equal weights.
+        Decide equivalence up to rescaling, permutation, or both; none compares outputs. An empty sequence asks for
+        equal weights.
     tolerance
-        Relative difference of two weights that counts as none, with `modulo`. By default 1e-9 for float64, 1e-5 for
-        float32, 2e-2 for 16 and 0.25 for 8 bits.
+        Relative difference that counts as none, with `modulo`. Of two weights, by default 1e-9 for float64, 1e-5 for
+        float32, 2e-2 for 16 and 0.25 for 8 bits; with ``none``, of outputs, by default 1e-9, 1e-4, and 5e-2 below,
+        while integers and Booleans are to be equal.
     memory_limit
         Refuse larger tensors and models. In bytes.
     assume_eval
@@ -134,21 +143,29 @@ def compare(
     ------
     UsageError
         If options contradict each other, the models have different inputs or outputs, or something is out of range.
+    UnsupportedError
+        If ONNX Runtime cannot run a model, with modulo ``none``.
     PathliftError
         If a model cannot be read, or holds weights that are NaN.
     """
     from pathlift.models.source import extents, open_model
 
-    given = extents(shape)
-    if modulo is not None:
-        _check_modulo(modulo, tolerance, {"domain": domain, "at": at, "radius": radius, "tol": tol})
+    given, symmetries = extents(shape), _symmetries(modulo)
+    if symmetries is not None:
+        of_one = {"domain": domain, "radius": radius, "tol": tol, "per-layer": per_layer or None, "chart": chart}
+        of_one |= {"certificate": certificate} | ({} if symmetries == (NONE,) else {"at": at, "witness": witness})
+        _check_modulo(symmetries, tolerance, of_one)
     elif tolerance is not None:
         raise UsageError("1466", "a tolerance of weights belongs to --modulo", hint="--tol T is one of outputs")
+    if symmetries == (NONE,):
+        # The files are run as they are: extents are those of inputs, not of the graphs.
+        options = {"memory_limit": memory_limit, "assume_eval": assume_eval, "example": example}
+        return _sameness((a, b), options, at, tolerance, seed, given, witness, force=force)
     ours, theirs = (
         open_model(m, memory_limit=memory_limit, assume_eval=assume_eval, example=example, shape=given) for m in (a, b)
     )
-    if modulo is not None:
-        return _equivalence(ours, theirs, tuple(modulo), tolerance)
+    if symmetries is not None:
+        return _equivalence(ours, theirs, symmetries, tolerance)
     from pathlift.models.certificates.certify import Request, distance
 
     return distance(
@@ -163,17 +180,46 @@ def compare(
     )  # fmt: skip
 
 
-def _check_modulo(modulo: Sequence[str], tolerance: float | None, others: Mapping[str, Any]) -> None:
-    if isinstance(modulo, str):
-        raise UsageError("0452", f"modulo is {modulo!r}, not a sequence", hint=f"modulo=({modulo!r},)")
-    unknown = [name for name in modulo if name not in SYMMETRIES]
+def _symmetries(modulo: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """Return what may differ, by name; a string may hold several."""
+    return None if modulo is None else parse.names(modulo) if isinstance(modulo, str) else tuple(modulo)
+
+
+def _check_modulo(modulo: tuple[str, ...], tolerance: float | None, others: Mapping[str, Any]) -> None:
+    unknown = [name for name in modulo if name not in (*SYMMETRIES, NONE)]
     if unknown:
-        raise UsageError("0452", f"there is no symmetry {unknown[0]!r}", hint="rescaling, permutation, or both")
-    if tolerance is not None and not 0 <= tolerance < 1:
-        raise UsageError("0453", f"the tolerance is {tolerance}, not in [0, 1)")
+        raise UsageError("0452", f"there is no symmetry {unknown[0]!r}", hint="rescaling, permutation, both, or none")
+    if NONE in modulo and len(modulo) > 1:
+        raise UsageError("0452", "none is no symmetry beside others", hint="--modulo none compares outputs")
+    limit = inf if modulo == (NONE,) else 1.0
+    if tolerance is not None and not (0 <= tolerance < limit or tolerance == limit == inf):
+        raise UsageError("0453", f"the tolerance is {tolerance}, not in [0, {limit:g})")
     asked = [name for name, value in others.items() if value is not None]
+    if asked and modulo == (NONE,):
+        raise UsageError(
+            "1466", f"--{asked[0]} is about bounds, --modulo none runs both files", hint="one or the other"
+        )
     if asked:
         raise UsageError("1466", f"--{asked[0]} is about outputs, --modulo about weights", hint="one or the other")
+
+
+def _sameness(
+    models: tuple[AnyModel, AnyModel],
+    options: Mapping[str, Any],
+    at: Any,
+    tolerance: float | None,
+    seed: int,
+    shape: tuple[tuple[str, int], ...],
+    witness: str | os.PathLike[str] | None,
+    *,
+    force: bool,
+) -> SamenessResult:
+    from pathlift.models.sameness.judge import Question, sameness
+    from pathlift.models.source import open_model
+
+    parse.seed(seed)
+    opened = open_model(models[0], **options), open_model(models[1], **options)
+    return sameness(opened, Question(at, tolerance, seed, shape, options["memory_limit"], witness, force))
 
 
 def _equivalence(ours: Opened, theirs: Opened, modulo: tuple[str, ...], tolerance: float | None) -> EquivalenceResult:
@@ -202,4 +248,7 @@ def _tolerance(*graphs: Graph) -> float:
 
 def text(payload: Payload) -> Iterator[RenderableType]:
     """Yield whichever answer was asked for."""
-    yield from equivalence_text(payload) if "modulo" in payload else distance_text(payload)
+    if payload.get("modulo") == NONE:
+        yield from sameness_text(payload)
+    else:
+        yield from equivalence_text(payload) if "modulo" in payload else distance_text(payload)
