@@ -189,6 +189,11 @@ class SamenessResult(Result):
     parting: Parting | None = None
     files: Mapping[str, str] = field(default_factory=dict)
 
+    ROWS = ("outputs",)
+
+    def headline(self) -> str:
+        return self.verdict
+
     def to_json(self) -> dict[str, Any]:
         return {
             "other": {"path": self.other.path, "sha256": self.other.sha256},
