@@ -203,7 +203,8 @@ def test_norm_passes_its_flags_on(pathlift: Cli, fake: Fake) -> None:
     calls = fake(verb="norm.norm", payload={"norms": []})
     flags = "--q 0,2,inf --mixed inf --pooling max --inputs-only --dtype float32 --device cuda:0 --shape N=8,H=224"
     flags += " --domain x=0:1 --recentre"
-    more = "--per-layer --top 5 --sort gain --heaviest-path --regions --weights w.npz --chart c.svg --force --full --assume-eval"
+    more = "--per-layer --heaviest-path --regions --weights w.npz --chart c.svg --force --full --assume-eval"
+    more += " --top 5 --sort gain"
     assert pathlift("norm", "m.onnx", *flags.split(), *more.split(), "--memory-limit", "1GiB").code == 0
     named: dict[str, Any] = {"q": (0.0, 2.0, math.inf), "mixed": math.inf, "pooling": "max", "inputs_only": True}
     named |= {"dtype": "float32", "device": "cuda:0", "shape": {"N": 8, "H": 224}, "per_layer": True}
