@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
 from typing import TYPE_CHECKING, Any
 
 from pathlift.report.layout import Bar as Bar
@@ -34,6 +34,11 @@ def table(
 def fixed(value: float | None, rounding: str = ROUND_HALF_EVEN) -> str:
     """Return a figure with six decimals, or a dash for none."""
     return "-" if value is None else str(Decimal(value).quantize(Decimal("1e-6"), rounding))
+
+
+def rounded_up(value: float, digits: int = 5) -> str:
+    """Return an upper bound with so many digits, never less than it is."""
+    return f"{float(Context(prec=digits, rounding=ROUND_CEILING).create_decimal(value)):.{digits}g}"
 
 
 def number(value: float | str) -> str:
