@@ -173,6 +173,16 @@ class Graph:
         """Iterate over node keys, producers first, otherwise in insertion order."""
         return iter(self.order)
 
+    def __repr__(self) -> str:
+        from pathlift.ir.picture import summary
+
+        return f"<Graph {summary(self)}>"
+
+    def _repr_html_(self) -> str:
+        from pathlift.ir.picture import page
+
+        return page(self)
+
     def __str__(self) -> str:
         from pathlift.ir.text import print_graph
 

@@ -43,6 +43,7 @@ BACK = {
     ("ir.graph", "ir.builder"): "`graph.edit()`: an edit starts from the graph that it changes",
     ("ir.graph", "ir.spelling"): "what a model's file spelled and remarked travels with the graph",
     ("ir.graph", "ir.text"): "`str(graph)` is the text form",
+    ("ir.graph", "ir.picture"): "a notebook shows a graph as its picture",
     ("frontend.lower.registry", "frontend.lower.node"): "the type of a lowering names the node that it is handed",
     ("frontend.lower.node", "frontend.lower.model"): "a node asks the model's lowering, which makes it, for operands",
 }

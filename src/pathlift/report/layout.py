@@ -54,7 +54,7 @@ class Table:
     Parameters
     ----------
     headings
-        One per column. The first column holds names, unless it holds figures.
+        One per column. The first column holds names, unless it holds figures, or words with spaces between them.
     rows
         A cell per column.
     right
@@ -107,7 +107,7 @@ class Table:
             return _Column(index, "bar", max(width, BAR_WIDTH), 0)
         if heading in self.right:
             return _Column(index, "figure", width, width)
-        if index == 0:
+        if index == 0 and not any(" " in cell.strip() for cell in cells if isinstance(cell, str)):
             return _Column(index, "name", width, min(width, cell_len(heading)))
         longest = max((cell_len(word) for cell in words for word in cell.split()), default=0)
         return _Column(index, "prose", width, max(min(longest, WORD_WIDTH), cell_len(heading)))
@@ -122,10 +122,10 @@ class Table:
             side = "right" if heading in self.right else "left"
             # Its own line breaks are those of prose alone.
             result.add_column(Text(heading), justify=side, overflow="fold", width=width)  # type: ignore[arg-type]  # two of Rich's words
+        named = {0} if self._column(0).kind == "name" else set()
         for row in self.rows:
-            cells = {index: row[index] for index in widths}
-            shown = (elided(cell, widths[i]) if i == 0 and isinstance(cell, str) else cell for i, cell in cells.items())
-            result.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in shown))
+            cells = [elided(str(row[i]), widths[i]) if i in named else row[i] for i in widths]
+            result.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in cells))
         return result
 
     def _stacked(self, room: int) -> RenderResult:

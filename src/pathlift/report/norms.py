@@ -130,7 +130,7 @@ def heaviest_path_text(path: Payload) -> Iterator[RenderableType]:
     rows = [
         [item["node"], item["op"], _element(item), f"{item['value']:.6g}"] for item in [path["start"], *path["steps"]]
     ]
-    yield table(["node", "op", "weight", "value"], rows, right=["value"])
+    yield table(["node", "op", "weight", "value"], rows, right=["value"], less=["op"])
 
 
 def _element(factor: Payload) -> str:

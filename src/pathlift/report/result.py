@@ -116,11 +116,13 @@ class Result(ABC):
     def records(self) -> list[dict[str, Any]]:
         """Return the rows of the main table, in plain types; figures of figures have dotted names."""
         payload = self.to_json()
-        rows = next((payload[key] for key in self.ROWS if payload.get(key)), [payload])
+        tables = [payload[key] for key in self.ROWS if key in payload]
+        rows = next(filter(None, tables), [] if tables else [payload])
         if isinstance(rows, Mapping):
             objects = ((name, row if isinstance(row, Mapping) else {"value": row}) for name, row in rows.items())
             rows = [{"name": name, **row} for name, row in objects]
-        return [dict(_flat(row)) for row in rows]
+        inner = {key for row in rows for key, item in row.items() if _is_table(item)}
+        return [dict(_flat({key: item for key, item in row.items() if key not in inner})) for row in rows]
 
     @optional_packages()
     def to_frame(self) -> DataFrame:
@@ -158,18 +160,22 @@ class Result(ABC):
             raise UsageError(
                 "1418",
                 f"{type(self).__name__} has no chart: its figures say it all",
-                hint="there are charts of norm(per_layer=True), compare, bench, prune, ks_detect, ks_fit, codegen and "
-                "bound(kind='lipschitz')",
+                hint="there are charts of inspect, norm(per_layer=True), compare, bound, prune, bench, ks_fit, "
+                "ks_detect and generate_kernels",
             )
         return figure
 
 
+def _is_table(item: Any) -> bool:
+    return isinstance(item, list | tuple) and any(isinstance(x, Mapping) for x in item)
+
+
 def _flat(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield cells: those of objects by dotted names; long lists and lists of objects are tables of their own."""
+    """Yield cells: those of objects by dotted names; long lists and lists of objects are left out."""
     for key, item in row.items():
         if isinstance(item, Mapping):
             yield from _flat(item, f"{prefix}{key}.")
         elif not isinstance(item, list | tuple):
             yield f"{prefix}{key}", item
-        elif len(item) <= CELLS and not any(isinstance(x, Mapping) for x in item):
+        elif len(item) <= CELLS and not _is_table(item):
             yield f"{prefix}{key}", list(item)

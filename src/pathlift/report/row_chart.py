@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -51,7 +51,7 @@ class Panel:
 
     label: str
     figures: Sequence[float | None]
-    form: str = "{:.3g}"
+    form: str | Callable[[float], str] = "{:.3g}"
     limits: tuple[float, float] | None = None
     intervals: Sequence[tuple[float, float]] | None = None
     line: float | None = None
@@ -75,7 +75,8 @@ class Panel:
         if self.intervals:
             for row, (start, end) in enumerate(self.intervals):
                 axes.plot([start, end], [row, row], color="black", linewidth=1, marker="|", markersize=4)
-        labels = ["–" if x is None else self.form.format(x).replace("-", "−") for x in finite]
+        form = self.form.format if isinstance(self.form, str) else self.form
+        labels = ["–" if x is None else form(x).replace("-", "−") for x in finite]
         texts = axes.bar_label(drawn, labels, padding=2, fontsize=size)
         for text, end in zip(texts, ends, strict=False):  # past the interval
             text.xy = (max(text.xy[0], end), text.xy[1])

@@ -36,9 +36,9 @@ def fixed(value: float | None, rounding: str = ROUND_HALF_EVEN) -> str:
     return "-" if value is None else str(Decimal(value).quantize(Decimal("1e-6"), rounding))
 
 
-def at_most(value: float) -> str:
-    """Return an upper bound with four digits, rounded up."""
-    return f"{float(Context(4, ROUND_CEILING).create_decimal_from_float(value)):.4g}"
+def rounded_up(value: float, digits: int = 5) -> str:
+    """Return an upper bound with so many digits, never less than it is."""
+    return f"{float(Context(prec=digits, rounding=ROUND_CEILING).create_decimal(value)):.{digits}g}"
 
 
 def number(value: float | str) -> str:

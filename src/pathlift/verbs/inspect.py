@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlift.ir.graph import Graph
     from pathlift.ir.types import ValueType
     from pathlift.passes.channels.symmetry import Symmetry
+    from pathlift.report.page import Page
 
 _REFUSALS = 12
 """How many are shown; ``--format json`` has them all."""
@@ -75,6 +76,22 @@ class InspectResult(Result):
         graph = self.graph
         size = sum(p.size for key in graph.params if (p := graph[key].value) is not None)
         return f"{sum(_is_node(graph, key) for key in graph)} nodes, {size:,} parameters"
+
+    def records(self) -> list[dict[str, Any]]:
+        if self.nodes:
+            return super().records()
+        return [{"op": op, "count": count} for op, count in self.to_json()["ops"].items()]
+
+    def chart(self) -> Page | None:
+        from pathlift.report.row_chart import Panel, row_chart
+
+        graph = self.graph
+        sizes = {
+            graph[key].label: sum(p.size for v in graph.inputs_of(key) if v and (p := graph[v.node].value) is not None)
+            for key in graph.order
+        }
+        known = {name: size for name, size in sizes.items() if size}
+        return row_chart(list(known), "who reads parameters", [Panel("parameters", list(known.values()), "{:,.0f}")])
 
 
 def _is_node(graph: Graph, key: str) -> bool:

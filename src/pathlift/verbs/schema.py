@@ -35,7 +35,7 @@ class SchemaResult(Result):
     ROWS = ("schemas",)
 
     def headline(self) -> str:
-        return ", ".join(self.schemas)
+        return next(iter(self.schemas)) if self.full else f"{len(self.schemas)} schemas"
 
     def to_json(self) -> dict[str, Any]:
         return {

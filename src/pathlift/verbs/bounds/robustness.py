@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlift.ir.graph import Graph
     from pathlift.ir.types import Array
     from pathlift.models.certificates.robustness import Sample
+    from pathlift.report.page import Page
 
 OPTIONS = frozenset({"domain", "at", "radius", "budget", "seed", "witness", "force"})
 VERDICTS = ("certified", "refuted", "unknown")
@@ -122,6 +123,16 @@ def _told(judged: Sequence[Sample], options: Options, said: Sequence[str]) -> Bo
         figures={**totals, **accuracy},
         exit_code=1 if totals["refuted"] else 5 if totals["unknown"] else 0,
     )  # fmt: skip
+
+
+def chart(payload: Payload) -> Page:
+    """Draw the margin that is proved of each sample."""
+    from pathlift.report.row_chart import Panel, row_chart
+
+    rows = payload["terms"]["per_sample"]
+    margins = Panel("margin of the class at least", [row["margin"] for row in rows], line=0.0)
+    names = [f"sample {row['sample']}, {row['verdict']}" for row in rows]
+    return row_chart(names, f"within {payload['terms']['radius']:g}", [margins])
 
 
 def text(payload: Payload) -> Iterator[RenderableType]:
