@@ -58,11 +58,8 @@ class Trial(NamedTuple):
     def badness(self) -> tuple[bool, float, float]:
         """What makes it worse than another."""
         relative = [d.relative for d in self.differences]
-        return (
-            bool(self.reason),
-            max((r for r, a in zip(relative, self.apart, strict=True) if a), default=0.0),
-            max(relative, default=0.0),
-        )
+        apart = [r for r, a in zip(relative, self.apart, strict=True) if a]
+        return bool(self.reason), max(apart, default=0.0), max(relative, default=0.0)
 
 
 @dataclass(eq=False)
