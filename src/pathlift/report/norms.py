@@ -66,7 +66,7 @@ def _grouped(names: Sequence[str]) -> list[tuple[list[str], str]]:
     """
     found: list[tuple[list[str], str]] = []
     block = ""
-    for name, following in zip(names, [*names[1:], ""], strict=True):
+    for name, following in zip(names, [*names[1:], ""], strict=False):
         heading: list[str] = []
         if not block or not name.startswith(block):
             block = _common(name, following)
@@ -108,7 +108,9 @@ def regions_text(regions: Sequence[Payload], skipped: Sequence[Payload]) -> Iter
         rows.append([_span(region["layers"]), str(region["nodes"]), *logs, what, starts])
     for region in skipped:
         rows.append([_span(region["layers"]), str(region["nodes"]), *["-"] * len(figures), "skipped", ""])
-    yield table(["layers", "nodes", *figures, "", "starts at"], rows, right=["nodes", *figures])
+    yield table(
+        ["layers", "nodes", *figures, "", "starts at"], rows, right=["nodes", *figures], less=["nodes", "starts at"]
+    )
     for region in regions:
         yield from (f"in {_span(region['layers'])}: {assumption}" for assumption in region["assumptions"])
 

@@ -121,8 +121,7 @@ class Result(ABC):
         if isinstance(rows, Mapping):
             objects = ((name, row if isinstance(row, Mapping) else {"value": row}) for name, row in rows.items())
             rows = [{"name": name, **row} for name, row in objects]
-        inner = {key for row in rows for key, item in row.items() if _is_table(item)}
-        return [dict(_flat({key: item for key, item in row.items() if key not in inner})) for row in rows]
+        return flattened(rows)
 
     @optional_packages()
     def to_frame(self) -> DataFrame:
@@ -166,12 +165,23 @@ class Result(ABC):
         return figure
 
 
+def flattened(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of a data frame: objects by dotted names; long lists and lists of objects are left out."""
+    inner = {key for row in rows for key, item in row.items() if _is_table(item)}
+    return [dict(_flat({key: item for key, item in row.items() if key not in inner})) for row in rows]
+
+
+def with_ends(row: Mapping[str, Any], *intervals: str) -> dict[str, Any]:
+    """Return a row with intervals as objects, so that a data frame has a column for each end."""
+    ends = {key: dict(zip(("low", "high"), row[key], strict=True)) for key in intervals}
+    return {**row, **ends}
+
+
 def _is_table(item: Any) -> bool:
     return isinstance(item, list | tuple) and any(isinstance(x, Mapping) for x in item)
 
 
 def _flat(row: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield cells: those of objects by dotted names; long lists and lists of objects are left out."""
     for key, item in row.items():
         if isinstance(item, Mapping):
             yield from _flat(item, f"{prefix}{key}.")

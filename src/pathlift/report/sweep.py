@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathlift.report.pareto import Point, front
-from pathlift.report.result import Result
+from pathlift.report.result import Result, flattened, with_ends
 from pathlift.report.tables import Payload, byte_size, percent, scaled, table
 
 if TYPE_CHECKING:
@@ -44,8 +44,6 @@ class SweepResult(Result):
     resumed: int = 0
     files: Mapping[str, str] = field(default_factory=dict)
 
-    ROWS = ("points",)
-
     def to_json(self) -> dict[str, Any]:
         marks = front([self.dense, *self.points])[1:]
         return {
@@ -61,8 +59,8 @@ class SweepResult(Result):
         return f"{len(self.points)} points, dense accuracy {percent(self.dense.accuracy, '.2f')}"
 
     def records(self) -> list[dict[str, Any]]:
-        rows = [asdict(self.dense), *super().records()]
-        return [{**row, "criterion": row["criterion"] or "dense"} for row in rows]
+        dense = {**asdict(self.dense), "criterion": "dense"}
+        return flattened([with_ends(row, "seconds_quartiles") for row in (dense, *self.to_json()["points"])])
 
     def chart(self) -> Page | None:
         from pathlift.report.pareto_chart import draw_pareto

@@ -13,7 +13,7 @@ from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.models import parse
 from pathlift.models.options import ExecutorOption, Flag, MemoryLimit, Model, Progress, Seed, Shape
-from pathlift.report.result import Result
+from pathlift.report.result import Result, flattened, with_ends
 from pathlift.report.tables import Payload, table
 
 if TYPE_CHECKING:
@@ -43,8 +43,6 @@ class BenchResult(Result):
     executor: str
     device: str
 
-    ROWS = ("models",)
-
     def to_json(self) -> dict[str, Any]:
         rows = [{**row, "relative_difference": _finite(row["relative_difference"])} for row in self.rows]
         return {"models": rows, "executor": self.executor, "device": self.device}
@@ -54,11 +52,7 @@ class BenchResult(Result):
         return f"{len(self.rows)} rows, fastest {Path(fastest['model']).name} {fastest['speedup']:.2f}×"
 
     def records(self) -> list[dict[str, Any]]:
-        rows = super().records()
-        for row in rows:
-            for pair in ("quartiles_s", "speedup_interval"):
-                row[f"{pair}.low"], row[f"{pair}.high"] = row.pop(pair)
-        return rows
+        return flattened([with_ends(row, "quartiles_s", "speedup_interval") for row in self.to_json()["models"]])
 
     def chart(self) -> Page | None:
         from pathlift.report.row_chart import Panel, row_chart
