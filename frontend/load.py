@@ -15,6 +15,7 @@ from pathlift.ir.errors import UsageError, about
 from pathlift.ir.graph import Graph
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.ir.spelling import Remarks, Snapshot
+from pathlift.ir.stages import stage
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -93,9 +94,11 @@ def _loaded(
     assume_eval: bool,
     shapes: Mapping[str, int] | None,
 ) -> tuple[Graph, ReadModel]:
-    read = read_model(given, base_dir=None if base_dir is None else Path(base_dir), memory_limit=memory_limit)
+    with stage("parsing"):
+        read = read_model(given, base_dir=None if base_dir is None else Path(base_dir), memory_limit=memory_limit)
     warnings = list(read.warnings)
-    graph = lower(read.model, memory_limit=memory_limit, assume_eval=assume_eval, warnings=warnings, shapes=shapes)
+    with stage("lowering"):
+        graph = lower(read.model, memory_limit=memory_limit, assume_eval=assume_eval, warnings=warnings, shapes=shapes)
     if read.remarks:
         said = Remarks(read.remarks, Snapshot.of(graph, graph))
         graph = Graph(graph.nx, graph.outputs, dataclasses.replace(graph.info, remarks=said))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.ir.stages import stage
 from pathlift.report.result import Source
 
 if TYPE_CHECKING:
@@ -83,11 +84,13 @@ def open_model(
         from pathlift.frontend.export import export
 
         # One tensor is one input; iterating over it would take its rows for inputs.
-        loadable: Any = export(model, (example,) if hasattr(example, "layout") else example)
+        with stage("exporting"):
+            loadable: Any = export(model, (example,) if hasattr(example, "layout") else example)
     else:
         loadable = model
-    graph, read = load_with_report(loadable, memory_limit=memory_limit, assume_eval=assume_eval, shapes=dict(shape))
     path = str(model) if isinstance(model, str | os.PathLike) else None
+    with stage(f"reading {os.path.basename(path) if path else 'the model'}"):
+        graph, read = load_with_report(loadable, memory_limit=memory_limit, assume_eval=assume_eval, shapes=dict(shape))
     return Opened(graph, Source(path, read.sha256 if path else None), tuple(read.warnings))
 
 

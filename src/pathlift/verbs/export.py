@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pathlift.ir.errors import UsageError
+from pathlift.ir.stages import stage
 from pathlift.models import parse
 from pathlift.models.options import Flag, Force
 from pathlift.report.result import Result
@@ -83,12 +84,14 @@ def export(
     from pathlift.frontend.files import replacing
     from pathlift.models.source import shapes_of
 
-    loaded = load_factory(module) if isinstance(module, str) else module
+    with stage("importing the module"):
+        loaded = load_factory(module) if isinstance(module, str) else module
     if isinstance(loaded, type) or not hasattr(loaded, "forward"):
         raise UsageError("0444", f"{loaded!r} is not a torch.nn.Module")
-    model = export_module(loaded, shapes_of(shape), opset=opset)
+    with stage("exporting"):
+        model = export_module(loaded, shapes_of(shape), opset=opset)
     path = os.fspath(output)
-    with replacing(path, force=force) as temporary:
+    with replacing(path, force=force) as temporary, stage(f"saving {os.path.basename(path)}"):
         onnx_ir.save(model, temporary)
     return ExportResult(
         output=path,
