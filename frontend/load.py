@@ -17,6 +17,7 @@ from pathlift.ir.errors import UsageError, about
 from pathlift.ir.graph import Graph
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.ir.spelling import Remarks, Snapshot
+from pathlift.ir.stages import stage
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -122,9 +123,11 @@ def _loaded(
             report = Report(hashlib.sha256(data).hexdigest(), is_text=True)
             return load_text(data, folder_of(path, folder), memory_limit), report
         given, folder = data, folder or folder_of(path, None)
-    read = read_model(given, base_dir=folder, memory_limit=memory_limit)
+    with stage("parsing"):
+        read = read_model(given, base_dir=folder, memory_limit=memory_limit)
     warnings = list(read.warnings)
-    graph = lower(read.model, memory_limit=memory_limit, assume_eval=assume_eval, warnings=warnings, shapes=shapes)
+    with stage("lowering"):
+        graph = lower(read.model, memory_limit=memory_limit, assume_eval=assume_eval, warnings=warnings, shapes=shapes)
     if read.remarks:
         said = Remarks(read.remarks, Snapshot.of(graph, graph))
         graph = Graph(graph.nx, graph.outputs, dataclasses.replace(graph.info, remarks=said))

@@ -24,6 +24,7 @@ from pathlift.frontend.remarks import restate
 from pathlift.frontend.wire import MessagePart, field, join, part
 from pathlift.ir.errors import OutputError, UsageError
 from pathlift.ir.graph import Graph, ModelInfo, Origin, Value
+from pathlift.ir.stages import stage
 from pathlift.ir.types import Param, TensorType
 
 MAX_MESSAGE = 2**31 - 1
@@ -101,7 +102,7 @@ def save(
     """
     if not isinstance(graph, Graph):
         raise UsageError("0475", f"an object of type {type(graph).__name__} is not a Graph", hint="save(graph, path)")
-    with replacing(path, force=force) as staged:
+    with replacing(path, force=force) as staged, stage(f"saving {os.path.basename(path)}"):
         model, params, rounded = _split(graph)
         thin = _thin(model, params) if sparse else []
         thinned = [sparse_initializer(name, params.pop(name)) for name in thin]

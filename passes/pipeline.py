@@ -11,6 +11,7 @@ from typing import Any
 from pathlift.ir.errors import GraphError, PathliftError, UsageError, WitnessError
 from pathlift.ir.graph import Graph
 from pathlift.ir.packages import optional_packages
+from pathlift.ir.stages import stage
 from pathlift.ir.verify import verify
 from pathlift.passes.base import Analysis, Effect, Rewritten, Transform, Witness
 from pathlift.passes.pipeline_text import parse_passes
@@ -110,7 +111,7 @@ def run_analysis(analysis: Analysis[Any], graph: Graph) -> Any:
     PathliftError
         What it refuses.
     """
-    with _blaming(label(type(analysis))):
+    with _blaming(label(type(analysis))), stage(f"analysis {analysis.name}"):
         return analysis.run(graph)
 
 
@@ -145,7 +146,8 @@ def run_pipeline(
     for p in passes:
         if before_each is not None:
             before_each(p.name, graph)
-        steps.append(_step(p, graph))
+        with stage(f"pass {p.name}"):
+            steps.append(_step(p, graph))
         graph = steps[-1].rewritten.graph
         if after_each is not None:
             after_each(p.name, graph)

@@ -20,6 +20,7 @@ from pathlift.ir.algebras.numeric import as_tensor
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.ir.stages import stage
 from pathlift.ir.types import is_float
 from pathlift.passes.base import Analysis
 from pathlift.passes.fields.arithmetic import exact_arithmetic
@@ -108,13 +109,13 @@ class PathNorm(Analysis[PathNormResult]):
         assumptions = [stripped.witness.describe(), *missing_batches(graph, inputs), batch_note(batch, inputs)]
         norms: list[Norm] = []
         for q in self.q:
-            with rounding_mode(up=False) as record, self.arithmetic():
+            with stage(f"norm q={q:g}"), rounding_mode(up=False) as record, self.arithmetic():
                 evaluation = self.evaluation(q)
                 evaluation.run(graph, inputs, one_sample=batch > 1)
                 norm = evaluation.norm()
             assumptions.extend(evaluation.algebra.caveats())
             if record.inexact:
-                with rounding_mode(up=True), self.arithmetic():
+                with stage(f"norm q={q:g}, rounded up"), rounding_mode(up=True), self.arithmetic():
                     evaluation.run(graph, inputs, one_sample=batch > 1)
                     upper = evaluation.norm()
                 if norm.zero and not upper.zero:
@@ -143,7 +144,7 @@ class PathNorm(Analysis[PathNormResult]):
         if not self.per_layer and not self.per_weight:
             return (), {}
         wide = dataclasses.replace(self, dtype="float64")
-        with rounding_mode(up=False), wide.arithmetic(gradients=True):
+        with stage("shares"), rounding_mode(up=False), wide.arithmetic(gradients=True):
             leaves = self._leaves(graph) if self.per_weight else {}
             evaluation = wide.evaluation(self.q[0], attribute=self.per_layer, parameters=leaves)
             evaluation.run(graph, inputs, one_sample=one_sample)

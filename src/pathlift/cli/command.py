@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -94,23 +93,22 @@ def command(home: str) -> tuple[Callable[..., Result], ModuleType]:
     def call(**taken: Any) -> Result:
         positional: list[Any] = []
         named: dict[str, Any] = {}
-        with ExitStack() as stack:
-            for parameter, way in ways.items():
-                if isinstance(way, Progress):
-                    value: Any = stack.enter_context(progress(way.what))
-                else:
-                    value = _value(taken[_name(parameter, way)], parameter, way)
-                if parameter.kind is parameter.KEYWORD_ONLY:
-                    named[parameter.name] = value
-                else:
-                    positional.extend(value if parameter.kind is parameter.VAR_POSITIONAL else [value])
-            try:
-                result: Result = getattr(module, attribute)(*positional, **named)
-            except PathliftError as error:
-                if error.exit_code != _USAGE:
-                    error.input = error.input or _only_file(positional)
-                raise
-            return result
+        for parameter, way in ways.items():
+            if isinstance(way, Progress):
+                value: Any = progress(way.what)
+            else:
+                value = _value(taken[_name(parameter, way)], parameter, way)
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                named[parameter.name] = value
+            else:
+                positional.extend(value if parameter.kind is parameter.VAR_POSITIONAL else [value])
+        try:
+            result: Result = getattr(module, attribute)(*positional, **named)
+        except PathliftError as error:
+            if error.exit_code != _USAGE:
+                error.input = error.input or _only_file(positional)
+            raise
+        return result
 
     help_ = parameter_help(function.__doc__)
     flags = [_parameter(p, way, help_) for p, way in ways.items() if isinstance(way, Flag)]

@@ -16,6 +16,7 @@ import typer
 from pathlift.cli.command import COMPLETION, application, asked
 from pathlift.cli.envelope import dumps, of_result
 from pathlift.cli.failure import TERMINATED, fail
+from pathlift.cli.progress import timing, watching
 from pathlift.cli.terminal import Help, configure_logging, note, write
 from pathlift.ir.errors import InterruptError, PathliftError
 from pathlift.report.result import Result
@@ -49,7 +50,10 @@ def _shared(
     output_format: Annotated[Literal["text", "json"], typer.Option("--format", help="How to print.")] = "text",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No warnings.")] = False,
     verbose: Annotated[
-        int, typer.Option("--verbose", "-v", count=True, show_default=False, help="Say more; twice: most.")
+        int,
+        typer.Option(
+            "--verbose", "-v", count=True, show_default=False, help="Say more, and time each stage; twice: most."
+        ),
     ] = 0,
     # For the help and the parser; `run` reads it.
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
@@ -69,15 +73,16 @@ def framed(verb: Callable[..., Result], module: ModuleType) -> Callable[..., Non
         del debug
         configure_logging(quiet=quiet, verbose=verbose)
         # Whatever a library or a user's own module prints is not the result.
-        with redirect_stdout(sys.stderr):
-            try:
-                result = verb(**arguments)
-            except PathliftError as error:
-                error.hint = applicable(error.hint, options)
-                raise
-        # Where standard output is the model, it is nothing else.
-        piped = str(arguments.get("output")) == "-"
-        emit(result, output_format, module.text, quiet=quiet, stream=sys.stderr if piped else sys.stdout)
+        with timing(verbose > 0) as times:
+            with redirect_stdout(sys.stderr), watching(times):
+                try:
+                    result = verb(**arguments)
+                except PathliftError as error:
+                    error.hint = applicable(error.hint, options)
+                    raise
+            # Where standard output is the model, it is nothing else.
+            piped = str(arguments.get("output")) == "-"
+            emit(result, output_format, module.text, quiet=quiet, stream=sys.stderr if piped else sys.stdout)
         raise typer.Exit(result.exit_code)
 
     parameters = [*inspect.signature(verb).parameters.values(), *_SHARED]

@@ -9,6 +9,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from pathlift.ir.errors import UsageError
+from pathlift.ir.stages import stage
 
 if TYPE_CHECKING:
     from pathlift.ir.graph import Graph
@@ -136,8 +137,10 @@ def local_norms(
     boxes = read_domains(before, domain, shape=dict(options.shape))
     if len(boxes.boxes) > 1:
         raise UsageError("1474", f"the domain is {len(boxes.boxes)} boxes, not one", hint="one lower and upper bound")
-    result = tightened(before, boxes.boxes[0], shapes, recentred=recentre)
-    result.witness.check(before, result.graph)
+    with stage("tightening"):
+        result = tightened(before, boxes.boxes[0], shapes, recentred=recentre)
+    with stage("checking"):
+        result.witness.check(before, result.graph)
     found = dataclasses.replace(options, per_layer=False, per_weight=False).run(result.graph)
     ends = boxes.to_json()["inputs"]
     where = ", ".join(f"{name} in [{end['low']:g}, {end['high']:g}]" for name, end in ends.items())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 from pathlift.ir.errors import UnsafeModelError, UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.ir.stages import stage
 from pathlift.report.result import Source
 
 if TYPE_CHECKING:
@@ -90,10 +91,12 @@ def open_model(
         from pathlift.frontend.export import export
 
         # One tensor is one input; iterating over it would take its rows for inputs.
-        loadable: Any = export(model, (example,) if hasattr(example, "layout") else example)
+        with stage("exporting"):
+            loadable: Any = export(model, (example,) if hasattr(example, "layout") else example)
     else:
         loadable = model
-    graph, read = load_with_report(loadable, memory_limit=memory_limit, assume_eval=assume_eval, shapes=dict(shape))
+    with stage(f"reading {os.path.basename(path) if path else 'the model'}"):
+        graph, read = load_with_report(loadable, memory_limit=memory_limit, assume_eval=assume_eval, shapes=dict(shape))
     source = Source(path, read.sha256 if path else None)
     if read.is_text:
         return Opened(graph, source, graph, read.warnings, shape)

@@ -24,6 +24,7 @@ from pathlift.ir.errors import (
     UsageError,
 )
 from pathlift.ir.graph import Graph
+from pathlift.ir.stages import stage
 from pathlift.ir.types import DTYPE_NAMES, Array, TensorType, is_float
 from pathlift.models.probes import Feeds, Probes, signature
 from pathlift.models.reference import Outputs, open_session, run_session
@@ -160,11 +161,12 @@ def verify_outputs(
     limit = default if tolerance is None else tolerance
     probes = Probes(inputs, seed)
     pair = _Pair(original, _open_rewritten(after), lambda feeds: probes.nudged(feeds, 2 * unit), max(limit, default))
-    samples = (pair.compare(kind, feeds) for kind, feeds in probes)
-    worst = max(filter(None, samples), key=lambda sample: sample.difference, default=None)
-    if worst is None:
-        raise _original_fails(pair.refusal) from pair.refusal
-    worst = _search(pair, probes, worst)
+    with stage("comparing outputs"):
+        samples = (pair.compare(kind, feeds) for kind, feeds in probes)
+        worst = max(filter(None, samples), key=lambda sample: sample.difference, default=None)
+        if worst is None:
+            raise _original_fails(pair.refusal) from pair.refusal
+        worst = _search(pair, probes, worst)
     shapes = {name: shape for name, (_, shape) in inputs.items()}
     return Verification(worst.difference, worst.output, worst.kind, pair.samples, pair.ill_conditioned, limit, shapes)
 

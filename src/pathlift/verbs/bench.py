@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.ir.stages import stage
 from pathlift.models import parse
 from pathlift.models.options import ExecutorOption, Flag, MemoryLimit, Model, Progress, Seed, Shape
 from pathlift.report.result import Result, flattened, with_ends
@@ -140,7 +141,8 @@ def bench(
                 raise UsageError("0499", f"{name} has other inputs than the first model: they are not comparable")
         results = [session.run(feeds) for session in sessions]
         differences = [_difference(results[0], found, name) for found, name in zip(results, names, strict=True)]
-        seconds = race(sessions, _placed(feeds, device), device, runs, budget, seed, progress)
+        with stage("timing"):
+            seconds = race(sessions, _placed(feeds, device), device, runs, budget, seed, progress)
         remarks = [
             f"{name}: {remark}" for session, name in zip(sessions, names, strict=True) for remark in session.remarks
         ]

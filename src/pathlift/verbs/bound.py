@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.ir.stages import stage
 from pathlift.models import parse
 from pathlift.models.options import AssumeEval, At, Domain, Flag, Force, MemoryLimit, Model, Radius, Shape
 from pathlift.report.result import Result
@@ -176,7 +177,8 @@ def bound(
         if getattr(options, option.name) is not None:
             raise UsageError("1481", f"--kind {kind} takes no --{option.name.replace('_', '-')}")
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example, shape=options.shape)
-    found: Bound = module.compute(opened.graph, replace(options, shape=opened.shape))
+    with stage(f"bound: {kind}"):
+        found: Bound = module.compute(opened.graph, replace(options, shape=opened.shape))
     return BoundResult(
         input=opened.source, assumptions=found.assumptions, warnings=opened.warnings, kind=kind, bound=found,
         exit_code=found.exit_code,

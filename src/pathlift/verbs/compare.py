@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.ir.stages import stage
 from pathlift.models import parse
 from pathlift.models.options import (
     AssumeEval,
@@ -227,7 +228,8 @@ def _equivalence(ours: Opened, theirs: Opened, modulo: tuple[str, ...], toleranc
 
     allowed = _tolerance(ours.graph, theirs.graph) if tolerance is None else tolerance
     judge = Modulo("rescaling" in modulo, "permutation" in modulo, allowed)
-    found = judge.compare(ours.graph, theirs.graph)
+    with stage("comparing weights"):
+        found = judge.compare(ours.graph, theirs.graph)
     return EquivalenceResult(
         input=ours.source,
         other=theirs.source,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 from pathlift.ir.errors import UsageError
+from pathlift.ir.stages import stage
 from pathlift.models import parse
 from pathlift.models.options import Flag, Force
 from pathlift.report.result import Result
@@ -89,12 +90,14 @@ def export(
     from pathlift.models.output import Written, write_model
     from pathlift.models.source import shapes_of
 
-    loaded = load_factory(module) if isinstance(module, str) else module
+    with stage("importing the module"):
+        loaded = load_factory(module) if isinstance(module, str) else module
     if isinstance(loaded, type) or not hasattr(loaded, "forward"):
         raise UsageError("0444", f"{loaded!r} is not a torch.nn.Module")
-    model = export_module(loaded, shapes_of(shape), opset=opset)
+    with stage("exporting"):
+        model = export_module(loaded, shapes_of(shape), opset=opset)
     if isinstance(output, str | os.PathLike) and not is_text_path(output):
-        with replacing(output, force=force) as temporary:
+        with replacing(output, force=force) as temporary, stage(f"saving {os.path.basename(output)}"):
             onnx_ir.save(model, temporary)
         written = Written(os.fspath(output), tuple(rounded(doubles(model))), os.path.getsize(output))
     else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.ir.stages import stage
 from pathlift.models.options import AssumeEval, CostModel, Flag, MemoryLimit, Model, Samples
 from pathlift.report.result import Result
 from pathlift.report.tables import Payload, percent, scaled, table
@@ -103,7 +104,8 @@ def ks_detect(
     detect = KsDetect(permutation=permutation, samples=samples, device=device)
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
     graph = opened.graph
-    found = detect.run(graph)
+    with stage("looking for structure"):
+        found = detect.run(graph)
     return KsDetectResult(
         input=opened.source,
         warnings=opened.warnings,

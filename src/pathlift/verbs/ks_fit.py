@@ -9,6 +9,7 @@ from math import inf, isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.ir.stages import stage
 from pathlift.models.options import (
     AssumeEval,
     Calibration,
@@ -200,11 +201,14 @@ def ks_fit(
     left = () if arrays is None else left_over(before, arrays)
     moments = None
     if arrays is not None:
-        moments = second_moments(before, dense_layers(before, layers)[0], batches(before, arrays))
-    rewritten = approximate.fit(before, moments, progress)
+        with stage("moments of the data"):
+            moments = second_moments(before, dense_layers(before, layers)[0], batches(before, arrays))
+    with stage("fitting"):
+        rewritten = approximate.fit(before, moments, progress)
     witness = rewritten.witness
     assert isinstance(witness, Approximation)
-    witness.check(before, rewritten.graph)
+    with stage("checking the fit"):
+        witness.check(before, rewritten.graph)
     graph = rewritten.graph
     if feature_major:
         graph, _ = run_pipeline(graph, [FuseEpilogue(), AssignLayout()])
@@ -215,7 +219,8 @@ def ks_fit(
         else:
             data = "random" if arrays is None else "calibration"
             feeds = _random(before, seed, memory_limit) if arrays is None else batches(before, arrays)
-            errors, count = _output_errors(before, graph, feeds)
+            with stage("comparing outputs"):
+                errors, count = _output_errors(before, graph, feeds)
     written = None
     if output is not None:
         from pathlift.models.output import write_model

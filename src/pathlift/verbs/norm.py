@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from math import inf
 from operator import attrgetter
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pathlift.ir.errors import UnsupportedError, UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.ir.stages import stage
 from pathlift.models import parse
 from pathlift.models.norms import LocalNorms, exponents, local_norms, outer_exponent, output_files
 from pathlift.models.options import AssumeEval, DeviceOption, Domain, Flag, Force, MemoryLimit, Model, Shape
@@ -314,7 +315,8 @@ def _of_network(
                 refusal.hint = "; ".join(filter(None, hints))
             raise
         heaviest = HeaviestPath(options.shape, options.memory_limit, options.inputs_only) if heaviest_path else None
-        path = None if heaviest is None else heaviest.run(opened.graph)
+        with stage("heaviest path") if heaviest is not None else nullcontext():
+            path = None if heaviest is None else heaviest.run(opened.graph)
         result = NormResult(
             input=opened.source,
             assumptions=tuple(dict.fromkeys([*analysis.assumptions, *(path.assumptions if path else ())])),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.ir.stages import stage
 from pathlift.models import parse
 from pathlift.models.options import (
     AssumeEval,
@@ -215,7 +216,8 @@ def prune(
         return job.swept(opened, data, sweep, log, chart)
     result = job.pruned(opened, sparsity, masks)
     if domain is not None:
-        on_domain = _on_domain(opened, result.masked, domain, budget, seed)
+        with stage("bounding on the domain"):
+            on_domain = _on_domain(opened, result.masked, domain, budget, seed)
         certificate = replace(result.certificate, on_domain=on_domain)
         assumptions = tuple(dict.fromkeys((*result.assumptions, *on_domain.assumptions)))
         result = replace(result, certificate=certificate, assumptions=assumptions)
@@ -240,8 +242,10 @@ class _Job:
         before = opened.graph
         data, left = (None, ()) if self.calib is None else read_pruning_data(before, self.calib)
         given = None if masks is None else read_arrays({"": masks})
-        done = self.recipe.run(before, data, given, self.progress)
-        certificate = certified(before, done.masked, dict(opened.shape), self.memory_limit)
+        with stage("pruning"):
+            done = self.recipe.run(before, data, given, self.progress)
+        with stage("certifying"):
+            certificate = certified(before, done.masked, dict(opened.shape), self.memory_limit)
         gone = tuple(f"nothing is left of {p.node!r} ({p.parameter})" for p in done.pruned.layers if p.empty)
         channels = self.recipe.channels
         return PruneResult(

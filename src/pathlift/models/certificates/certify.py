@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from math import inf
 from operator import attrgetter
@@ -16,6 +16,7 @@ import torch
 
 from pathlift.frontend.files import check_replaceable, replacing
 from pathlift.ir.errors import UnsupportedError, UsageError
+from pathlift.ir.stages import stage
 from pathlift.models.certificates.certificate import encode_box, stated, write
 from pathlift.models.certificates.distance import Comparison, Measured
 from pathlift.models.domain import Domains, read_domains
@@ -94,20 +95,23 @@ def distance(
         raise UsageError("1468", "a certificate is about two files", hint="give their paths")
     _check_apart(request, ours, theirs)
     domains = read_domains(ours.graph, request.domain, at=request.at, radius=request.radius, shape=dict(ours.shape))
-    comparison = Comparison.of(ours.graph, theirs.graph, torch.device(request.device))
+    with stage("pairing"):
+        comparison = Comparison.of(ours.graph, theirs.graph, torch.device(request.device))
     if request.per_layer and comparison.pair is None:
         raise UsageError("1468", f"there are no common layers: {comparison.apart}")
     with ExitStack() as stack:
         files = _files(request)
         staged = {what: stack.enter_context(replacing(path, force=request.force)) for what, path in files.items()}
-        measured = _measured(comparison, domains, request, progress)
+        with stage("bounding"):
+            measured = _measured(comparison, domains, request, progress)
         if not any(m.outcome.bounds for m in measured):
             refused = {name: reason for m in measured for name, reason in m.outcome.refused.items()}
             reasons = {reason: ", ".join(n for n in refused if refused[n] == reason) for reason in refused.values()}
             raise UnsupportedError("0345", "; ".join(f"{names}: {reason}" for reason, names in reasons.items()))
         verdict, refuting = _verdict(comparison, domains, measured, request)
         told = _told(comparison, domains, measured, request, verdict)
-        layers = _blame(comparison, measured, request) if request.per_layer else None
+        with stage("layers, one by one") if request.per_layer else nullcontext():
+            layers = _blame(comparison, measured, request) if request.per_layer else None
         written = {}
         if "certificate" in staged:
             _write_certificate(staged["certificate"], ours, theirs, comparison, domains, measured, request, told)

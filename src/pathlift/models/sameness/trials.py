@@ -95,13 +95,18 @@ class Trials:
 
     def given(self, samples: Iterable[tuple[str, Feeds]]) -> None:
         """Try inputs of the caller's."""
-        for kind, feeds in samples:
-            self._try(kind, feeds)
+        with stage("running both on what is given"):
+            for kind, feeds in samples:
+                self._try(kind, feeds)
 
     def probed(self, probes: Probes) -> None:
         """Try inputs of every kind, and look for a larger difference near the worst of them."""
-        drawn = [trial for kind, feeds in probes if (trial := self._try(kind, feeds, probes)) is not None]
-        worst = max(drawn, key=lambda trial: trial.badness, default=None)
+        with stage("running both on drawn inputs"):
+            drawn = [trial for kind, feeds in probes if (trial := self._try(kind, feeds, probes)) is not None]
+            self._search(probes, max(drawn, key=lambda trial: trial.badness, default=None))
+
+    def _search(self, probes: Probes, worst: Trial | None) -> None:
+        """Look for a larger difference, going on from wherever it grew."""
         if worst is None or all(x.dtype.kind != "f" for x in worst.feeds.values()):
             return
         kind = f"{worst.kind}, moved"
@@ -141,7 +146,7 @@ class Trials:
 
     def _try(self, kind: str, feeds: Feeds, probes: Probes | None = None) -> Trial | None:
         """Compare on one input, drawn if there are probes; none if neither model runs, or it is ill-conditioned."""
-        with stage(f"running both on {kind}"):
+        with stage(kind):
             trial = self._trial(kind, feeds)
             if trial is None:
                 return None
