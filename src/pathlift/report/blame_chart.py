@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pathlift.report.distance import LayerBlame
 from pathlift.report.row_chart import bars, draw_rows, limits, shown
+from pathlift.report.tables import at_least, at_most
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,9 +30,12 @@ def draw_blame(path: Path, layers: Sequence[LayerBlame], name: str) -> None:
     """
 
     def draw(found: Axes, proved: Axes, size: float) -> None:
-        for axes, figures in ((found, [b.measured for b in layers]), (proved, [b.bound for b in layers])):
+        for axes, form, figures in (
+            (found, at_least, [b.measured for b in layers]),
+            (proved, at_most, [b.bound for b in layers]),
+        ):
             finite = [x if x < inf else None for x in figures]
-            bars(axes, finite, "{:.3g}", size)
+            bars(axes, finite, partial(form, digits=3), size)
             axes.set_xlim(limits([x or 0.0 for x in finite]))
             axes.locator_params(axis="x", nbins=5)
         found.set_xlabel("largest ℓ1 difference found")

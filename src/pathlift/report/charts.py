@@ -28,8 +28,8 @@ def draw_chart(path: Path, layers: Sequence[LayerNorm], norm: Norm, name: str) -
     """
 
     def draw(gains: Axes, shares: Axes, size: float) -> None:
-        bars(gains, [layer.log10_gain for layer in layers], "{:+.2f}", size)
-        bars(shares, [None if layer.share is None else 100 * layer.share for layer in layers], "{:.1f}", size)
+        bars(gains, [layer.log10_gain for layer in layers], "{:+.2f}".format, size)
+        bars(shares, [None if layer.share is None else 100 * layer.share for layer in layers], "{:.1f}".format, size)
         gains.set_xlim(limits([layer.log10_gain or 0.0 for layer in layers]))
         gains.locator_params(axis="x", nbins=6)
         gains.axvline(0, color="black", linewidth=0.8)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathlift.report.distance import place
 from pathlift.report.result import Result
-from pathlift.report.tables import Bar, Payload, at_most, byte_size, fixed, percent, scaled, table
+from pathlift.report.tables import Bar, Payload, at_least, at_most, byte_size, fixed, percent, scaled, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -240,8 +240,7 @@ def _certificate_text(told: Payload) -> Iterator[str]:
         )
     if domain := told["domain"]:
         bound = f"at most {at_most(domain['l1'])} ({domain['method']})" if domain["l1"] is not None else "without bound"
-        found = "-" if domain["sampled_max_l1"] is None else f"{domain['sampled_max_l1']:.4g}"
-        yield f"{place(domain)}, they differ by {bound} in sum; found: {found}"
+        yield f"{place(domain)}, they differ by {bound} in sum; found: {at_least(domain['sampled_max_l1'])}"
 
 
 def _upper(figure: Payload) -> str:

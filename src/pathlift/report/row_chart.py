@@ -83,11 +83,11 @@ def draw_rows(path: Path, names: Sequence[str], title: str, draw: Callable[[Axes
         figure.savefig(path, metadata=metadata, dpi=150, bbox_inches="tight", pad_inches=0.15)
 
 
-def bars(axes: Axes, figures: Sequence[float | None], form: str, size: float) -> None:
+def bars(axes: Axes, figures: Sequence[float | None], form: Callable[[float], str], size: float) -> None:
     """Draw bars with their figures at their ends; a dash for none."""
     lengths = [figure or 0.0 for figure in figures]
     bars = axes.barh(range(len(lengths)), lengths, height=0.75, color=[_LOWERS if x < 0 else _RAISES for x in lengths])
-    labels = ["–" if figure is None else form.format(figure).replace("-", "−") for figure in figures]
+    labels = ["–" if figure is None else form(figure).replace("-", "−") for figure in figures]
     axes.bar_label(bars, labels, padding=2, fontsize=size)
 
 

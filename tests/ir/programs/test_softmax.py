@@ -13,6 +13,8 @@ from onnx import helper, numpy_helper
 from pathlift.frontend.load import load
 from pathlift.ir.errors import InvalidModelError, UnsupportedError
 from pathlift.ir.types import Array
+from pathlift.passes.ellipsoids.plan import Networks
+from pathlift.passes.ellipsoids.steps import increments
 from pathlift.passes.intervals.box import Box
 from pathlift.passes.intervals.intervals import intervals
 from pathlift.passes.intervals.jacobian import jacobian
@@ -156,14 +158,14 @@ def test_a_softmax_has_slopes(how: str) -> None:
 
         exact = torch.autograd.functional.jacobian(f, x)
         assert bool(((found.low - 1e-12 <= exact) & (exact <= found.high + 1e-12)).all())
-    assert float(found.magnitude.max()) < 0.5
+    assert float(found.magnitude.max()) < 1
 
 
 def test_where_an_exponential_may_be_capped_a_softmax_has_no_slopes_that_are_known() -> None:
     for far, known in ((580.0, True), (620.0, False)):
         tape = masked("add", np.zeros(3, bool), (3,))
         (box,) = box_of(np.array([0.0, 0.0, far]), np.array([1.0, 1.0, far]))
-        networks = Networks(pair_intervals(tape, tape, [box]), tape, tape, [box])
+        networks = Networks(tape, tape, pair_intervals(tape, tape, [box]), ())
         if known:
             jacobian(tape, intervals(tape, [box]))
             increments(networks, None)
