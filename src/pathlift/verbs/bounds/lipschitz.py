@@ -119,7 +119,8 @@ def _verdict(
     if looseness is None:
         return f"{claim}; " + ("no slope was found that it could be compared with" if not found else "slopes of up to "
                                f"{at_least(found)} were found")  # fmt: skip
-    return f"{claim}; slopes of {at_least(found)} were found, so the bound is at most {at_most(looseness, 3)} times too large"
+    times = f"{at_most(looseness, 3)} times too large"
+    return f"{claim}; slopes of {at_least(found)} were found, so the bound is at most {times}"
 
 
 def text(payload: Payload) -> Iterator[RenderableType]:
