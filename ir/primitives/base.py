@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from pathlift.ir import dims as D
@@ -101,6 +102,8 @@ class Activation:
         Points around which it is not bounded.
     smooth, jump
         Where the function is not continuous: a continuous one whose bends these are, and how far it is from it at most.
+    steady
+        Beyond it, the function is that continuous one.
     relative
         Whether torch's error is a small share of the value, however large the argument.
     period
@@ -117,6 +120,7 @@ class Activation:
     poles: tuple[float, ...] = ()
     smooth: Callable[..., Any] | None = field(default=None, repr=False)
     jump: float = 0.0
+    steady: float = inf
     relative: bool = False
     period: float = 0.0
 

@@ -16,8 +16,17 @@ CAP = 600.0
 """Beyond it, an exponential is more than 1e260."""
 EXP = Activation("Exp", (0.0, inf), lambda x: x.exp(), 1.0, bends=(), relative=True)
 CAPPED_EXP = Activation("CappedExp", (0.0, inf), lambda x: x.clamp(max=CAP).exp(), 1.0, bends=(CAP,), relative=True)
+NOTHING = 1e-260
+"""More than what is left of a reciprocal of it."""
 NEXT_TO_NOTHING = Activation(
-    "NextToNothing", (0.0, 0.0), lambda x: 0.0 * x, bends=(), affine=True, smooth=lambda x: 0.0 * x, jump=1e-260
+    "NextToNothing",
+    (-inf, inf),
+    lambda x: 0.0 * x,
+    bends=(),
+    affine=True,
+    smooth=lambda x: 0.0 * x,
+    jump=NOTHING,
+    steady=NOTHING,
 )
 LOG = Activation("Log", (0.0, inf), lambda x: x.log(), -inf, bends=(0.0,), poles=(0.0,))
 SQRT = Activation("Sqrt", (0.0, inf), lambda x: x.sqrt(), bends=(0.0,), relative=True)

@@ -35,7 +35,9 @@ def gated(
     sectors: list[Box | None] = [None, None]
     difference = (operand, True) in sheet.rows
     apart = None if ours.same(theirs) and not ours.f.jump else gap(ours, theirs, t.a)
-    if not sheet.constant and (ours.f.jump or apart is not None):
+    if not sheet.constant and not ours.jumps(t.both):
+        apart = None if ours.same(theirs) else apart
+    if not sheet.constant and apart is not None:
         raise UnsupportedError("1393", "it jumps, and has no Lipschitz constant", node=first.node, op=ours.f.name)
     if offset:
         assert networks.centre

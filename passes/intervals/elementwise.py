@@ -63,6 +63,10 @@ class Curve:
             return (*self.f.bends, *(t + self.f.period for t in self.f.bends))
         return self.f.bends
 
+    def jumps(self, box: Box) -> bool:
+        """Whether it may jump somewhere on a box."""
+        return self.f.jump > 0 and not bool((box.low > self.f.steady).all())
+
     def same(self, other: Curve) -> bool:
         """Whether another curve is the same function."""
         if (self.f.name, self.f.bends, self.f.slopes, self.f.at_zero, self.f.jump) != (

@@ -133,8 +133,9 @@ def bounded_slopes(step: Gate, operand: Box) -> Box:
     UnsupportedError
         If they are not bounded.
     """
-    found = slopes(Curve.of(step), operand)
-    check_bounded(step, found, jumps=step.f.jump > 0)
+    curve = Curve.of(step)
+    found = slopes(curve, operand)
+    check_bounded(step, found, jumps=curve.jumps(operand))
     return found
 
 

@@ -62,7 +62,12 @@ def record(
             raise UnsupportedError("1368", f"input {name!r} is a tensor of {type_.dtype}, not of real numbers")
     recorder = Recorder({name: inputs[name] for name in names}, device, errors)
     results = run(graph, recorder, {name: Signal(i) for i, name in enumerate(names)})
-    outputs = {name: recorder.signal(y).number for name, y in results.items()}
+    outputs = {}
+    for name, y in results.items():
+        signal = recorder.signal(y)
+        if signal.hidden is not None:
+            raise UnsupportedError("1368", f"output {name!r} holds -inf, which is no real number")
+        outputs[name] = signal.number
     return Tape(recorder.inputs, tuple(recorder.steps), outputs)
 
 
@@ -232,7 +237,8 @@ class Recorder(WeightParameters[Signal]):
         if all(x.hidden is None for x in xs):
             return moved
         view = replace(v, value=0.0) if isinstance(v, Pad) else v
-        return replace(moved, hidden=view(*map(self._hides, xs)) != 0)
+        hidden = view(*map(self._hides, xs)) != 0
+        return replace(moved, hidden=hidden) if bool(hidden.any()) else moved
 
     def _hides(self, x: Signal) -> Tensor:
         """1 where a value is hidden, 0 elsewhere."""
@@ -274,6 +280,8 @@ class Recorder(WeightParameters[Signal]):
 
     def numbers(self, x: Weight | Signal) -> Array:
         parameter = self.parameter(x)
+        if isinstance(parameter, Mask):
+            parameter.checked()
         if parameter.error is not None or bool(parameter.values.isnan().any()):
             raise UnsupportedError("0304", "numbers that decide what this node computes are not known")
         values: Array = parameter.values.cpu().numpy()

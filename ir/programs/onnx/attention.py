@@ -28,7 +28,7 @@ def attention(
     is_causal: int = 0,
     q_num_heads: int = 0,
     kv_num_heads: int = 0,
-    scale: float = 0.0,
+    scale: float | None = None,
     softcap: float = 0.0,
     softmax_precision: int = 0,
 ) -> T:
@@ -44,10 +44,15 @@ def attention(
         each = tuple(i // (heads // shared) for i in range(heads))
         k, v = (alg.move((x,), Take(1, each)) for x in (k, v))
     scores = bilinear(alg, q, k, _scores)
-    scores = alg.scale(scores, scale) if scale else times(alg, scores, alg.gate(constant(alg, size), power(-0.5)))
-    if softcap:
+    if scale is None:
+        scores = times(alg, scores, alg.gate(constant(alg, size), power(-0.5)))
+    else:
+        scores = alg.scale(scores, scale)
+    if softcap > 0:
         scores = alg.scale(alg.gate(alg.scale(scores, softcap, reciprocal=True), TANH), softcap)
     if mask is not None:
+        if alg.extents(mask)[-1] != columns:
+            raise UnsupportedError("0304", "a mask that does not have as many columns as there are keys")
         scores = alg.add(scores, mask)
     if is_causal:
         scores = alg.add(scores, alg.param(Param.of(np.triu(np.full((rows, columns), -inf), 1))))

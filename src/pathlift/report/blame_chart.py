@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pathlift.report.row_chart import Panel, row_chart, shown
-from pathlift.report.tables import rounded_up
+from pathlift.report.tables import at_most
 
 if TYPE_CHECKING:
     from pathlift.report.page import Page
@@ -26,7 +26,7 @@ def draw_blame(layers: Sequence[str], found: Figures, bounds: Figures, name: str
     name
         What to call the second model.
     """
-    panels = [Panel("largest ℓ1 difference found", found), Panel("bound of the ℓ1 difference", bounds, rounded_up)]
+    panels = [Panel("largest ℓ1 difference found", found), Panel("bound of the ℓ1 difference", bounds, at_most)]
     return row_chart(layers, f"{shown(name)}: only this layer is changed", panels)
 
 
@@ -45,7 +45,7 @@ def draw_methods(methods: Sequence[str], l1: Figures, linf: Figures, found: tupl
         What to call the second model.
     """
     panels = [
-        Panel(f"bound of the {norm} difference (line: found)", figures, rounded_up, line=line or None, log=True)
+        Panel(f"bound of the {norm} difference (line: found)", figures, at_most, line=line or None, log=True)
         for norm, figures, line in (("ℓ1", l1, found[0]), ("ℓ∞", linf, found[1]))
     ]
     return row_chart(methods, f"{shown(name)}: by method", panels)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pathlift.report.result import Result, Source
-from pathlift.report.tables import Bar, Payload, percent, table
+from pathlift.report.tables import Bar, Payload, at_least, at_most, percent, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -194,7 +194,7 @@ def text(payload: Payload) -> Iterator[RenderableType]:
     yield table(
         ["", "at most", "found", "bound/found", "method"],
         [
-            [f"‖difference‖{index}", _figure(bound[key]), _figure(payload[f"sampled_max_{key}"]),
+            [f"‖difference‖{index}", at_most(bound[key]), at_least(payload[f"sampled_max_{key}"]),
              _ratio(payload[loose]), WORDS.get(bound[method], "-")]
             for index, key, loose, method in (
                 ("₁", "l1", "looseness", "method"), ("∞", "linf", "looseness_linf", "method_linf"),
@@ -206,7 +206,7 @@ def text(payload: Payload) -> Iterator[RenderableType]:
     yield ""
     refused = payload["methods"]["refused"]
     rows = [
-        [WORDS[name], _figure(payload["methods"][name]), _figure(payload["methods_linf"][name]),
+        [WORDS[name], at_most(payload["methods"][name]), at_most(payload["methods_linf"][name]),
          f"{payload['seconds'].get(name, 0.0):.1f} s", refused.get(name, "")]
         for name in METHODS if name in payload["methods"]
     ]  # fmt: skip
@@ -244,19 +244,15 @@ def _answer(payload: Payload, where: str) -> str:
     return said.get(payload["verdict"], f"bounds for all inputs {where}") + stopped
 
 
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4g}"
-
-
 def _ratio(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}×"
+    return "-" if value is None else f"{at_most(value, 3)}×"
 
 
 def _blame_table(layers: Sequence[Payload]) -> Any:
     known = [row["bound"] or 0.0 for row in layers]
     total, found = sum(known) or 1.0, sum(row["measured"] or 0.0 for row in layers) or 1.0
     rows = [
-        [row["node"], _figure(row["bound"]), percent((row["bound"] or 0.0) / total), _figure(row["measured"]),
+        [row["node"], at_most(row["bound"]), percent((row["bound"] or 0.0) / total), at_least(row["measured"]),
          percent((row["measured"] or 0.0) / found), Bar((row["measured"] or 0.0) / found)]
         for row in layers
     ]  # fmt: skip

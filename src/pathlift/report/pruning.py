@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pathlift.report.distance import place
 from pathlift.report.result import Result
-from pathlift.report.tables import Bar, Payload, byte_size, fixed, percent, rounded_up, scaled, table
+from pathlift.report.tables import Bar, Payload, at_least, at_most, byte_size, fixed, percent, scaled, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -253,18 +253,13 @@ def _certificate_text(told: Payload) -> Iterator[str]:
             "" if metric["is_path_metric"] else f", {share}"
         )
     if domain := told["domain"]:
-        bound = (
-            f"at most {rounded_up(domain['l1'], 4)} ({domain['method']})"
-            if domain["l1"] is not None
-            else "without bound"
-        )
-        found = "-" if domain["sampled_max_l1"] is None else f"{domain['sampled_max_l1']:.4g}"
-        yield f"{place(domain)}, they differ by {bound} in sum; found: {found}"
+        bound = f"at most {at_most(domain['l1'])} ({domain['method']})" if domain["l1"] is not None else "without bound"
+        yield f"{place(domain)}, they differ by {bound} in sum; found: {at_least(domain['sampled_max_l1'])}"
 
 
 def _upper(figure: Payload) -> str:
     if figure["upper"] is not None:
-        return rounded_up(figure["upper"], 4)
+        return at_most(figure["upper"])
     return f"10^{fixed(figure['upper_log10'], ROUND_CEILING)}"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from decimal import ROUND_CEILING, ROUND_HALF_EVEN, Context, Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal
 from typing import TYPE_CHECKING, Any
 
 from pathlift.report.layout import Bar as Bar
@@ -36,9 +36,20 @@ def fixed(value: float | None, rounding: str = ROUND_HALF_EVEN) -> str:
     return "-" if value is None else str(Decimal(value).quantize(Decimal("1e-6"), rounding))
 
 
-def rounded_up(value: float, digits: int = 5) -> str:
-    """Return an upper bound with so many digits, never less than it is."""
-    return f"{float(Context(prec=digits, rounding=ROUND_CEILING).create_decimal(value)):.{digits}g}"
+def at_most(value: float | None, digits: int = 4) -> str:
+    """Return an upper bound with so many digits, rounded up, or a dash for none."""
+    return _rounded(value, digits, ROUND_CEILING)
+
+
+def at_least(value: float | None, digits: int = 4) -> str:
+    """Return a lower bound, such as what was found of a maximum, rounded down, or a dash for none."""
+    return _rounded(value, digits, ROUND_FLOOR)
+
+
+def _rounded(value: float | None, digits: int, rounding: str) -> str:
+    if value is None:
+        return "-"
+    return f"{float(Context(digits, rounding).create_decimal_from_float(float(value))):.{digits}g}"
 
 
 def number(value: float | str) -> str:

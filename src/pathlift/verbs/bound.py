@@ -15,7 +15,7 @@ from pathlift.ir.stages import stage
 from pathlift.models import parse
 from pathlift.models.options import AssumeEval, At, Domain, Flag, Force, MemoryLimit, Model, Radius, Shape
 from pathlift.report.result import Result
-from pathlift.report.tables import Payload, fixed, table
+from pathlift.report.tables import Payload, at_most, fixed, table
 from pathlift.verbs.bounds import KINDS
 from pathlift.verbs.bounds.kind import Bound, Options
 
@@ -194,7 +194,7 @@ def text(payload: Payload) -> Iterator[RenderableType]:
 def _text(payload: Payload) -> Iterator[RenderableType]:
     yield table(
         ["bound", "log10", "value"],
-        [[payload["kind"], _upwards(payload["log10"]), "-" if payload["value"] is None else f"{payload['value']:.6g}"]],
+        [[payload["kind"], _upwards(payload["log10"]), at_most(payload["value"], 6)]],
         right=["log10", "value"],
     )
     yield ""

@@ -13,8 +13,11 @@ from onnx import helper, numpy_helper
 from pathlift.frontend.load import load
 from pathlift.ir.errors import InvalidModelError, UnsupportedError
 from pathlift.ir.types import Array
+from pathlift.passes.ellipsoids.plan import Networks
+from pathlift.passes.ellipsoids.steps import increments
 from pathlift.passes.intervals.box import Box
 from pathlift.passes.intervals.intervals import intervals
+from pathlift.passes.intervals.jacobian import jacobian
 from pathlift.passes.intervals.pairs import pair_differences, pair_intervals
 from pathlift.passes.tape.record import input_shapes, record
 from pathlift.passes.tape.tape import Tape
@@ -118,6 +121,59 @@ def test_infinity_is_no_number_anywhere_else() -> None:
         tape_of([node("Mul", ["x", "m"], ["y"])], (2,), m=mask)
     with pytest.raises(InvalidModelError, match="PL0180"):
         tape_of([node("Add", ["x", "m"], ["s"]), node("Softmax", ["s"], ["y"])], (2,), m=-mask)
+
+
+def test_infinity_is_no_output() -> None:
+    mask = np.array([0.0, -inf])
+    add = helper.make_node("Add", ["x", "m"], ["s"])
+    for node in (helper.make_node("Identity", ["s"], ["y"]), helper.make_node("Gather", ["s", "k"], ["y"])):
+        with pytest.raises(UnsupportedError, match=r"PL1368.*output 'y' holds -inf"):
+            tape_of([add, node], (2,), m=mask, k=np.array([1]))
+    with pytest.raises(InvalidModelError, match="PL0180"):
+        tape_of([helper.make_node("Pow", ["x", "m"], ["y"])], (2,), m=np.array(-inf))
+
+
+def test_what_is_taken_from_beside_a_mask_is_a_number() -> None:
+    nodes = [
+        helper.make_node("Add", ["x", "m"], ["s"]),
+        helper.make_node("Gather", ["s", "k"], ["t"]),
+        helper.make_node("Relu", ["t"], ["y"]),
+    ]
+    tape = tape_of(nodes, (2,), m=np.array([0.5, -inf]), k=np.array([0]))
+    assert tape.run([torch.tensor([1.0, 2.0]).double()])[tape.outputs["y"]].tolist() == [1.5]
+
+
+@pytest.mark.parametrize("how", ["add", "where"])
+def test_a_softmax_has_slopes(how: str) -> None:
+    hidden = np.array([[False, True, False], [True, False, False]])
+    tape = masked(how, hidden, (2, 3))
+    low = np.array([[0.0, 5.0, 1.0], [-1.0, 0.0, 2.0]])
+    (found,) = jacobian(tape, intervals(tape, box_of(low, low + 0.5)))
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        x = torch.from_numpy(low + 0.5 * rng.random(low.shape))
+
+        def f(x: torch.Tensor) -> torch.Tensor:
+            return x.masked_fill(torch.from_numpy(hidden), -inf).softmax(-1).flatten()
+
+        exact = torch.autograd.functional.jacobian(f, x)
+        assert bool(((found.low - 1e-12 <= exact) & (exact <= found.high + 1e-12)).all())
+    assert float(found.magnitude.max()) < 1
+
+
+def test_where_an_exponential_may_be_capped_a_softmax_has_no_slopes_that_are_known() -> None:
+    for far, known in ((580.0, True), (620.0, False)):
+        tape = masked("add", np.zeros(3, bool), (3,))
+        (box,) = box_of(np.array([0.0, 0.0, far]), np.array([1.0, 1.0, far]))
+        networks = Networks(tape, tape, pair_intervals(tape, tape, [box]), ())
+        if known:
+            jacobian(tape, intervals(tape, [box]))
+            increments(networks, None)
+            continue
+        with pytest.raises(UnsupportedError, match=r"PL1395.*NextToNothing"):
+            jacobian(tape, intervals(tape, [box]))
+        with pytest.raises(UnsupportedError, match=r"PL1393.*NextToNothing"):
+            increments(networks, None)
 
 
 def test_whether_a_softmax_is_nan_is_known_and_of_a_root_it_is_not() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pathlift.ir.errors import UnsupportedError
-from pathlift.report.tables import Payload, rounded_up, table
+from pathlift.report.tables import Payload, at_least, at_most, table
 from pathlift.verbs.bounds.kind import Bound, Options, Term, power
 
 if TYPE_CHECKING:
@@ -115,12 +115,13 @@ def _verdict(
     bound: Constant, method: str, found: float | None, looseness: float | None, domains: Domains | None
 ) -> str:
     where = "everywhere" if domains is None else "on the domain" if domains.radius is None else "around each sample"
-    size = power(_log10(bound)) if bound.value is None else rounded_up(bound.value)
+    size = power(_log10(bound)) if bound.value is None else at_most(bound.value, 5)
     claim = f"outputs move by at most {size} times as much as inputs {where} ({WORDS[method]})"
     if looseness is None:
         return f"{claim}; " + ("no slope was found that it could be compared with" if not found else "slopes of up to "
-                               f"{found:.4g} were found")  # fmt: skip
-    return f"{claim}; slopes of {found:.4g} were found, so the bound is at most {looseness:.3g} times too large"
+                               f"{at_least(found)} were found")  # fmt: skip
+    times = f"{at_most(looseness, 3)} times too large"
+    return f"{claim}; slopes of {at_least(found)} were found, so the bound is at most {times}"
 
 
 def chart(payload: Payload) -> Page:
@@ -129,7 +130,7 @@ def chart(payload: Payload) -> Page:
 
     rows = payload["terms"]["methods"]
     label, found = f"L: {NORMS[payload['norm']]} (line: found)", payload["found"] or None
-    bounds = Panel(label, [x["value"] for x in rows], rounded_up, line=found, log=True)
+    bounds = Panel(label, [x["value"] for x in rows], at_most, line=found, log=True)
     return row_chart([WORDS[x["method"]] for x in rows], "Lipschitz constants", [bounds])
 
 
@@ -139,13 +140,13 @@ def text(payload: Payload) -> Iterator[RenderableType]:
     rows = []
     for row in payload["terms"]["methods"]:
         value, best = row["value"], row["method"] == payload["method"]
-        size = power(row["log10"]) if value is None else rounded_up(value)
-        ratio = "" if value is None or not found else f"{value / found:.3g}×"
+        size = power(row["log10"]) if value is None else at_most(value, 5)
+        ratio = "" if value is None or not found else f"{at_most(value / found, 3)}×"
         rows.append([WORDS[row["method"]], size, ratio, f"{row['seconds']:.2f} s", "smallest" if best else ""])
     for name, reason in payload["methods"]["refused"].items():
         rows.append([WORDS[name], "-", "", "", reason])
     if found is not None:
-        rows.append(["found by an adversary", f"{found:.5g}", "1×", "", "no bound: a slope that there is"])
+        rows.append(["found by an adversary", at_least(found, 5), "1×", "", "no bound: a slope that there is"])
     yield table(
         [NORMS[payload["norm"]], "L", "of found", "time", ""], rows, right=["L", "of found", "time"],
         less=["time"],

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import ROUND_CEILING
 from math import log, log10, nextafter, sqrt
 from typing import TYPE_CHECKING
 
 from pathlift.ir.errors import UnsupportedError, UsageError
 from pathlift.ir.types import is_float
+from pathlift.report.tables import fixed
 from pathlift.verbs.bounds.kind import Bound, Options, Term
 
 if TYPE_CHECKING:
@@ -79,7 +81,8 @@ def compute(graph: Graph, options: Options) -> Bound:
         "trivial": Term(trivial, "error of guessing"),
     }
     vacuous = total.bound >= trivial
-    claim = f"with probability {1 - options.confidence:g}, the error with noise is at most {total.bound:.6f}"
+    most = fixed(total.bound, ROUND_CEILING)
+    claim = f"with probability {1 - options.confidence:g}, the error with noise is at most {most}"
     verdict = f"{'vacuous' if vacuous else 'not vacuous'}: {claim}, that of guessing is {trivial:.4g}"
     said = (
         stripped.witness.describe(),

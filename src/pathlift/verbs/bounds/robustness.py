@@ -8,7 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from pathlift.ir.errors import UsageError
-from pathlift.report.tables import Payload, more, percent, table
+from pathlift.report.tables import Payload, at_least, more, percent, table
 from pathlift.verbs.bounds.kind import Bound, Options, Term
 
 if TYPE_CHECKING:
@@ -142,9 +142,10 @@ def text(payload: Payload) -> Iterator[RenderableType]:
     yield ""
     rows = []
     for row in payload["terms"]["per_sample"]:
-        margin = "-" if row["margin"] is None else f"{row['margin']:.4g}"
         why = row["reason"] or ""
-        rows.append([str(row["sample"]), str(row["label"]), row["verdict"], margin, row["method"] or "", why])
+        rows.append(
+            [str(row["sample"]), str(row["label"]), row["verdict"], at_least(row["margin"]), row["method"] or "", why]
+        )
     headings = ["sample", "class", "verdict", "margin at least", "method", ""]
     yield table(headings, rows[:MOST_ROWS], right=headings[:2] + headings[3:4], less=["method", "class"])
     yield from more(len(rows) - MOST_ROWS)
