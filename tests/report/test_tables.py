@@ -12,7 +12,7 @@ from pathlift.report.tables import at_least, at_most
     [(0.0, "0"), (1.0, "1"), (1.00001, "1.001"), (3638.4, "3639"), (9999.9, "1e+04"), (0.1, "0.1001")],
 )  # 0.1 is a little more in binary
 def test_bounds_are_rounded_up(value: float, text: str) -> None:
-    assert rounded_up(value, 4) == text
+    assert at_most(value) == text
     assert float(text) >= value
 
 
