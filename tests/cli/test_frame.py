@@ -202,7 +202,7 @@ def test_every_verb_has_the_shared_options(pathlift: Cli, verb: str, monkeypatch
 def test_norm_passes_its_flags_on(pathlift: Cli, fake: Fake) -> None:
     calls = fake(verb="norm.norm", payload={"norms": []})
     flags = "--q 0,2,inf --mixed inf --pooling max --inputs-only --dtype float32 --device cuda:0 --shape N=8,H=224"
-    flags += " --domain x=0:1 --recentre"
+    flags += " --domain x=0:1 --recentre --top 15 --sort gain"
     more = "--per-layer --heaviest-path --regions --weights w.npz --chart c.svg --force --full --assume-eval"
     more += " --top 5 --sort gain"
     assert pathlift("norm", "m.onnx", *flags.split(), *more.split(), "--memory-limit", "1GiB").code == 0
@@ -211,6 +211,7 @@ def test_norm_passes_its_flags_on(pathlift: Cli, fake: Fake) -> None:
     named |= {"top": 5, "sort": "gain"}
     named |= {"heaviest_path": True, "regions": True, "weights": Path("w.npz"), "chart": Path("c.svg"), "force": True}
     named |= {"full": True, "memory_limit": 2**30, "assume_eval": True, "domain": {"x": (0.0, 1.0)}, "recentre": True}
+    named |= {"top": 15, "sort": "gain"}
     assert calls == [((Path("m.onnx"),), named)]
 
 
