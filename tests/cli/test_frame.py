@@ -7,8 +7,7 @@ import json
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -230,11 +229,7 @@ def test_norm_defaults_are_the_functions(pathlift: Cli, fake: Fake) -> None:
 def test_a_verb_that_tells_its_progress_is_given_a_bar(
     pathlift: Cli, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    @contextmanager
-    def bar(what: str) -> Iterator[str]:
-        yield f"bar of {what}"
-
-    monkeypatch.setattr("pathlift.cli.command.progress", bar)
+    monkeypatch.setattr("pathlift.cli.command.progress", lambda what: f"bar of {what}")
     calls = fake(verb="bench.bench", payload={"models": [], "executor": "e", "device": "d"})
     assert pathlift("bench", "a.onnx", "b.onnx", "c.onnx", "--threads", "1,2").code == 0
     assert calls[0][0] == (Path("a.onnx"), Path("b.onnx"), Path("c.onnx"))

@@ -61,16 +61,25 @@ def test_times_are_told_if_asked(pathlift: Callable[..., Any], digits: Path) -> 
     assert pathlift("norm", str(digits)).err == ""
 
 
+def test_without_stages_there_is_no_table() -> None:
+    assert Times().lines() == []
+
+
+def _staged() -> None:
+    with stage("a"):
+        pass
+
+
 def test_times_come_after_the_result_and_before_an_error(
     pathlift: Callable[..., Any], fake: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr("pathlift.cli.frame.emit", lambda *args, **options: told.append("result"))
     monkeypatch.setattr("pathlift.cli.progress.note", lambda line: told.append(line.split("  ")[0]))
-    fake()
+    fake(action=_staged)
     pathlift("passes", "-v")
-    assert told == ["result", "stage", "elsewhere, loading libraries", "in all"]
+    assert told == ["result", "stage", "a", "elsewhere, loading libraries", "in all"]
     told.clear()
-    fake(error=ValueError("no"))
+    fake(action=_staged, error=ValueError("no"))
     assert pathlift("passes", "-v").err.startswith("PL0000")
     assert told[0] == "stage"

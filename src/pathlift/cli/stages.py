@@ -51,8 +51,10 @@ class Times:
         spent.seconds += self._clock() - began
 
     def lines(self) -> list[str]:
-        """Return a table as text: a row per stage, nested ones indented, what is in none, and all since the start."""
+        """Return a table as text: a row per stage, nested ones indented, what is in none, and all; nothing without stages."""
         whole, total = self._open[0][0], self._clock() - self._began
+        if not whole.within:
+            return []
         rest = total - sum(inner.seconds for inner in whole.within.values())
         rows = [*_rows(whole, ""), ("elsewhere, loading libraries", rest), ("in all", total)]
         width = max(len("stage"), *(len(name) for name, _ in rows))
