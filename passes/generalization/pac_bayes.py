@@ -56,10 +56,10 @@ class RescaledEntropy:
             squares = use.param.numpy().astype(np.float64) ** 2 + self.posterior
             self.dimension += squares.size
             pairs, counts = Pairs.of(use.scale, squares), Pairs.of(use.scale, np.ones_like(squares))
-            whole = float(pairs.m.sum())
+            every = pairs.m.copy()
             pairs.without(everywhere)  # of weights that lead from a class to itself, the factors cancel
             counts.without(everywhere)
-            self._fixed += whole - float(pairs.m.sum())
+            self._fixed += float((every - pairs.m).sum())
             into, out = counts.sides(count)
             self._linear += into - out
             self._squares.append(pairs)

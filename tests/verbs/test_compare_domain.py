@@ -208,6 +208,21 @@ def test_an_interrupt_during_a_later_box_keeps_those_before(
     assert pathlift("compare", *files, "--domain", "x=0:1").code == 130  # nothing is known yet
 
 
+def test_a_box_without_a_bound_leaves_the_whole_without_one(compared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, calls = Comparison.measure, iter(range(9))
+
+    def refused(*args: Any, **kwargs: Any) -> Measured:
+        measured = whole(*args, **kwargs)
+        if next(calls):
+            measured.outcome.bounds.clear()
+        return measured
+
+    monkeypatch.setattr(Comparison, "measure", refused)
+    np.savez("box.npz", low=np.zeros((2, 2)), high=np.ones((2, 2)))
+    result = compared("--domain", "x=box.npz", code=5)["result"]
+    assert (result["verdict"], result["interrupted"], result["bound"]["l1"]) == ("inconclusive", False, None)
+
+
 def test_an_adversary_that_beats_a_bound_is_an_internal_error(
     compared: Any, files: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -239,7 +239,7 @@ def _answer(payload: Payload, where: str) -> str:
         "inconclusive": f"inconclusive: {size} ≤ {tolerance} is neither shown nor refuted for inputs {where}",
     }
     if tolerance is None and payload["verdict"] == "inconclusive":
-        said["inconclusive"] = f"inconclusive: not all inputs {where} were looked at"
+        said["inconclusive"] = f"inconclusive: not all inputs {where} have a bound"
     stopped = " (stopped early)" if payload["interrupted"] else ""
     return said.get(payload["verdict"], f"bounds for all inputs {where}") + stopped
 

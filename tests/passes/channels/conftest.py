@@ -66,6 +66,11 @@ def shuffle(n: Network) -> Value:
     return n.b.op("Concat", n.conv(left, "c", 6, 6, 1, 1), right, axis=1)
 
 
+def shuffle_of_one_group(n: Network) -> Value:
+    h = n.b.op("Reshape", n.conv(n.x, "a", 12, 4, 1, 1), shape=(0, 2, 6, 4, 4))
+    return n.b.op("Reshape", n.b.op("Transpose", h, perm=(0, 2, 1, 3, 4)), shape=(-1, 12, 4, 4))
+
+
 def gates(n: Network) -> Value:
     h = n.conv(n.x, "a", 12, 4, 1, 1)
     s = n.conv(n.b.op("ReduceMean", h, axes=(2, 3)), "squeeze", 5, 12, 1, 1)
@@ -104,6 +109,7 @@ NETWORKS: dict[str, tuple[Callable[[Network], Value], int, int]] = {
     "depthwise": (depthwise, 12, 6),
     "grouped": (grouped, 12, 19),
     "shuffle": (shuffle, 12, 18),
+    "shuffle of one group": (shuffle_of_one_group, 12, 6),
     "gates": (gates, 12, 17),
     "picks": (picks, 13, 12),
     "norms": (norms, 12, 12),

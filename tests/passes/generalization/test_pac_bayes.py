@@ -66,6 +66,29 @@ def test_the_relative_entropy_is_what_it_is_by_definition(prior: float) -> None:
     assert np.abs(entropy.z).max() > 0.01
 
 
+SKIP = """
+    %x = Input : f32[N, 2]
+    %a = Param {value=[[1e-6, 0.0], [0.0, 1e-6]]} : f32[2, 2]
+    %h = Gemm(%x, %a)
+    %r = Relu(%h)
+    %w = Param {value=[[0.0, 1e9], [0.0, 0.0]]} : f32[2, 2]
+    %s = Gemm(%r, %w)
+    %t = Add(%r, %s)
+    %u = Param {value=[[1e-6, 0.0], [0.0, 1e-6]]} : f32[2, 2]
+    %y = Gemm(%t, %u)
+    return %y
+"""
+
+
+def test_weights_that_no_factor_moves_are_not_lost_beside_those_that_it_makes_small() -> None:
+    graph = in_float64(parse_graph(SKIP))
+    entropy = RescaledEntropy(symmetry(graph), 0.04)
+    entropy.descend(1.0)
+    exact = gaussians(graph, entropy.z, 0.04, 1.0)
+    assert exact < 1e10
+    assert exact * (1 - 1e-14) <= entropy.value(1.0) <= exact * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("prior", [0.01, 0.5, 3.0])
 def test_descent_ends_in_the_minimum(prior: float) -> None:
     entropy = RescaledEntropy(symmetry(network()), 0.04)

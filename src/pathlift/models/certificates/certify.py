@@ -24,6 +24,7 @@ from pathlift.passes.certificates.blame import blame
 from pathlift.passes.certificates.encoding import encode
 from pathlift.passes.certificates.problem import Bound
 from pathlift.report.distance import METHODS, DistanceResult, LayerBlame, MethodBound
+from pathlift.report.tables import at_most
 
 if TYPE_CHECKING:
     from pathlift.models.source import Opened
@@ -155,7 +156,7 @@ def _measured(
 
     def tell(method: str, bound: Bound) -> None:
         if progress is not None:
-            progress(f"{method}: ≤ {getattr(bound, request.norm):.4g}", len(measured), count)
+            progress(f"{method}: ≤ {at_most(getattr(bound, request.norm))}", len(measured), count)
 
     for domain in domains:
         if progress is not None:
@@ -175,13 +176,13 @@ def _verdict(
     comparison: Comparison, domains: Domains, measured: Sequence[Measured], request: Request
 ) -> tuple[str, Mapping[str, torch.Tensor] | None]:
     """What is shown of the tolerance, and the input that refutes it, if any."""
+    # An interrupt may have left boxes undone, and of a box all methods may be refused.
+    whole = len(measured) == len(domains.boxes) and all(m.outcome.bounds for m in measured)
     if request.tol is None:
-        return "bounded" if len(measured) == len(domains.boxes) else "inconclusive", None
+        return "bounded" if whole else "inconclusive", None
     worst = max(measured, key=lambda m: getattr(m.attacked, request.norm))
     if getattr(worst.attacked, request.norm) > request.tol:
         return "refuted", comparison.as_fed(worst, request.norm, request.tol)
-    # An interrupt may have left boxes undone.
-    whole = len(measured) == len(domains.boxes) and all(m.outcome.bounds for m in measured)
     small = whole and all(getattr(m.outcome, request.norm) <= request.tol for m in measured)
     return "proved" if small else "inconclusive", None
 
