@@ -11,6 +11,10 @@ What a command prints is what the page says, up to
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import io
+import json
 import os
 import re
 import shlex
@@ -35,6 +39,7 @@ PAGES = {
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`(pathlift [^`]+)`")
 TIME = re.compile(r"\d[\d.,]* (s|ms|µs)\b")
+RUN = re.compile(r"^pathlift \w.*( -|\.onnx)")  # what has neither option nor file names a verb
 NUMBER = re.compile(r"-?\d[\d,]*\.?\d*(?:e[+-]?\d+)?")
 
 BUDGETED = ("--domain image=0:1 --at one.npz", "verify-cert")
@@ -63,7 +68,7 @@ def commands(page: str) -> list[Command]:
 
 
 def spans(page: str) -> list[str]:
-    """Commands within sentences; what has neither option nor file names a verb."""
+    """Commands within sentences."""
     return SPAN.findall(BLOCK.sub("", PAGES[page]))
 
 
@@ -74,7 +79,7 @@ def lines() -> list[str]:
 
 def words(line: str) -> list[str]:
     """The arguments of the first command of a pipe, without `pathlift`."""
-    return shlex.split(re.split(r" 2>&1| \|\|? | > ", line)[0])[1:]
+    return shlex.split(re.split(r" 2>| > | \|\|? ", line)[0])[1:]
 
 
 def agree(said: str, line: str, relative: float = 1e-3) -> bool:
@@ -146,7 +151,9 @@ def test_pages_have_commands() -> None:
 def test_commands_parse(line: str, fake: Callable[..., Any], pathlift: Callable[..., Any]) -> None:
     """Verbs and options exist, and values can be read."""
     arguments = words(line)
-    if line.startswith("pathlift ") and " ".join(arguments) not in VERBS:
+    if line.startswith("pathlift -"):
+        assert arguments[0] in pathlift("--help").out
+    elif line.startswith("pathlift ") and " ".join(arguments) not in VERBS:
         verb = max((v for v in VERBS if f"{' '.join(arguments)} ".startswith(f"{v} ")), key=len)
         fake(verb=VERBS[verb].removeprefix("pathlift.verbs.").replace(":", "."), error=UsageError("0000", "parsed"))
         assert pathlift(*arguments).err.startswith("PL0000 parsed")
@@ -172,7 +179,7 @@ def test_commands_print_what_is_said(page: str, folder: Path, tmp_path: Path) ->
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     wrong = []
-    for command in (*commands(page), *(Command(s, ("...",)) for s in spans(page) if " -" in s or ".onnx" in s)):
+    for command in (*commands(page), *(Command(s, ("...",)) for s in spans(page) if RUN.search(s))):
         if "| jq" in command.line and shutil.which("jq") is None:
             continue
         script = ["bash", "-o", "pipefail", "-c", command.line]
@@ -213,3 +220,31 @@ def test_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         exec(block, given)
     assert given["result"].norms[0].log10 == pytest.approx(6.076353, abs=1e-6)
     assert given["module"][0].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebook_shows_what_its_cells_print(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells run one after another, with pictures drawn but not looked at."""
+    monkeypatch.chdir(ROOT / "examples")
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    namespace: dict[str, Any] = {}
+    cells = [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
+    assert len(cells) >= 10
+    assert [number for number, cell in enumerate(cells, 1) if cell["execution_count"] != number] == []
+    for cell in cells:
+        text = [o.get("text") or o["data"]["text/plain"] for o in cell["outputs"] if o["output_type"] != "display_data"]
+        said = [line for lines in text for line in "".join(lines).splitlines()]
+        assert matches(said, printed("".join(cell["source"]), namespace)), "".join(cell["source"])
+
+
+def printed(cell: str, namespace: dict[str, Any]) -> list[str]:
+    """The lines that a cell prints, its last expression among them."""
+    module = ast.parse(cell)
+    last = module.body.pop() if isinstance(module.body[-1], ast.Expr) else None
+    with contextlib.redirect_stdout(io.StringIO()) as stdout:
+        exec(compile(module, "cell", "exec"), namespace)
+        value = eval(compile(ast.Expression(last.value), "cell", "eval"), namespace) if last is not None else None
+        if value is not None:
+            print(repr(value))
+    return stdout.getvalue().splitlines()
