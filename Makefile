@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo examples test slow mutants check format docs-pages bench
+.PHONY: help install demo examples test slow mutants check format docs docs-pages bench
 
 help:
 	@echo "make demo    norms of a small trained network"
@@ -15,6 +15,7 @@ help:
 	@echo "make mutants small wrong changes to the code, each of which a test must catch; ONLY=pattern chooses"
 	@echo "make check   ruff and mypy"
 	@echo "make format  ruff, fixing what it can"
+	@echo "make docs    the site of the docs, in site/"
 	@echo "make docs-pages   the reference pages that come from the code"
 	@echo "make bench   the benchmarks, an hour on an idle machine"
 	@echo "PYTHON=python3.12 make ...   chooses the interpreter (3.11 or newer)"
@@ -24,7 +25,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(STAMP): $(BIN)/python pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,export,plot,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[cpu,export,plot,test,docs]'
 	@touch $@
 
 install: $(STAMP)
@@ -53,6 +54,10 @@ check: $(STAMP)
 format: $(STAMP)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+# The variable keeps an announcement of the theme's out of the log.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 docs-pages: $(STAMP)
 	$(BIN)/python docs/generate.py

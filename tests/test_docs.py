@@ -8,7 +8,7 @@ import pytest
 DOCS = Path(__file__).parents[1] / "docs"
 
 
-@pytest.mark.parametrize("page", ["ops.md", "cli.md", "errors.md"])
+@pytest.mark.parametrize("page", ["ops.md", "cli.md", "errors.md", "python.md"])
 def test_generated_pages_are_current(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(DOCS)  # as for a script there
     spec = importlib.util.spec_from_file_location("generate", DOCS / "generate.py")

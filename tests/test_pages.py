@@ -1,4 +1,4 @@
-"""README.md, run: its commands and its Python as printed, in a folder with `examples/` and what `make examples` makes.
+"""README.md and pages of docs/, run: commands and Python as printed, in a folder with what `make examples` makes.
 
 What a command prints is what the page says, up to
 
@@ -11,6 +11,10 @@ What a command prints is what the page says, up to
 
 from __future__ import annotations
 
+import ast
+import contextlib
+import io
+import json
 import os
 import re
 import shlex
@@ -27,10 +31,15 @@ from pathlift.ir.errors import UsageError
 from pathlift.verbs import VERBS
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    if path.name in ("README.md", "index.md", "tutorial_ci.md") or path.name.startswith("howto_")
+}
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SPAN = re.compile(r"`(pathlift [^`]+)`")
 TIME = re.compile(r"\d[\d.,]* (s|ms|µs)\b")
+RUN = re.compile(r"^pathlift \w.*( -|\.onnx)")  # what has neither option nor file names a verb
 NUMBER = re.compile(r"-?\d[\d,]*\.?\d*(?:e[+-]?\d+)?")
 
 BUDGETED = ("--domain image=0:1 --at one.npz", "verify-cert")
@@ -43,13 +52,13 @@ class Command(NamedTuple):
     printed: tuple[str, ...] = ()
 
 
-def blocks(language: str) -> list[str]:
-    return [text for kind, text in BLOCK.findall(README) if kind == language]
+def blocks(page: str, language: str) -> list[str]:
+    return [text for kind, text in BLOCK.findall(PAGES[page]) if kind == language]
 
 
-def commands() -> list[Command]:
+def commands(page: str) -> list[Command]:
     found: list[Command] = []
-    for text in blocks("console"):
+    for text in blocks(page, "console"):
         for line in text.splitlines():
             if line.startswith("$ "):
                 found.append(Command(line[2:]))
@@ -58,14 +67,19 @@ def commands() -> list[Command]:
     return found
 
 
-def spans() -> list[str]:
-    """Commands within sentences; what has neither option nor file names a verb."""
-    return SPAN.findall(BLOCK.sub("", README))
+def spans(page: str) -> list[str]:
+    """Commands within sentences."""
+    return SPAN.findall(BLOCK.sub("", PAGES[page]))
+
+
+def lines() -> list[str]:
+    """All commands of all pages, each once."""
+    return list(dict.fromkeys(line for page in PAGES for line in [*(c.line for c in commands(page)), *spans(page)]))
 
 
 def words(line: str) -> list[str]:
     """The arguments of the first command of a pipe, without `pathlift`."""
-    return shlex.split(line.partition(" | ")[0])[1:]
+    return shlex.split(re.split(r" 2>| > | \|\|? ", line)[0])[1:]
 
 
 def agree(said: str, line: str, relative: float = 1e-3) -> bool:
@@ -128,11 +142,18 @@ def test_ellipses() -> None:
     assert not matches(["a"], ["a", "b"])
 
 
-@pytest.mark.parametrize("line", [*(c.line for c in commands()), *spans()])
+def test_pages_have_commands() -> None:
+    assert len(PAGES) >= 6
+    assert [page for page in PAGES if not commands(page)] == []
+
+
+@pytest.mark.parametrize("line", lines())
 def test_commands_parse(line: str, fake: Callable[..., Any], pathlift: Callable[..., Any]) -> None:
     """Verbs and options exist, and values can be read."""
     arguments = words(line)
-    if line.startswith("pathlift ") and " ".join(arguments) not in VERBS:
+    if line.startswith("pathlift -"):
+        assert arguments[0] in pathlift("--help").out
+    elif line.startswith("pathlift ") and " ".join(arguments) not in VERBS:
         verb = max((v for v in VERBS if f"{' '.join(arguments)} ".startswith(f"{v} ")), key=len)
         fake(verb=VERBS[verb].removeprefix("pathlift.verbs.").replace(":", "."), error=UsageError("0000", "parsed"))
         assert pathlift(*arguments).err.startswith("PL0000 parsed")
@@ -152,15 +173,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # two minutes on an idle machine
-def test_commands_print_what_is_said(folder: Path) -> None:
+@pytest.mark.timeout(1800)  # the README takes two minutes on an idle machine
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_print_what_is_said(page: str, folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     wrong = []
-    for command in (*commands(), *(Command(s, ("...",)) for s in spans() if " -" in s or ".onnx" in s)):
+    for command in (*commands(page), *(Command(s, ("...",)) for s in spans(page) if RUN.search(s))):
         if "| jq" in command.line and shutil.which("jq") is None:
             continue
         script = ["bash", "-o", "pipefail", "-c", command.line]
-        run = subprocess.run(script, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        run = subprocess.run(script, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         said = command.printed or ("...",)
         relative = 1.5 if any(words in command.line for words in BUDGETED) else 1e-3
         if run.returncode or not matches(said, run.stdout.splitlines(), relative):
@@ -193,7 +216,35 @@ def test_python_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         "model": model,
         "batches": [torch.randn(16, 64)],
     }
-    for block in blocks("python"):
+    for block in blocks("README.md", "python"):
         exec(block, given)
     assert given["result"].norms[0].log10 == pytest.approx(6.076353, abs=1e-6)
     assert given["module"][0].weight.grad.abs().sum() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebook_shows_what_its_cells_print(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells run one after another, with pictures drawn but not looked at."""
+    monkeypatch.chdir(ROOT / "examples")
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    namespace: dict[str, Any] = {}
+    cells = [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
+    assert len(cells) >= 10
+    assert [number for number, cell in enumerate(cells, 1) if cell["execution_count"] != number] == []
+    for cell in cells:
+        text = [o.get("text") or o["data"]["text/plain"] for o in cell["outputs"] if o["output_type"] != "display_data"]
+        said = [line for lines in text for line in "".join(lines).splitlines()]
+        assert matches(said, printed("".join(cell["source"]), namespace)), "".join(cell["source"])
+
+
+def printed(cell: str, namespace: dict[str, Any]) -> list[str]:
+    """The lines that a cell prints, its last expression among them."""
+    module = ast.parse(cell)
+    last = module.body.pop() if isinstance(module.body[-1], ast.Expr) else None
+    with contextlib.redirect_stdout(io.StringIO()) as stdout:
+        exec(compile(module, "cell", "exec"), namespace)
+        value = eval(compile(ast.Expression(last.value), "cell", "eval"), namespace) if last is not None else None
+        if value is not None:
+            print(repr(value))
+    return stdout.getvalue().splitlines()

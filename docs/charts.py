@@ -1,0 +1,121 @@
+"""Charts of the benchmarks, read off their own tables, so that no figure is kept twice."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+NUMBER = r"[\d.]+(?:e[+-]?\d+)?"
+CELL = re.compile(rf"^({NUMBER})(?: ?[×%])?(?: \[({NUMBER})–({NUMBER})\])?$")
+
+
+class Chart(NamedTuple):
+    """Columns of the table under a heading: those that name a row, and those that are drawn."""
+
+    heading: str
+    names: tuple[str, ...]
+    drawn: tuple[str, ...]
+    log: bool = True
+
+
+SPEED = ("dense / rows", "dense / feature-major")
+DISTANCE = (("change", "domain"), ("bound/found",))
+CHARTS = {
+    "path_norm": [Chart("Path-norms", ("network", "side", "dtype"), ("classes / ORT", "plain / classes"))],
+    "ks_cpu": [
+        Chart("Layers", ("pattern", "threads"), SPEED),
+        Chart("Products of several factors", ("pattern", "threads"), SPEED),
+        Chart("Encoders", ("encoder", "threads"), ("dense / rows", "dense / features")),
+    ],
+    "compare": [Chart(name, *DISTANCE) for name in ("digits MLP, depth 3", "digits MLP, depth 6", "digits CNN")],
+    "pruning": [
+        Chart("In one shot", ("network", "pruned"), ("magnitude", "wanda", "path", "path, compensated"), log=False)
+    ],
+    "pruning_after_rescaling": [
+        Chart("Magnitude pruning", ("pruned",), ("as trained", "rescaled", "canonicalize balanced"), log=False)
+    ],
+    "quantization_after_canonicalize": [
+        Chart("examples/digits.onnx", ("",), ("weights: accuracy", "and activations: accuracy"), log=False)
+    ],
+    "rewrite_cost": [Chart("Rewriting", ("network", "weights", "contestant"), ("time / onnx",))],
+    "structured_pruning": [Chart("Structured", ("removed", "multiples of"), ("of the whole's time",), log=False)],
+}
+"""By the name of the benchmark."""
+
+
+class Row(NamedTuple):
+    """A row of a chart: its name, and per drawn column the median with its quartiles; None where there is none."""
+
+    name: str
+    values: tuple[tuple[float, float, float] | None, ...]
+
+
+def charts(text: str, stem: str) -> tuple[str, dict[str, bytes]]:
+    """Return the page of a benchmark with its charts above their tables, and the charts by file name."""
+    lines = text.splitlines()
+    pictures: dict[str, bytes] = {}
+    for number, chart in enumerate(CHARTS.get(stem, [])):
+        start = table(lines, chart.heading)
+        name = f"{stem}-{number}.svg"
+        pictures[name] = drawing(chart, list(rows(lines[start:], chart)))
+        lines[start:start] = [f"![{', '.join(chart.drawn)}: medians and quartiles]({name})", ""]
+    return "\n".join(lines) + "\n", pictures
+
+
+def table(lines: Sequence[str], heading: str) -> int:
+    """Return where the first table under a heading starts."""
+    under = next(n for n, line in enumerate(lines) if re.match(rf"#+ {re.escape(heading)}", line))
+    return next(n for n in range(under, len(lines)) if lines[n].startswith("|"))
+
+
+def rows(lines: Sequence[str], chart: Chart) -> Iterator[Row]:
+    """Read what a chart draws off the table that lines start with."""
+    header = cells(lines[0])
+    names, drawn = ([header.index(column) for column in columns] for columns in (chart.names, chart.drawn))
+    for line in lines[2:]:
+        if not line.startswith("|"):
+            return
+        row = cells(line)
+        yield Row(", ".join(row[n] for n in names), tuple(figure(row[n]) for n in drawn))
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split(" |")]
+
+
+def figure(cell: str) -> tuple[float, float, float] | None:
+    """Return a cell's median and quartiles, which are the median where it has none."""
+    found = CELL.match(cell)
+    if found is None:
+        return None
+    median, low, high = (float(group or found[1]) for group in found.groups())
+    return median, low, high
+
+
+def drawing(chart: Chart, read: Sequence[Row]) -> bytes:
+    """Return the SVG: one line per row, one colour per column."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.hashsalt": "pathlift"}):
+        picture = Figure(figsize=(8, 1 + 0.24 * len(read)), layout="constrained")
+        axes = picture.subplots()
+        for column, name in enumerate(chart.drawn):
+            points = [(y, row.values[column]) for y, row in enumerate(read)]
+            there = [(y, *value) for y, value in points if value is not None]
+            for y, _, low, high in there:
+                axes.plot([low, high], [y, y], color=f"C{column}", alpha=0.5, linewidth=2)
+            axes.plot([p[1] for p in there], [p[0] for p in there], "o", markersize=5, color=f"C{column}", label=name)
+        axes.set_yticks(range(len(read)), [row.name for row in read], fontsize=8)
+        axes.invert_yaxis()
+        if chart.log:
+            axes.set_xscale("log")
+            axes.axvline(1, color="black", linewidth=0.8)
+        axes.grid(axis="x", alpha=0.3)
+        axes.set_xlabel("%" if "accuracy" in chart.drawn[0] or "pruned" in chart.names else "ratio")
+        picture.legend(loc="outside upper left", ncols=len(chart.drawn), fontsize=8, frameon=False)
+        file = io.BytesIO()
+        picture.savefig(file, format="svg", metadata={"Date": None})
+    return file.getvalue()
