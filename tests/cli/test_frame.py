@@ -203,11 +203,9 @@ def test_norm_passes_its_flags_on(pathlift: Cli, fake: Fake) -> None:
     flags = "--q 0,2,inf --mixed inf --pooling max --inputs-only --dtype float32 --device cuda:0 --shape N=8,H=224"
     flags += " --domain x=0:1 --recentre --top 15 --sort gain"
     more = "--per-layer --heaviest-path --regions --weights w.npz --chart c.svg --force --full --assume-eval"
-    more += " --top 5 --sort gain"
     assert pathlift("norm", "m.onnx", *flags.split(), *more.split(), "--memory-limit", "1GiB").code == 0
     named: dict[str, Any] = {"q": (0.0, 2.0, math.inf), "mixed": math.inf, "pooling": "max", "inputs_only": True}
     named |= {"dtype": "float32", "device": "cuda:0", "shape": {"N": 8, "H": 224}, "per_layer": True}
-    named |= {"top": 5, "sort": "gain"}
     named |= {"heaviest_path": True, "regions": True, "weights": Path("w.npz"), "chart": Path("c.svg"), "force": True}
     named |= {"full": True, "memory_limit": 2**30, "assume_eval": True, "domain": {"x": (0.0, 1.0)}, "recentre": True}
     named |= {"top": 15, "sort": "gain"}

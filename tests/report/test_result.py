@@ -110,7 +110,7 @@ class Charted(Plain):
 def test_a_result_without_a_chart_says_which_have_one() -> None:
     with pytest.raises(UsageError, match="Plain has no chart") as caught:
         Plain().plot()
-    assert caught.value.code == "PL1416"
+    assert caught.value.code == "PL1418"
     assert "per_layer" in caught.value.hint
 
 

@@ -21,7 +21,7 @@ def test_what_is_not_finite_is_a_dash() -> None:
 
 
 def test_bounds_are_rounded_up() -> None:
-    assert texts(Panel("x", [1.000001, 2.0], at_most), 2) == ["1.0001", "2"]
+    assert texts(Panel("x", [1.000001, 2.0], at_most), 2) == ["1.001", "2"]
 
 
 def test_intervals_are_within_the_axis() -> None:

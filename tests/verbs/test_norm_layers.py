@@ -100,7 +100,7 @@ def test_charts_have_the_same_layers() -> None:
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["net.0.proj", "net.0.fc"]
 
 
-@pytest.mark.parametrize(("flags", "code"), [("--top -1", "PL1417"), ("--sort size", "PL0400")])
+@pytest.mark.parametrize(("flags", "code"), [("--top -1", "PL1419"), ("--sort size", "PL0400")])
 def test_usage(pathlift: Cli, tmp_path: Path, flags: str, code: str) -> None:
     save(parse_graph(NETWORK), tmp_path / "m.onnx")
     outcome = pathlift("norm", str(tmp_path / "m.onnx"), *flags.split())

@@ -51,7 +51,7 @@ class Times:
         spent.seconds += self._clock() - began
 
     def lines(self) -> list[str]:
-        """Return a table as text: a row per stage, nested ones indented, what is in none, and all; nothing without stages."""
+        """Return a table as text: a row per stage, nested ones indented; what is in none; and all."""
         whole, total = self._open[0][0], self._clock() - self._began
         if not whole.within:
             return []
