@@ -40,7 +40,7 @@ def test_attention_is_what_onnx_says(attributes: dict[str, Any], masked: bool) -
     network = load(model)
     tape = record(network, input_shapes(network))
     y = tape.run([torch.from_numpy(x[name]).double() for name in tape.inputs])[tape.outputs["y"]]
-    np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(y, np.asarray(expected), rtol=1e-5, atol=1e-6)
 
 
 def test_a_mask_of_fewer_columns_is_refused() -> None:
