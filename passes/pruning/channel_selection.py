@@ -89,6 +89,7 @@ class _Floor:
 
     def __init__(self, groups: Groups, least: float) -> None:
         self.left: list[int] = []
+        self.extents: list[int] = []
         self.axes: dict[int, list[tuple[int, int]]] = defaultdict(list)
         distinct = {m.tobytes(): m for axes in groups.marks.values() for m in axes if m is not None}
         weighed = {
@@ -96,6 +97,7 @@ class _Floor:
         }
         self.weighed = [key in weighed for key in distinct]
         for i, marks in enumerate(distinct.values()):
+            self.extents.append(len(marks))
             self.left.append(len(marks) - max(1, ceil(least * len(marks))))
             for group, count in zip(*(a.tolist() for a in np.unique(marks, return_counts=True)), strict=True):
                 self.axes[group].append((i, count))
@@ -105,11 +107,23 @@ class _Floor:
         alike: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
         for group in groups:
             alike[tuple(self.axes[group])].append(group)
+        stays = list(self.extents)  # of each axis, what no group of these can take
+        for i, count in (pair for group in groups for pair in self.axes[group]):
+            stays[i] -= count
         packs = []
         for axes, members in alike.items():
             members.sort(key=lambda g: (scores[g], g))
             each = lcm(*(multiple // gcd(multiple, count) for i, count in axes if self.weighed[i]))
-            cuts = [0, *range(len(members) % each or each, len(members) + 1, each)]
+            first = len(members) % each
+            for gone in range(each):
+                if all(
+                    (stays[i] + count * (len(members) - gone)) % multiple == 0 for i, count in axes if self.weighed[i]
+                ):
+                    first = gone
+                    break
+            for i, _ in axes:
+                stays[i] = 0  # made up for
+            cuts = [0, *range(first or each, len(members) + 1, each)]
             packs += [members[i:j] for i, j in pairwise(cuts)]
         return packs
 

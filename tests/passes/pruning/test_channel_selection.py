@@ -77,6 +77,13 @@ def test_multiples_stay() -> None:
     assert gone[5:].sum() in (0, 3)
 
 
+def test_multiples_count_what_has_to_stay() -> None:
+    scores = SCORES.copy()
+    scores[5] = np.inf
+    gone = select_channels(channel_groups(network()), scores, 0.2, multiple=4)
+    assert np.flatnonzero(gone).tolist() == [6, 7]  # of six, four stay, and one of them anyhow
+
+
 def test_multiples_are_of_channels_where_a_group_has_several() -> None:
     graph = load(Path(__file__).parents[3] / "examples" / "digits.onnx")
     groups = channel_groups(graph)  # four of four channels each, whose halves are sorted, and 48 single ones
