@@ -113,14 +113,10 @@ class _Floor:
         packs = []
         for axes, members in alike.items():
             members.sort(key=lambda g: (scores[g], g))
-            each = lcm(*(multiple // gcd(multiple, count) for i, count in axes if self.weighed[i]))
-            first = len(members) % each
-            for gone in range(each):
-                if all(
-                    (stays[i] + count * (len(members) - gone)) % multiple == 0 for i, count in axes if self.weighed[i]
-                ):
-                    first = gone
-                    break
+            weighed = [(stays[i], count) for i, count in axes if self.weighed[i]]
+            each = lcm(*(multiple // gcd(multiple, count) for _, count in weighed))
+            left = (all((n + c * (len(members) - k)) % multiple == 0 for n, c in weighed) for k in range(each))
+            first = next((k for k, fits in enumerate(left) if fits), len(members) % each)
             for i, _ in axes:
                 stays[i] = 0  # made up for
             cuts = [0, *range(first or each, len(members) + 1, each)]
