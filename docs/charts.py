@@ -98,6 +98,7 @@ def drawing(chart: Chart, read: Sequence[Row]) -> bytes:
     """Return the SVG: one line per row, one colour per column."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     with mpl.rc_context({"svg.hashsalt": "pathlift"}):
         picture = Figure(figsize=(8, 1 + 0.24 * len(read)), layout="constrained")
@@ -109,9 +110,12 @@ def drawing(chart: Chart, read: Sequence[Row]) -> bytes:
                 axes.plot([low, high], [y, y], color=f"C{column}", alpha=0.5, linewidth=2)
             axes.plot([p[1] for p in there], [p[0] for p in there], "o", markersize=5, color=f"C{column}", label=name)
         axes.set_yticks(range(len(read)), [row.name for row in read], fontsize=8)
+        axes.set_ylabel(", ".join(chart.names), fontsize=8)
         axes.invert_yaxis()
         if chart.log:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("{x:g}" if narrow(read) else NullFormatter())
             axes.axvline(1, color="black", linewidth=0.8)
         axes.grid(axis="x", alpha=0.3)
         axes.set_xlabel("%" if "accuracy" in chart.drawn[0] or "pruned" in chart.names else "ratio")
@@ -119,3 +123,9 @@ def drawing(chart: Chart, read: Sequence[Row]) -> bytes:
         file = io.BytesIO()
         picture.savefig(file, format="svg", metadata={"Date": None})
     return file.getvalue()
+
+
+def narrow(read: Sequence[Row]) -> bool:
+    """Whether figures lie within one order of magnitude, so that ticks between powers of ten are needed."""
+    figures = [value[0] for row in read for value in row.values if value is not None]
+    return max(figures) < 10 * min(figures)

@@ -1,4 +1,4 @@
-"""Signatures as Python users read them: an extension of Griffe that leaves out what annotations say to the command line."""
+"""Signatures as users of Python read them: an extension of Griffe that drops what is said to the command line."""
 
 from __future__ import annotations
 
