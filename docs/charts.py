@@ -46,7 +46,7 @@ CHARTS = {
 
 
 class Row(NamedTuple):
-    """A row of a chart: its name, and per drawn column the median with its quartiles; None where there is none."""
+    """A row of a chart: its name, and per drawn column its figure and the ends of its brackets; None where there is none."""
 
     name: str
     values: tuple[tuple[float, float, float] | None, ...]
@@ -60,7 +60,7 @@ def charts(text: str, stem: str) -> tuple[str, dict[str, bytes]]:
         start = table(lines, chart.heading)
         name = f"{stem}-{number}.svg"
         pictures[name] = drawing(chart, list(rows(lines[start:], chart)))
-        lines[start:start] = [f"![{', '.join(chart.drawn)}: medians and quartiles]({name})", ""]
+        lines[start:start] = [f"![{', '.join(chart.drawn)}: the table below, with its brackets as lines]({name})", ""]
     return "\n".join(lines) + "\n", pictures
 
 
@@ -86,12 +86,12 @@ def cells(line: str) -> list[str]:
 
 
 def figure(cell: str) -> tuple[float, float, float] | None:
-    """Return a cell's median and quartiles, which are the median where it has none."""
+    """Return a cell's figure and the ends of its brackets, which are the figure where it has none."""
     found = CELL.match(cell)
     if found is None:
         return None
-    median, low, high = (float(group or found[1]) for group in found.groups())
-    return median, low, high
+    value, low, high = (float(group or found[1]) for group in found.groups())
+    return value, low, high
 
 
 def drawing(chart: Chart, read: Sequence[Row]) -> bytes:
