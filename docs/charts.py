@@ -46,7 +46,7 @@ CHARTS = {
 
 
 class Row(NamedTuple):
-    """A row of a chart: its name, and per drawn column its figure and the ends of its brackets; None where there is none."""
+    """A row of a chart: its name, and per drawn column the figure with the ends of its brackets, or None."""
 
     name: str
     values: tuple[tuple[float, float, float] | None, ...]
