@@ -46,7 +46,7 @@ CHARTS = {
 
 
 class Row(NamedTuple):
-    """A row of a chart: its name, and per drawn column the median with its quartiles; None where there is none."""
+    """A row of a chart: its name, and per drawn column the figure with the ends of its brackets, or None."""
 
     name: str
     values: tuple[tuple[float, float, float] | None, ...]
@@ -60,7 +60,7 @@ def charts(text: str, stem: str) -> tuple[str, dict[str, bytes]]:
         start = table(lines, chart.heading)
         name = f"{stem}-{number}.svg"
         pictures[name] = drawing(chart, list(rows(lines[start:], chart)))
-        lines[start:start] = [f"![{', '.join(chart.drawn)}: medians and quartiles]({name})", ""]
+        lines[start:start] = [f"![{', '.join(chart.drawn)}: the table below, with its brackets as lines]({name})", ""]
     return "\n".join(lines) + "\n", pictures
 
 
@@ -86,18 +86,19 @@ def cells(line: str) -> list[str]:
 
 
 def figure(cell: str) -> tuple[float, float, float] | None:
-    """Return a cell's median and quartiles, which are the median where it has none."""
+    """Return a cell's figure and the ends of its brackets, which are the figure where it has none."""
     found = CELL.match(cell)
     if found is None:
         return None
-    median, low, high = (float(group or found[1]) for group in found.groups())
-    return median, low, high
+    value, low, high = (float(group or found[1]) for group in found.groups())
+    return value, low, high
 
 
 def drawing(chart: Chart, read: Sequence[Row]) -> bytes:
     """Return the SVG: one line per row, one colour per column."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     with mpl.rc_context({"svg.hashsalt": "pathlift"}):
         picture = Figure(figsize=(8, 1 + 0.24 * len(read)), layout="constrained")
@@ -109,9 +110,12 @@ def drawing(chart: Chart, read: Sequence[Row]) -> bytes:
                 axes.plot([low, high], [y, y], color=f"C{column}", alpha=0.5, linewidth=2)
             axes.plot([p[1] for p in there], [p[0] for p in there], "o", markersize=5, color=f"C{column}", label=name)
         axes.set_yticks(range(len(read)), [row.name for row in read], fontsize=8)
+        axes.set_ylabel(", ".join(chart.names), fontsize=8)
         axes.invert_yaxis()
         if chart.log:
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter("{x:g}" if narrow(read) else NullFormatter())
             axes.axvline(1, color="black", linewidth=0.8)
         axes.grid(axis="x", alpha=0.3)
         axes.set_xlabel("%" if "accuracy" in chart.drawn[0] or "pruned" in chart.names else "ratio")
@@ -119,3 +123,9 @@ def drawing(chart: Chart, read: Sequence[Row]) -> bytes:
         file = io.BytesIO()
         picture.savefig(file, format="svg", metadata={"Date": None})
     return file.getvalue()
+
+
+def narrow(read: Sequence[Row]) -> bool:
+    """Whether figures lie within one order of magnitude, so that ticks between powers of ten are needed."""
+    figures = [value[0] for row in read for value in row.values if value is not None]
+    return max(figures) < 10 * min(figures)

@@ -137,9 +137,9 @@ class Graph:
 
     Parameters
     ----------
-    nx
-        Frozen on the way in. Node attributes: ``node`` (a `Node`) and ``order`` (insertion order, which breaks ties
-        in the topological order, so that text is stable).
+    graph
+        The attribute `nx`, frozen on the way in. Node attributes: ``node`` (a `Node`) and ``order`` (insertion order,
+        which breaks ties in the topological order, so that text is stable).
     outputs
         The graph's outputs, in order.
     info

@@ -98,7 +98,7 @@ def test_a_chart_is_a_picture_of_the_page(charts: ModuleType, monkeypatch: pytes
     pytest.importorskip("matplotlib")
     monkeypatch.setitem(charts.CHARTS, "speed", [charts.Chart("Layers", ("pattern",), ("dense / rows",))])
     text, pictures = charts.charts(TABLE, "speed")
-    assert text.splitlines()[2] == "![dense / rows: medians and quartiles](speed-0.svg)"
+    assert text.splitlines()[2] == "![dense / rows: the table below, with its brackets as lines](speed-0.svg)"
     assert pictures["speed-0.svg"].startswith(b"<?xml")
 
 
