@@ -24,6 +24,7 @@ from pathlift.passes.channels.ties import Ties
 from pathlift.passes.equivalence.neurons import NeuronAlgebra, ParamRef
 from pathlift.passes.fields.algebra import FieldAlgebra
 from pathlift.passes.fields.field import Field
+from pathlift.passes.fields.weight import Weight
 from pathlift.passes.fields.weight_parameters import WeightParameters
 from pathlift.passes.generalization.product import NormProduct, Slope
 from pathlift.passes.generalization.words import Paths, PathWords
@@ -44,9 +45,7 @@ KEEPING = {"derive", "add", "scale", "move"}
 
 def written(recorder: record.Recorder, shape: tuple[int, ...]) -> record.Signal:
     """A value of a tape that nothing computes."""
-    recorder.shapes.append(tuple(n if isinstance(n, int) else 1 for n in shape))
-    recorder.defined.append(True)
-    return record.Signal(len(recorder.shapes) - 1)
+    return recorder.lift(Weight(torch.zeros([n if isinstance(n, int) else 1 for n in shape], dtype=torch.float64)))
 
 
 # How each algebra reads an input of the network.
