@@ -4,8 +4,8 @@ What a command prints is what the page says, up to
 
 - times, and figures that are made of them, which are not looked at;
 - the last digits of other numbers: one unit of the last printed place, or a relative 1e-3;
-- figures of searches that end when their time is up, rows of which are looked at by their names alone: machines differ in
-  how far they get, in ten seconds here;
+- figures of searches that end when their time is up, rows of which are looked at by their names alone: how far they get
+  in the ten seconds that they have here is the machine's business;
 - lengths of bars, and white space;
 - lines that ``...`` on a line of its own stands for.
 """
