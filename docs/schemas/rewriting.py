@@ -72,6 +72,14 @@ class StepNorm(TypedDict):
 
 
 @Record
+class Seconds(TypedDict):
+    """How long a pass took."""
+
+    rewriting: float
+    checking: float
+
+
+@Record
 class Step(TypedDict):
     """A pass that ran."""
 
@@ -83,6 +91,8 @@ class Step(TypedDict):
     """What it may do to path-norms."""
     norms: list[StepNorm] | None
     """After it; empty unless asked for, null for a network that has none."""
+    seconds: Seconds | None
+    """If asked for."""
 
 
 @Record
@@ -100,6 +110,42 @@ class Verified(TypedDict):
 
 
 @Record
+class Size(TypedDict):
+    """How large a graph is."""
+
+    ops: int
+    parameters: int
+    bytes: int
+    flops: int | None
+    """Null where extents are not known."""
+
+
+@Record
+class Sizes(TypedDict):
+    """Of the graphs before the first pass and after the last."""
+
+    before: Size
+    after: Size
+
+
+# A class cannot have a field of the name `pass`.
+Failed = Record(
+    TypedDict(
+        "Failed",
+        {"index": int, "pass": str, "code": str, "message": str, "sites": list[str] | None, "ir": list[str]},
+    )
+)
+
+
+@Record
+class Bisected(TypedDict):
+    """What a bisection found."""
+
+    failure: Failed | None
+    """The first pass that fails, the sites that it takes, and a small graph; null if none fails."""
+
+
+@Record
 class Opt(TypedDict):
     """What passes did."""
 
@@ -110,3 +156,7 @@ class Opt(TypedDict):
     norms: list[StepNorm] | None
     """Before the first pass."""
     verify: Verified | None
+    sizes: Sizes | None
+    """If asked for."""
+    bisect: Bisected | None
+    """If asked for."""

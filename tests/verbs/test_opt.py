@@ -147,7 +147,7 @@ def test_a_missing_output_is_an_infinite_difference(pathlift: Cli, monkeypatch: 
 def test_norms_before_and_after_each_pass(pathlift: Cli) -> None:
     command = ["opt", DIGITS, "-p", "dead-code,shift{factor=10},random-rescale", "--norms", "inf,1"]
     result = payload(pathlift(*command, "--format", "json"))["result"]
-    assert set(result) == {"output", "passes", "ir", "norms", "verify"}
+    assert set(result) == {"output", "passes", "ir", "norms", "verify", "sizes", "bisect"}
     assert [norm["q"] for norm in result["norms"]] == ["inf", 1.0]
     assert result["norms"][1] == {"q": 1.0, "log10": pytest.approx(LOG10, abs=1e-6), "zero": False}
     logs = [[norm["log10"] for norm in step["norms"]] for step in result["passes"]]
