@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import onnx
 import pytest
 
 import pathlift
-from pathlift.cli.frame import run as cli
 from pathlift.ir.builder import Builder
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.kronecker import Pattern, product
@@ -83,10 +83,18 @@ def test_features_first(model: str, tmp_path: Path) -> None:
     np.testing.assert_allclose(after, before, rtol=1e-3, atol=1e-4 * np.abs(before).max())
 
 
-def test_budgets_and_reasons(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def cli(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """The command line; its own name is the package's here."""
+    found: Callable[..., Any] = request.getfixturevalue("pathlift")
+    return found
+
+
+def test_budgets_and_reasons(model: str, cli: Callable[..., Any]) -> None:
     def layers(*arguments: str) -> list[dict[str, Any]]:
-        assert cli(["ks", "fit", model, "--format", "json", *arguments]) == 0
-        return json.loads(capsys.readouterr().out)["result"]["layers"]  # type: ignore[no-any-return]  # json says Any
+        outcome = cli("ks", "fit", model, "--format", "json", *arguments)
+        assert outcome.code == 0
+        return json.loads(outcome.out)["result"]["layers"]  # type: ignore[no-any-return]  # json says Any
 
     (kept,) = layers("--layers", "fc1", "--patterns", TEXT, "--budget", "flops=0.05")
     assert "operations" in kept["reason"]
@@ -167,13 +175,14 @@ def test_output_errors_are_of_all_the_data(batch: str | int, used: int) -> None:
     assert any("left out" in line for line in fitted.assumptions) == (used < len(x))
 
 
-def test_outputs_that_are_not_finite_have_no_finite_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_outputs_that_are_not_finite_have_no_finite_error(cli: Callable[..., Any], tmp_path: Path) -> None:
     b = Builder()
     h = b.op("Gemm", b.input("x", ("N", 4)), b.param(np.eye(4, dtype=np.float32), "w"))
     graph = b.finish(b.op("Add", h, b.param([0.0, np.nan, 0.0, 0.0]), name="y"))
     pathlift.opt(graph, output=tmp_path / "m.onnx")
-    assert cli(["ks", "fit", str(tmp_path / "m.onnx"), "--patterns", "(1,2,2,2)(2,2,2,1)", "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out)["result"]["end_to_end"]["relative_error"] == {"y": None}
+    outcome = cli("ks", "fit", str(tmp_path / "m.onnx"), "--patterns", "(1,2,2,2)(2,2,2,1)", "--format", "json")
+    assert outcome.code == 0
+    assert json.loads(outcome.out)["result"]["end_to_end"]["relative_error"] == {"y": None}
 
 
 def test_moments_are_those_of_what_layers_read() -> None:
@@ -217,10 +226,11 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("arguments", "code"), REFUSED)
-def test_refusals(arguments: list[str], code: str, model: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_refusals(arguments: list[str], code: str, model: str, cli: Callable[..., Any]) -> None:
     layers = [] if "--layers" in arguments else ["--layers", "fc1"]
-    assert cli(["ks", "fit", model, *layers, *arguments]) == 2
-    assert code in capsys.readouterr().err
+    outcome = cli("ks", "fit", model, *layers, *arguments)
+    assert outcome.code == 2
+    assert code in outcome.err
 
 
 def test_data_that_does_not_fit(model: str, tmp_path: Path) -> None:

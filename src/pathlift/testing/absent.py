@@ -57,7 +57,7 @@ def pytest_runtest_call() -> Generator[None, object, object]:
 def _skipping() -> Generator[None, object, object]:
     try:
         return (yield)
-    except Exception as error:
+    except (Exception, pytest.fail.Exception) as error:  # which is what `pytest.raises` says of another error
         if why := reason(str(error)):
             pytest.skip(why)
         raise
