@@ -231,7 +231,7 @@ def test_an_example_is_known_by_its_shape_however_it_is_given() -> None:
     for odd in (torch.zeros(1, 3).numpy(), {"x": torch.zeros(1, 3)}, [("N", 3)], {1, 3}):
         with pytest.raises(pathlift.PathliftError, match="PL0484"):
             pathlift.path_norm_loss(module, odd)  # type: ignore[arg-type]  # no input of a module
-    with pytest.raises(pathlift.PathliftError, match="PL0421"):
+    with pytest.raises(pathlift.PathliftError, match="PL1429"):
         pathlift.path_norm_loss(module, (1, 3), pooling=["sum"])
 
 

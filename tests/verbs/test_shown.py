@@ -1,4 +1,4 @@
-"""How results of all verbs are shown: as text that fits 60 columns, as HTML, as records, and as charts."""
+"""Results of all verbs as they are shown: as text that fits 60 columns, as HTML, as records, and as charts."""
 
 from __future__ import annotations
 
@@ -166,5 +166,5 @@ def test_charts(made: tuple[str, Result]) -> None:
     if made[0] in CHARTS:
         assert made[1].plot().axes
     else:
-        with pytest.raises(UsageError, match="PL1416"):
+        with pytest.raises(UsageError, match="PL1418"):
             made[1].plot()
