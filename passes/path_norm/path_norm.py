@@ -55,7 +55,7 @@ class PathNorm(Analysis[PathNormResult]):
     dtype
         Compute in this precision. Exponents are tracked, so that neither overflows.
     per_layer
-        Show each layer's gain and share. Of the first q.
+        Show each layer's gain, the norm so far, and its share where paths branch. Of the first q.
     shape
         Fill in symbolic dimensions. The batch needs none.
     memory_limit

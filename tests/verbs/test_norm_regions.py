@@ -74,10 +74,10 @@ def test_json(pathlift: Cli, write: Callable[[str], str]) -> None:
 
 def test_text(pathlift: Cli, write: Callable[[str], str]) -> None:
     assert pathlift("norm", write(BLOCK), "--regions", "--q", "1,inf").out.splitlines() == [
-        "layers         nodes  log10 (q = 1)      at most  log10 (q = inf)      at most    starts at",
+        "layers         nodes  log10 (q = 1)      at most  log10 (q = inf)      at most  starts at",
         "up                 1       1.290035  10^1.290035         0.477121  10^0.477122"
-        "    normalized ← LayerNormalization",
-        "down … scores      4       1.681241  10^1.681242         0.903090  10^0.903090    g ← Gelu, x",
+        "  normalized ← LayerNormalization",
+        "down … scores      4       1.681241  10^1.681242         0.903090  10^0.903090  g ← Gelu, x",
         "assumes: the final Softmax 'probabilities' is left out",
         f"assumes: {ALONE}",
     ]
