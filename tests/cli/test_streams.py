@@ -17,6 +17,7 @@ import pytest
 from pathlift.cli.frame import run
 from pathlift.frontend.load import load
 from pathlift.ir.compare import graphs_equal
+from pathlift.testing.absent import reason
 
 MLP = (
     b"%x = Input : f32[N, 2]\n%w = Param {value=[[1.0, -2.0]]} : f32[1, 2]\n%y = Gemm(%x, %w) {trans_w=true}\nreturn %y"
@@ -49,7 +50,10 @@ def piped(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(sys, "stdout", stdout)
         code = run(arguments)
         raw: Any = stdout.buffer
-        return Outcome(code, raw.getvalue(), capsys.readouterr().err)
+        outcome = Outcome(code, raw.getvalue(), capsys.readouterr().err)
+        if why := reason(outcome.err):
+            pytest.skip(why)
+        return outcome
 
     return call
 

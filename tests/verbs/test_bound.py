@@ -155,9 +155,8 @@ def test_other_activations_are_refused(pathlift: Cli, tmp_path: Path, op: str, c
     ],
 )
 def test_data_without_fitting_labels(arrays: dict[str, Any]) -> None:
-    with pytest.raises(package.PathliftError) as caught:
+    with pytest.raises(package.PathliftError, match="PL1482"):
         package.bound(parse_graph(NETWORK), kind="pac-bayes", data=arrays, draws=2)
-    assert caught.value.code == "PL1482"
 
 
 def test_text(pathlift: Cli, network: str) -> None:
