@@ -61,5 +61,5 @@ def test_survivors_are_told_from_the_dead(mutants: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(3000)
 def test_a_sample_is_killed(mutants: Any) -> None:
-    chosen = mutants.sampled([m for m in mutants.load() if not m.equivalent], 6)
+    chosen = mutants.sampled([m for m in mutants.load() if not m.equivalent], 3)
     assert [verdict for verdict in mutants.trial(chosen) if not verdict.killed] == []
