@@ -73,6 +73,6 @@ def test_ten_thousand_nodes(model_of: Any) -> None:
         nodes.append(helper.make_node("MatMul", [f"x{2 * i}", f"w{i}"], [f"x{2 * i + 1}"]))
         nodes.append(helper.make_node("Relu", [f"x{2 * i + 1}"], [f"x{2 * i + 2}"]))
     data = model_of(nodes, {"x0": np.ones((2, 4), np.float32)}, constants, ["x10000"]).SerializeToString()
-    start = time.perf_counter()
+    start = time.process_time()
     assert len(load(data)) == 15001
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 20  # a square of their number takes minutes
