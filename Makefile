@@ -71,4 +71,5 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.quantization_after_canonicalize
 	$(BIN)/python -m benchmarks.compare
 	$(BIN)/python -m benchmarks.structured_pruning
+	$(BIN)/python -m benchmarks.pruning_cost
 	$(BIN)/python -m benchmarks.ks_cpu
