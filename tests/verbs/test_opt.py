@@ -155,7 +155,7 @@ def test_norms_before_and_after_each_pass(pathlift: Cli) -> None:
     assert logs[0][1] + 0.9 < logs[1][1] < logs[0][1] + 1
     assert logs[2] == pytest.approx(logs[1], abs=1e-6)
     assert [step["effect"] for step in result["passes"]] == ["unchanged", "may change", "unchanged"]
-    assert [set(step) for step in result["passes"]] == [{"name", "changed", "note", "effect", "norms"}] * 3
+    assert [set(step) for step in result["passes"]] == [{"name", "changed", "note", "effect", "norms", "seconds"}] * 3
     *_, heading, first, second, _ = pathlift(*command).out.splitlines()
     assert heading.split() == ["pass", "log10", "‖Φ‖_inf", "log10", "‖Φ‖_1"]
     assert first.endswith("6.076353 → 6.076353")
