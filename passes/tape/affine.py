@@ -7,6 +7,7 @@ transpose is autograd's.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -40,9 +41,9 @@ class Affine(Step):
         """Whether coefficients of the linear part have errors."""
         return False
 
+    @abstractmethod
     def linear(self, *xs: Tensor) -> Tensor:
         """The linear part."""
-        raise NotImplementedError
 
     def absolute(self, *xs: Tensor) -> Tensor:
         """The linear part with (upper bounds of) absolute coefficients, on non-negative operands."""

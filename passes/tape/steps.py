@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ Tensor = torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class Step(ABC):
     """One primitive at work.
 
     Parameters
@@ -35,9 +36,9 @@ class Step:
     shapes: tuple[tuple[int, ...], ...]
     shape: tuple[int, ...]
 
+    @abstractmethod
     def run(self, *xs: Tensor) -> Tensor:
         """Compute the value, in float64."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ SLOW = (
     "zeros are multiplied like other numbers, and gain no time: --channels gives smaller tensors, and --pattern ks:K "
     "smaller products (`opt -p ks-replace`)"
 )
-SAME = "what is proved is of the network with zeros in place of channels: it computes the same as the smaller one"
+SAME = "the smaller network computes the same as the one with zeros in place of channels, whose cost is told"
 
 
 @dataclass(frozen=True)
