@@ -108,7 +108,7 @@ CAUSES = {
     "1408": "there is no such criterion",
     "1409": "a sparsity, a number of rounds or a seed is missing or out of range",
     "1410": "a sweep is not FROM:TO:STEPS",
-    "1411": "a log is of another sweep, or none",
+    "1411": "a log is of something else, or none",
     "1412": "options of a sweep and of one pruning do not go together",
     "1413": "a file is to be written twice, or over one that is read",
     "0345": "no method has a bound; the message says why of each",

@@ -11,6 +11,7 @@ from schemas.norms import Norm
 from schemas.passes import Analyze, Passes, Schemas
 from schemas.pruning import Prune
 from schemas.rewriting import Canonicalize, Opt
+from schemas.tuning import Tune
 
 RESULTS = {
     "inspect": Inspect,
@@ -29,6 +30,7 @@ RESULTS = {
     "codegen": Codegen,
     "ks detect": KsDetect,
     "ks fit": KsFit,
+    "tune": Tune,
     "schema": Schemas,
 }
 """By verb, the type of its result."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from pathlift.ir.errors import UsageError, WitnessError
+from pathlift.ir.errors import WitnessError
 from pathlift.ir.graph import Graph
 from pathlift.ir.kronecker import parse_patterns, product
 from pathlift.ir.types import Array
@@ -16,7 +16,7 @@ from pathlift.passes.base import Effect, Rewritten, Transform, Witness
 from pathlift.passes.kronecker.chains import replaced
 from pathlift.passes.kronecker.fitting.fit import Solver
 from pathlift.passes.kronecker.fitting.layer import Fitter, LayerFit
-from pathlift.passes.layers.dense import DenseLayer, dense_layers, naming_hint, split_globs, unmatched
+from pathlift.passes.layers.dense import DenseLayer, dense_layers, named_layers
 
 ProgressCallback = Callable[[str, int, int], object]
 """Told the layer, its number, and how many there are."""
@@ -122,11 +122,7 @@ class ApproximateLayers(Transform):
             If a weight is NaN or infinite.
         """
         fitter = self._fitter()
-        found, skipped = dense_layers(graph, self.layers)
-        missing = unmatched(graph, split_globs(self.layers))
-        if missing or not (found or skipped):
-            name = missing or self.layers
-            raise UsageError("0464", f"no layer is called {name!r}", hint=naming_hint(graph, name))
+        found, skipped = named_layers(graph, self.layers)
         fits: dict[str, LayerFit] = {}
         for i, layer in enumerate(found):
             if progress is not None:

@@ -7,6 +7,7 @@ import fnmatch
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array, TensorType
 from pathlift.passes.layers.layers import LAYER_OPS, Layer, read_layer
@@ -79,6 +80,22 @@ def dense_layers(graph: Graph, names: str) -> tuple[list[DenseLayer], dict[str, 
         else:
             found.append(DenseLayer(graph, key, node.label, 1 if node.op == "Conv" else -1))
     return found, refused
+
+
+def named_layers(graph: Graph, names: str) -> tuple[list[DenseLayer], dict[str, str]]:
+    """Find the layers that a glob names, as `dense_layers` does, and at least one.
+
+    Raises
+    ------
+    UsageError
+        If nothing has one of these names.
+    """
+    found, skipped = dense_layers(graph, names)
+    missing = unmatched(graph, split_globs(names))
+    if missing or not (found or skipped):
+        name = missing or names
+        raise UsageError("0464", f"no layer is called {name!r}", hint=naming_hint(graph, name))
+    return found, skipped
 
 
 def split_globs(text: str) -> list[str]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pathlift.verbs.prune import prune as prune
     from pathlift.verbs.run import run as run
     from pathlift.verbs.schema import schema as schema
+    from pathlift.verbs.tune import tune as tune
     from pathlift.verbs.verify_cert import verify_cert as verify_cert
 
     __version__: str

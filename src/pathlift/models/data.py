@@ -121,7 +121,7 @@ def _checked(name: str, array: Array, type_: Any) -> Array:
 
 def batches(graph: Graph, arrays: Mapping[str, Array]) -> Iterator[Mapping[str, Array]]:
     """Yield samples in batches of the size that the file fixes, without what is `left_over`, or of 64."""
-    fixed, count = _fixed_batch(graph), min(map(len, arrays.values()))
+    fixed, count = fixed_batch(graph), min(map(len, arrays.values()))
     step = fixed or _BATCH
     for start in range(0, count, step):
         if start + step <= count or not fixed:
@@ -130,12 +130,13 @@ def batches(graph: Graph, arrays: Mapping[str, Array]) -> Iterator[Mapping[str, 
 
 def left_over(graph: Graph, arrays: Mapping[str, Array]) -> tuple[str, ...]:
     """Say which samples are in no batch, if any."""
-    fixed, count = _fixed_batch(graph), min(map(len, arrays.values()))
+    fixed, count = fixed_batch(graph), min(map(len, arrays.values()))
     if not fixed or not count % fixed:
         return ()
     return (f"the last {count % fixed} of {count} samples are left out: the file fixes batches of {fixed}",)
 
 
-def _fixed_batch(graph: Graph) -> int:
+def fixed_batch(graph: Graph) -> int:
+    """Return the number of samples that the file fixes for its inputs; 0 if it fixes none."""
     fixed = {t.shape[0] for key in graph.inputs if isinstance(t := graph[key].types[0], TensorType) and t.shape}
     return next((n for n in fixed if isinstance(n, int)), 0)

@@ -21,17 +21,17 @@ def graph_size(graph: Graph) -> dict[str, int | None]:
         if another extent is open.
     """
     params = {id(value): value for key in graph.params if (value := graph[key].value) is not None}.values()
-    flops = [_flops(graph, key) for key in graph if graph[key].op in ("Gemm", "Conv", "ConvTranspose")]
+    counts = [flops(graph, key) for key in graph if graph[key].op in ("Gemm", "Conv", "ConvTranspose")]
     return {
         "ops": sum(graph[key].op not in ("Input", "Param") for key in graph),
         "parameters": sum(param.size for param in params),
         "bytes": sum(0 if param.dtype == object else raw_size(param.dtype, param.shape) for param in params),
-        "flops": None if None in flops else sum(f for f in flops if f is not None),
+        "flops": None if None in counts else sum(f for f in counts if f is not None),
     }
 
 
-def _flops(graph: Graph, key: str) -> int | None:
-    """A product has an operation for each weight and each place that the weight is used at."""
+def flops(graph: Graph, key: str) -> int | None:
+    """Return the operations of a product, for each weight and each place that it is used at; None if those are open."""
     x, w = graph.inputs_of(key)[:2]
     weight = None if w is None else _extents(graph.type_of(w))
     data: Any = x if graph[key].op == "ConvTranspose" else Value(key)

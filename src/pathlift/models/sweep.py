@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pathlift.frontend.save import save
-from pathlift.ir.errors import OutputError, UnsupportedError, UsageError
+from pathlift.ir.errors import UnsupportedError, UsageError
 from pathlift.ir.graph import Graph
 from pathlift.models.session import Session
 from pathlift.models.timing import race
@@ -49,64 +48,9 @@ def read_sweep(text: str) -> tuple[float, ...]:
     return tuple(round(float(s), 12) for s in np.linspace(first, last, count))
 
 
-@dataclass(eq=False)
-class Log:
-    """Points that are known, in a file to which each new one is added at once.
-
-    Parameters
-    ----------
-    path
-        The file; ``None`` for none.
-    about
-        What the points are of: those of another sweep are not taken.
-    """
-
-    path: Path | None
-    about: Mapping[str, Any]
-
-    def read(self, *, force: bool = False) -> dict[tuple[str, float], Point]:
-        """Return the points of an interrupted sweep; a last line that was cut off is none.
-
-        Raises
-        ------
-        UsageError
-            If the file is of another sweep, and is not to be replaced.
-        """
-        if self.path is None or not self.path.exists() or force:
-            self._start()
-            return {}
-        lines, whole = list[str](), list[str]()
-        try:
-            lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-            whole = [line for line in lines if line.endswith("\n")]
-            head, *rows = [json.loads(line) for line in whole] or [None]
-            points = [Point(**{**row, "seconds_quartiles": tuple(row["seconds_quartiles"])}) for row in rows]
-        except (ValueError, TypeError, KeyError):
-            head, points = None, []
-        except OSError as error:
-            raise OutputError("0718", f"cannot read {os.fspath(self.path)!r}: {error.strerror}") from error
-        if head != {"pathlift_sweep": VERSION, **self.about}:
-            hint = "--force starts anew, --log names another"
-            raise UsageError("1411", f"{os.fspath(self.path)!r} is no log of this sweep", hint=hint)
-        if len(whole) < len(lines):
-            self.path.write_text("".join(whole), encoding="utf-8")
-        return {(p.criterion, p.sparsity_requested): p for p in points}
-
-    def add(self, point: Point) -> None:
-        """Write a point."""
-        self._write(asdict(point), "a")
-
-    def _start(self) -> None:
-        self._write({"pathlift_sweep": VERSION, **self.about}, "w")
-
-    def _write(self, row: Mapping[str, Any], mode: str) -> None:
-        if self.path is None:
-            return
-        try:
-            with self.path.open(mode, encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-        except OSError as error:
-            raise OutputError("0718", f"cannot write {os.fspath(self.path)!r}: {error.strerror}") from error
+def read_point(row: Mapping[str, Any]) -> Point:
+    """Read a line of a sweep's log."""
+    return Point(**{**row, "seconds_quartiles": tuple(row["seconds_quartiles"])})
 
 
 @dataclass(frozen=True, eq=False)

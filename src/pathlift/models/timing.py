@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
     from pathlift.ir.types import Array
-    from pathlift.models.session import Session
 
 _WARM_UP = 2
+_RESAMPLED = 1000
+
+
+class Runs(Protocol):
+    """What is timed: a session, for one."""
+
+    def run(self, feeds: Mapping[str, Any]) -> object:
+        """Run once."""
 
 
 def race(
-    sessions: Sequence[Session],
+    sessions: Sequence[Runs],
     feeds: Mapping[str, Any],
     device: str,
     runs: int,
     budget: float,
     seed: int,
     progress: Callable[[str, int, int], object] | None,
+    clock: Callable[[], Any] = time.perf_counter,
 ) -> list[Array]:
     """Time models side by side: in every round, each runs once, in a random order.
 
@@ -42,25 +50,44 @@ def race(
         Of the orders.
     progress
         Told of each round.
+    clock
+        What times are differences of: seconds, or an array of those of several clocks.
 
     Returns
     -------
     list
-        Seconds per round of each model, ``(rounds,)``.
+        Seconds per round of each model, ``(rounds,)``, or ``(rounds, clocks)``.
     """
-    rng, seconds, start = np.random.default_rng(seed), [list[float]() for _ in sessions], time.perf_counter()
+    rng, seconds, start = np.random.default_rng(seed), [list[Any]() for _ in sessions], time.perf_counter()
     for i in range(-_WARM_UP, runs):
         if i >= 5 and time.perf_counter() - start > budget:
             break
         if progress is not None:
             progress("round", max(0, i), runs)
         for k in rng.permutation(len(sessions)):
-            before = time.perf_counter()
+            before = clock()
             sessions[k].run(feeds)
             _finish(device)
             if i >= 0:
-                seconds[k].append(time.perf_counter() - before)
+                seconds[k].append(clock() - before)
     return [np.array(times) for times in seconds]
+
+
+class Median(NamedTuple):
+    """A median over rounds, the 95 % interval of it, and its standard error."""
+
+    value: float
+    low: float
+    high: float
+    deviation: float
+
+
+def median(values: Array, seed: int) -> Median:
+    """Return the median of what rounds gave, ``(rounds,)``, with its error by the bootstrap (1000 resamples)."""
+    rng = np.random.default_rng(seed)
+    resampled = np.median(values[rng.integers(0, len(values), (_RESAMPLED, len(values)))], axis=1)
+    low, high = (float(q) for q in np.quantile(resampled, (0.025, 0.975)))
+    return Median(float(np.median(values)), low, high, float(resampled.std()))
 
 
 def _finish(device: str) -> None:

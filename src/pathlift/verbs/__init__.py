@@ -23,6 +23,7 @@ VERBS = {
     "codegen": "pathlift.verbs.codegen:generate_kernels",
     "ks detect": "pathlift.verbs.ks_detect:ks_detect",
     "ks fit": "pathlift.verbs.ks_fit:ks_fit",
+    "tune": "pathlift.verbs.tune:tune",
     "schema": "pathlift.verbs.schema:schema",
 }
 GROUPS = {"ks": "Find Kronecker-sparse layers, and make them."}

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from pathlift.models.source import Opened
     from pathlift.report.page import Page
 
-_RESAMPLED = 1000
-
 
 @dataclass(frozen=True, kw_only=True)
 class BenchResult(Result):
@@ -186,17 +184,18 @@ def _session(opened: Opened, device: str, threads: int, executor: Any) -> Sessio
 def _row(name: str, threads: int, difference: float, first: Array, times: Array, seed: int) -> dict[str, Any]:
     import numpy as np
 
+    from pathlift.models.timing import median as paired
+
     low, median, high = (float(q) for q in np.quantile(times, (0.25, 0.5, 0.75)))
-    ratios, rng = first / times, np.random.default_rng(seed)
-    resampled = np.median(ratios[rng.integers(0, len(ratios), (_RESAMPLED, len(ratios)))], axis=1)
+    speedup = paired(first / times, seed)
     return {
         "model": name,
         "threads": threads,
         "runs": len(times),
         "median_s": median,
         "quartiles_s": [low, high],
-        "speedup": float(np.median(ratios)),
-        "speedup_interval": [float(q) for q in np.quantile(resampled, (0.025, 0.975))],
+        "speedup": speedup.value,
+        "speedup_interval": [speedup.low, speedup.high],
         "relative_difference": difference,
     }
 

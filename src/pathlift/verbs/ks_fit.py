@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pathlift.ir.limits import MEMORY_LIMIT
@@ -257,25 +257,18 @@ def _output_errors(before: Graph, after: Graph, feeds: Iterable[Mapping[str, Arr
     from pathlift.ir.algebras.interpret import run
     from pathlift.ir.algebras.numeric import Numeric
     from pathlift.ir.foreign import running
+    from pathlift.models.output_errors import OutputErrors
 
     algebra = Numeric(torch.float32)
-    rest, whole, count = dict[str, float](), dict[str, float](), 0
+    errors, count = OutputErrors(), 0
     with running(), torch.inference_mode():
         for batch in feeds:
             count += max((len(x) if np.ndim(x) else 1 for x in batch.values()), default=1)
             tensors = {name: algebra.tensor(np.asarray(x)) for name, x in batch.items()}
             expected, found = run(before, algebra, tensors), run(after, algebra, tensors)
-            for name, y in expected.items():
-                if isinstance(y, torch.Tensor) and y.is_floating_point():
-                    rest[name] = rest.get(name, 0.0) + float((y - found[name]).double().square().sum())
-                    whole[name] = whole.get(name, 0.0) + float(y.double().square().sum())
-    return {name: _ratio(rest[name], whole[name]) for name in whole}, count
-
-
-def _ratio(rest: float, whole: float) -> float:
-    if not (isfinite(rest) and isfinite(whole)):
-        return inf
-    return (rest / whole) ** 0.5 if whole else inf if rest else 0.0
+            real = [n for n, y in expected.items() if isinstance(y, torch.Tensor) and y.is_floating_point()]
+            errors.add({n: expected[n].double().numpy() for n in real}, {n: found[n].double().numpy() for n in real})
+    return errors.relative(), count
 
 
 def text(payload: Payload) -> Iterator[RenderableType]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -280,8 +280,9 @@ class _Job:
     def swept(self, opened: Opened, data: Any, steps: str, log: Any, chart: Any) -> SweepResult:
         """Try all sparsities and criteria."""
         from pathlift.frontend.files import replacing
+        from pathlift.models.journal import Journal
         from pathlift.models.pruning import read_pruning_data
-        from pathlift.models.sweep import Log, Sweep, read_sweep
+        from pathlift.models.sweep import VERSION, Sweep, read_point, read_sweep
         from pathlift.report.pareto_chart import draw_pareto
         from pathlift.report.row_chart import check_chart
 
@@ -296,12 +297,13 @@ class _Job:
         beside = Path(log) if log is not None else None if chart is None else Path(chart).with_suffix(".jsonl")
         with ExitStack() as stack:
             staged = None if chart is None else stack.enter_context(replacing(chart, force=self.force))
-            record = Log(beside, sweep.about(opened.source.sha256))
-            known, points = record.read(force=self.force), []
+            record = Journal(beside, "sweep", VERSION, sweep.about(opened.source.sha256))
+            rows = record.read(read_point, force=self.force)
+            known, points = {(p.criterion, p.sparsity_requested): p for p in rows}, []
             for point in sweep.points(known, self.progress):
                 points.append(point)
                 if (point.criterion, point.sparsity_requested) not in known:
-                    record.add(point)
+                    record.add(asdict(point))
             if staged is not None:
                 from pathlift.report.page import save_chart
 

@@ -1,0 +1,353 @@
+"""The loop of a tuning: measure, solve, verify the best choices, learn from that, and again."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import inf, isfinite, sqrt
+
+import numpy as np
+
+from pathlift.ir.stages import stage
+from pathlift.models.tuning.additive import Additive
+from pathlift.models.tuning.candidates import Space
+from pathlift.models.tuning.errors import Errors
+from pathlift.models.tuning.judge import Judge
+from pathlift.models.tuning.knapsack import Choice
+from pathlift.models.tuning.latency import Contestant, Track
+from pathlift.models.tuning.sizes import Sizes
+from pathlift.models.tuning.strategies import Random, Strategy, Trial, best_first, uniform_first
+from pathlift.models.tuning.trials import Cost, Noise, Quality, Trials
+
+_MEASURING, _VERIFYING, _CONFIRMING = 0.4, 0.2, 0.15
+"""Shares of the time: for all costs, for each round of verification, and for the race of the best alone."""
+_LIMITS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+"""Times the limit, that predictions are made for."""
+_SLACK = 0.7
+"""A choice that loses too much accuracy makes this, times its error, the limit of the next ones."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """What is looked for.
+
+    Parameters
+    ----------
+    objective
+        latency, bytes or flops.
+    limit
+        The most that the outputs may be off.
+    max_drop
+        The most that the accuracy may fall; ``None`` for any.
+    budget
+        Seconds, from the first measurement on.
+    verify
+        How many choices are verified in a round.
+    seed
+        Of all that is random.
+    """
+
+    objective: str
+    limit: float
+    max_drop: float | None
+    budget: float
+    verify: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Verified:
+    """A choice, what was predicted of it, and what was found.
+
+    Parameters
+    ----------
+    choice
+        Options of layers.
+    predicted_ratio, predicted_error
+        By the additive model before this choice was looked at.
+    cost
+        Measured; ``None`` where it was not, since the choice is not within the limit.
+    quality
+        Measured.
+    within
+        Whether it is within the limit.
+    """
+
+    choice: Choice
+    predicted_ratio: float
+    predicted_error: float
+    cost: Cost | None
+    quality: Quality
+    within: bool
+
+
+@dataclass(eq=False)
+class Outcome:
+    """What a tuning found.
+
+    Parameters
+    ----------
+    model
+        Refitted to all that was verified.
+    verified
+        In the order in which they were.
+    best
+        The best of these, as it was in a last race of its own; ``None`` if none is within the limit and faster.
+    baselines
+        Choices by name: the best uniform one, the best of as many random ones, and the one that `ks fit` makes.
+    predicted
+        Ratio and error of the choices that the model takes for the best, for several limits.
+    noise
+        Root mean square over races.
+    dense, accuracy
+        The dense file in the last race, and its accuracy.
+    method
+        Which strategies were used.
+    in_time
+        Whether a verification came before the time was up.
+    """
+
+    model: Additive
+    verified: dict[Choice, Verified] = field(default_factory=dict)
+    best: Verified | None = None
+    baselines: dict[str, Choice] = field(default_factory=dict)
+    predicted: list[tuple[float, float]] = field(default_factory=list)
+    noise: float = 0.0
+    dense: Noise | None = None
+    accuracy: float | None = None
+    method: str = ""
+    in_time: bool = True
+
+    @property
+    def rms(self) -> float | None:
+        """Root mean square difference of measured and predicted ratios; ``None`` if none was measured."""
+        rest = [v.cost.ratio - v.predicted_ratio for v in self.verified.values() if v.cost is not None]
+        return float(np.sqrt(np.mean(np.square(rest)))) if rest else None
+
+
+@dataclass(eq=False)
+class Tuning:
+    """All that a search needs.
+
+    Parameters
+    ----------
+    space
+        Layers and their options.
+    track
+        Where files race.
+    errors
+        Of single options.
+    judge
+        Of files.
+    trials
+        What is known already, and where it is kept.
+    aim
+        What is looked for.
+    progress
+        Told of what goes on.
+    now
+        A clock, in seconds.
+    """
+
+    space: Space
+    track: Track
+    errors: Errors
+    judge: Judge
+    trials: Trials
+    aim: Aim
+    progress: Callable[[str, int, int], object] | None = None
+    now: Callable[[], float] = time.monotonic
+
+    def run(self, strategies: Callable[[float], Sequence[Strategy]]) -> Outcome:
+        """Search.
+
+        Parameters
+        ----------
+        strategies
+            Makes them of the noise of a ratio. The next one goes on where the one before has ended, if the additive
+            model is off by more than twice the noise.
+        """
+        self._start = self.now()
+        with stage("errors of single layers"):
+            squares = self._squares()
+        with stage("timing options" if self._timed else "counting"):
+            costs = self._costs()
+        model = Additive([list(self.space.groups).index(s) for s in self.space.signatures], costs, squares)
+        outcome = Outcome(model, baselines=self._baselines(model), accuracy=self.judge.accuracy, noise=self.noise)
+        with stage("verifying"):
+            for strategy in strategies(self.noise):
+                if outcome.method and (outcome.rms or 0.0) <= 2 * self.noise:
+                    break
+                outcome.method = " + ".join(filter(None, [outcome.method, strategy.name]))
+                self._search(strategy, model, outcome)
+        outcome.in_time = bool(outcome.verified)
+        outcome.model = self._refitted(model, outcome)
+        outcome.predicted = self._front(outcome.model)
+        if outcome.in_time:
+            with stage("confirming the best"):
+                self._confirm(outcome)
+        outcome.noise = self.noise
+        return outcome
+
+    @property
+    def noise(self) -> float:
+        """What ratios of repeated measurements differ by: root mean square over all races."""
+        return sqrt(float(np.mean([n.deviation**2 for n in self.trials.noises]))) if self.trials.noises else 0.0
+
+    @property
+    def _timed(self) -> bool:
+        return self.aim.objective == "latency"
+
+    @property
+    def _left(self) -> float:
+        return self.aim.budget - (self.now() - self._start)
+
+    def _squares(self) -> list[np.ndarray]:
+        """Squared errors of all options, each layer replaced alone."""
+        found = [np.zeros(len(options)) for options in self.space.options]
+        total, done = sum(len(options) - 1 for options in self.space.options), 0
+        for layer, options in enumerate(self.space.options):
+            for option in range(1, len(options)):
+                if self.progress is not None:
+                    self.progress(f"error of {self.space.layers[layer].label}", done, total)
+                done += 1
+                found[layer][option] = self._single(layer, option) ** 2
+        return found
+
+    def _single(self, layer: int, option: int) -> float:
+        choice = self.space.only(layer, option)
+        known = self.trials.qualities.get(("layer", choice))
+        if known is not None:
+            return known.error
+        if not isfinite(self.space.options[layer][option].error):
+            return inf
+        error = self.errors.single(layer, option)
+        if isfinite(error):
+            self.trials.quality("layer", choice, Quality(error))
+        return error
+
+    def _costs(self) -> list[np.ndarray]:
+        """What options add to the ratio: a signature's measured ratio is shared by its layers."""
+        if not self._timed:
+            return Sizes(self.space, self.aim.objective).additive()
+        found = [np.zeros(len(options)) for options in self.space.options]
+        groups = self.space.groups
+        for number, (signature, layers) in enumerate(groups.items()):
+            if self.progress is not None:
+                self.progress("timing options", number, len(groups))
+            choices = [self.space.uniform(signature, o) for o in range(1, len(self.space.options[layers[0]]))]
+            ratios = self._raced("signature", choices, _MEASURING * self.aim.budget / len(groups))
+            for layer in layers:
+                found[layer][1:] = [(ratios[choice].ratio - 1) / len(layers) for choice in choices]
+        return found
+
+    def _raced(
+        self, name: str, choices: Sequence[Choice], seconds: float, opened: Sequence[Contestant] = ()
+    ) -> dict[Choice, Cost]:
+        """Costs of choices, from the log or by one race of the others."""
+        runners = {contestant.choice: contestant for contestant in opened}
+        new = [choice for choice in choices if (name, choice) not in self.trials.costs]
+        if new:
+            contestants = [runners.get(choice) or self.track.open(choice) for choice in new]
+            costs, noise = self.track.race(contestants, seconds)
+            self.trials.noise(noise)
+            for choice, cost in zip(new, costs, strict=True):
+                self.trials.cost(name, choice, cost)
+        return {choice: self.trials.costs[name, choice] for choice in choices}
+
+    def _search(self, strategy: Strategy, model: Additive, outcome: Outcome) -> None:
+        limit = self.aim.limit
+        while not outcome.verified or self._left > 0:
+            if self._left <= 0:
+                return
+            current = self._refitted(model, outcome)
+            history = [
+                Trial(v.choice, inf if v.cost is None else v.cost.ratio, v.quality.error, v.within)
+                for v in outcome.verified.values()
+            ]
+            choices = strategy.propose(current, history, limit, self.aim.verify)
+            if not outcome.verified:
+                choices = list(dict.fromkeys([*choices, *outcome.baselines.values()]))
+            if not choices:
+                return
+            self._verify(choices, current, outcome)
+            lost = [outcome.verified[c].quality for c in choices if self._loses(outcome.verified[c].quality)]
+            limit = min([limit, *(_SLACK * q.error for q in lost if q.error <= limit)])
+
+    def _verify(self, choices: Sequence[Choice], model: Additive, outcome: Outcome) -> None:
+        """Measure errors of real files, and race those that are within the limit."""
+        qualities, opened = dict[Choice, Quality](), list[Contestant]()
+        for number, choice in enumerate(choices):
+            if self.progress is not None:
+                self.progress("verifying", number, len(choices))
+            known = self.trials.qualities.get(("file", choice))
+            if known is None:
+                contestant = self.track.open(choice)
+                known = self.judge.quality(contestant.session)
+                if isfinite(known.error):
+                    self.trials.quality("file", choice, known)
+                if self._within(known):
+                    opened.append(contestant)
+            qualities[choice] = known
+        within = [choice for choice in choices if self._within(qualities[choice])]
+        if self._timed:
+            costs = self._raced("verify", within, _VERIFYING * self.aim.budget, opened)
+        else:
+            sizes = Sizes(self.space, self.aim.objective)
+            costs = {choice: sizes.measure(choice) for choice in choices}
+        for choice in choices:
+            outcome.verified[choice] = Verified(
+                choice, model.ratio(choice), model.error(choice), costs.get(choice), qualities[choice],
+                choice in within,
+            )  # fmt: skip
+
+    def _loses(self, quality: Quality) -> bool:
+        drop, dense = self.aim.max_drop, self.judge.accuracy
+        return drop is not None and dense is not None and (quality.accuracy or 0.0) < dense - drop - 1e-12
+
+    def _within(self, quality: Quality) -> bool:
+        return quality.error <= self.aim.limit and not self._loses(quality)
+
+    def _refitted(self, model: Additive, outcome: Outcome) -> Additive:
+        found = outcome.verified.values()
+        return model.refitted(
+            {v.choice: v.cost.ratio for v in found if v.cost is not None} if self._timed else {},
+            {v.choice: v.quality.error for v in found},
+        )
+
+    def _confirm(self, outcome: Outcome) -> None:
+        """Race the best alone with the dense file: the least of several measured ratios is too low by choice."""
+        found = [(v.cost.ratio, v) for v in outcome.verified.values() if v.within and v.cost is not None]
+        _, best = min(found, default=(inf, None), key=lambda pair: pair[0])
+        if best is None or best.cost is None:
+            return
+        cost = best.cost
+        if self._timed:
+            cost = self._raced("confirm", [best.choice], _CONFIRMING * self.aim.budget)[best.choice]
+            outcome.dense = self.trials.noises[-1]
+        outcome.best = Verified(
+            best.choice, best.predicted_ratio, best.predicted_error, cost, best.quality, best.within
+        )
+
+    def _baselines(self, model: Additive) -> dict[str, Choice]:
+        """The best uniform choice, the best of random ones, and the one by layer, as the model predicts them."""
+        limit, found = self.aim.limit, dict[str, Choice]()
+        uniform = list(itertools.islice(uniform_first(model, limit), 1))
+        drawn = Random(self.aim.seed).propose(model, [], limit, self.aim.verify)
+        own = tuple(
+            min(
+                (number for number, option in enumerate(options) if option.error <= limit),
+                key=lambda number: options[number].predicted,
+            )
+            for options in self.space.options
+        )
+        for name, choices in (("uniform", uniform), ("random", drawn), ("ks_fit", [own])):
+            if choices and any(best := min(choices, key=model.ratio)):
+                found[name] = best
+        return found
+
+    def _front(self, model: Additive) -> list[tuple[float, float]]:
+        best = [next(best_first(model, self.aim.limit * times), self.space.dense) for times in _LIMITS]
+        return sorted({(model.ratio(choice), model.error(choice)) for choice in best})
