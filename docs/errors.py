@@ -129,6 +129,7 @@ CAUSES = {
     "1375": "the theorem on generalization does not cover a network",
     "1377": "there is no bound on a linear map's operator norm",
     "1379": "a network is not a classifier with one output of scores",
+    "1543": "labels are missing, or no whole number per sample",
     "1480": "an option of a bound is out of range",
     "1481": "options do not fit the kind of a bound, or one that it needs is missing",
     "1482": "labelled data is not what a bound needs",

@@ -135,7 +135,8 @@ def test_faster_within_the_interval_is_not_faster(model: Path, data: Path, machi
 
 def test_nothing_is_within_the_limit(model: Path, data: Path, machine: Machine) -> None:
     result = tuned(model, data, max_error=1e-9)
-    assert (result.exit_code, result.to_json()["best"]) == (5, None) or result.exit_code == 1
+    found = result.to_json()
+    assert (result.exit_code, found["best"], found["search"]["evaluations"]) == (1, None, 0)
 
 
 def test_the_slow_product_stays_out(model: Path, data: Path, machine: Machine) -> None:
@@ -242,11 +243,11 @@ def test_layers_by_name(model: Path, data: Path, machine: Machine) -> None:
 
 @pytest.mark.parametrize("search", ["random", "exhaustive"])
 def test_other_searches(model: Path, data: Path, machine: Machine, search: str) -> None:
-    """All 27 choices but the dense one are verified, or what fits the limit of them."""
-    found = tuned(model, data, max_error=5.0, search=search, verify=9).to_json()
+    """All nine choices but the dense one are verified."""
+    found = tuned(model, data, max_error=5.0, layers="b,c", search=search, verify=3).to_json()
     assert found["search"]["method"] == search
-    assert "".join(becomes(found)) == "222"
-    assert found["search"]["evaluations"] == 26
+    assert "".join(becomes(found)) == "22"
+    assert found["search"]["evaluations"] == 8
 
 
 def test_the_front_and_the_baselines(model: Path, data: Path, machine: Machine) -> None:

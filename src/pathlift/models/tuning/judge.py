@@ -1,4 +1,4 @@
-"""What choices compute, as their files do: errors and accuracies on held-out samples."""
+"""Errors and accuracies of choices on held-out samples, as their files compute."""
 
 from __future__ import annotations
 

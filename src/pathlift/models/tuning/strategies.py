@@ -87,6 +87,8 @@ class Exact:
         best = min((t.ratio for t in history if t.within), default=inf)
         fresh = list[Choice]()
         for choice in itertools.islice(best_first(model, limit), _LOOKED_AT):
+            if not any(choice):  # the rest is predicted to be no better than the dense file
+                break
             trial = known.get(choice)
             if not fresh and trial is not None and trial.within:
                 return []

@@ -106,7 +106,7 @@ class Outcome:
     method
         Which strategies were used.
     in_time
-        Whether a verification came before the time was up.
+        Whether the time did not end before a choice was verified.
     """
 
     model: Additive
@@ -182,7 +182,6 @@ class Tuning:
                     break
                 outcome.method = " + ".join(filter(None, [outcome.method, strategy.name]))
                 self._search(strategy, model, outcome)
-        outcome.in_time = bool(outcome.verified)
         outcome.model = self._refitted(model, outcome)
         outcome.predicted = self._front(outcome.model)
         if outcome.in_time:
@@ -259,8 +258,9 @@ class Tuning:
 
     def _search(self, strategy: Strategy, model: Additive, outcome: Outcome) -> None:
         limit = self.aim.limit
-        while not outcome.verified or self._left > 0:
+        while True:
             if self._left <= 0:
+                outcome.in_time = bool(outcome.verified)
                 return
             current = self._refitted(model, outcome)
             history = [
