@@ -158,3 +158,11 @@ def model_output(path: Path) -> Any:
     if output is not path and output.isatty():
         raise UsageError("1414", "a model is bytes, and standard output is a terminal", hint="redirect it; --text")
     return output
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Read ``2/8``: the second of eight."""
+    match = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text, re.ASCII)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise UsageError("1514", f"--shard {text!r} is no part of a whole", hint="--shard 2/8 is the second of eight")
+    return int(match[1]), int(match[2])
