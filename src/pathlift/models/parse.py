@@ -158,3 +158,14 @@ def model_output(path: Path) -> Any:
     if output is not path and output.isatty():
         raise UsageError("1414", "a model is bytes, and standard output is a terminal", hint="redirect it; --text")
     return output
+
+
+def cluster(value: int | str | None) -> int | str | None:
+    """Read how many workers to start, or the address of a scheduler: ``4``, ``tcp://host:8786``."""
+    text = str(value)
+    if value is None or re.fullmatch(r"(tcp|tls)://(\[[\da-fA-F:]+\]|[^\s:/]+):\d{1,5}", text, re.ASCII):
+        return value
+    if not re.fullmatch(r"[1-9]\d{0,2}", text, re.ASCII):
+        hint = "for example --cluster 4, or --cluster tcp://host:8786"
+        raise UsageError("1520", f"--cluster {text!r} is no number of workers and no address of a scheduler", hint=hint)
+    return int(text)
