@@ -84,7 +84,7 @@ def spread(cluster: int | str | None = None) -> Iterator[Map]:
         with stage("starting workers" if isinstance(cluster, int) else f"connecting to {cluster}"):
             client = stack.enter_context(_local(cluster) if isinstance(cluster, int) else _remote(cluster))
             if unlike := difference(client.get_versions(packages=list(_ALIKE[1:]))):
-                raise UsageError("1523", unlike, hint="install the same versions everywhere")
+                raise UsageError("1523", f"versions differ: {unlike}", hint="install the same versions everywhere")
 
         def spread_map(work: Callable[[T], R], items: Iterable[T], /) -> Iterator[tuple[int, R]]:
             return _mapped(client, work, items)
