@@ -287,7 +287,7 @@ def test_other_versions_are_refused(address: str, monkeypatch: pytest.MonkeyPatc
     with spread(address) as each:
         assert dict(each(operator.neg, [1])) == {0: -1}
     monkeypatch.setattr(spreading, "difference", lambda told: "x" * (set(told) == {"client", "scheduler", "workers"}))
-    with pytest.raises(UsageError, match="PL1523 x"), spread(address):
+    with pytest.raises(UsageError, match="PL1523 versions differ: x"), spread(address):
         pass
 
 
