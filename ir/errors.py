@@ -8,11 +8,12 @@ that line and exits with `exit_code`; nothing else may reach the user.
 from __future__ import annotations
 
 import ast
+import copyreg
 import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 
 _NODE = re.compile(r"""node (?:producing )?('(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")(?: \(([^()]*)\))?""")
 
@@ -51,6 +52,10 @@ class PathliftError(Exception):
 
     def __str__(self) -> str:
         return f"{self.code} {self.message}" + (f" hint: {self.hint}" if self.hint else "")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exception's own would call the class with the message alone: an error of a worker would not arrive.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]  # as pickle's docs
 
 
 @contextmanager
@@ -101,7 +106,7 @@ class UnsupportedError(PathliftError):
 
 
 class UsageError(PathliftError):
-    """The caller's arguments are wrong (exit 2): PL04xx, PL14xx."""
+    """The caller's arguments are wrong (exit 2): PL04xx, PL14xx, PL15xx."""
 
     family = "04"
     exit_code = 2

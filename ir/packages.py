@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlift.ir.errors import UsageError
 
 INSTALLS = {
+    "dask": "'pathlift[cluster]'",
+    "distributed": "'pathlift[cluster]'",
     "matplotlib": "'pathlift[plot]'",
     "onnxruntime": "'pathlift[cpu]'",
     "onnxscript": "'pathlift[export]'",

@@ -63,7 +63,7 @@ def test_every_dependency_is_pinned() -> None:
     extras = project["optional-dependencies"]
     wanted = [
         *project["dependencies"],
-        *(item for extra in ("cpu", "export", "plot", "test", "docs") for item in extras[extra]),
+        *(item for extra in ("cluster", "cpu", "export", "plot", "test", "docs") for item in extras[extra]),
     ]
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {line.split("==")[0] for line in lines if line and not line.startswith("#")}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from pathlift.ir.errors import WitnessError
 from pathlift.ir.graph import Graph
 from pathlift.ir.kronecker import parse_patterns, product
 from pathlift.ir.types import Array
+from pathlift.ir.work import Map, in_turn
 from pathlift.passes.base import Effect, Rewritten, Transform, Witness
 from pathlift.passes.kronecker.chains import replaced
 from pathlift.passes.kronecker.fitting.fit import Solver
@@ -101,7 +103,12 @@ class ApproximateLayers(Transform):
         return self.fit(graph)
 
     def fit(
-        self, graph: Graph, moments: Mapping[str, Array] | None = None, progress: ProgressCallback | None = None
+        self,
+        graph: Graph,
+        moments: Mapping[str, Array] | None = None,
+        progress: ProgressCallback | None = None,
+        *,
+        each: Map = in_turn,
     ) -> Rewritten:
         """Replace layers where the budget and the predicted speed allow; given patterns are used whatever the speed.
 
@@ -112,7 +119,9 @@ class ApproximateLayers(Transform):
         moments
             E[x·xᵀ] of what layers read, by key.
         progress
-            Called before each layer.
+            Called before each layer, with how many are done as its number.
+        each
+            What fits the layers, each of which is a matrix that is sent with all that its fit reads.
 
         Raises
         ------
@@ -123,11 +132,17 @@ class ApproximateLayers(Transform):
         """
         fitter = self._fitter()
         found, skipped = named_layers(graph, self.layers)
-        fits: dict[str, LayerFit] = {}
-        for i, layer in enumerate(found):
-            if progress is not None:
-                progress(layer.label, i, len(found))
-            fits[layer.key] = _fitted(fitter, layer, None if moments is None else moments.get(layer.key))
+        done: dict[int, LayerFit] = {}
+
+        def matrices() -> Iterator[_Matrix]:
+            for layer in found:
+                if progress is not None:
+                    progress(layer.label, len(done), len(found))
+                yield _Matrix.of(layer, (moments or {}).get(layer.key))
+
+        for number, fit in each(partial(_fitted, fitter), matrices()):
+            done[number] = fit
+        fits = {layer.key: done[i] for i, layer in enumerate(found)}
         fitter.check(fits.values())
         chains = {key: f.factors for key, f in fits.items() if not f.reason}
         return Rewritten(replaced(graph, chains) if chains else graph, Approximation(fits, skipped))
@@ -140,7 +155,22 @@ class ApproximateLayers(Transform):
         )  # fmt: skip
 
 
-def _fitted(fitter: Fitter, layer: DenseLayer, covariance: Array | None) -> LayerFit:
+@dataclass(frozen=True, eq=False)
+class _Matrix:
+    """All of a layer that its fit reads; see `Fitter.fitted`."""
+
+    weight: Array
+    dtype: np.dtype[Any]
+    node: str
+    tensor: str
+    covariance: Array | None
+
+    @classmethod
+    def of(cls, layer: DenseLayer, covariance: Array | None) -> _Matrix:
+        return cls(layer.weight(), layer.read().dtype, layer.label, layer.tensor, covariance)
+
+
+def _fitted(fitter: Fitter, matrix: _Matrix) -> LayerFit:
     return fitter.fitted(
-        layer.weight(), layer.read().dtype, node=layer.label, tensor=layer.tensor, covariance=covariance
+        matrix.weight, matrix.dtype, node=matrix.node, tensor=matrix.tensor, covariance=matrix.covariance
     )

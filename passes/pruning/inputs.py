@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from pathlift.ir.algebras.interpret import run
 from pathlift.ir.algebras.numeric import Numeric
@@ -15,6 +14,7 @@ from pathlift.ir.foreign import running
 from pathlift.ir.graph import Graph, Node
 from pathlift.ir.primitives.maps import Contract
 from pathlift.ir.types import Array
+from pathlift.passes.layers.rows import met
 from pathlift.passes.pruning.layout import Layout
 from pathlift.passes.pruning.prunable import Prunable
 
@@ -96,49 +96,6 @@ def groups_of(node: Node, layout: Layout, shape: Sequence[int]) -> Array:
                     number = number * shape[axis] + index
             return np.broadcast_to(number, sizes).reshape(-1)
     return np.zeros(rows, np.int64)
-
-
-def met(node: Node, x: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return what an output's weights are multiplied by: ``(groups, samples and positions, taps · inputs)``.
-
-    A transposed convolution has one tap here: each of its weights meets every position.
-    """
-    match node.op:
-        case "Conv":
-            return _patches(x, node, shape)
-        case "ConvTranspose":
-            return _grouped(x.movedim(1, -1), int(node.attrs.get("groups", 1)))  # type: ignore[arg-type]  # an int
-        case "Einsum":
-            xs, ws, out = Contract(str(node.attrs["equation"])).letters(x.ndim)
-            batch = [xs.index(c) for c in ws if c in xs and c in out]
-            inside = [xs.index(c) for c in ws if c in xs and c not in out]
-            rest = [i for i in range(x.ndim) if i not in (*batch, *inside)]
-            sizes = [int(np.prod([x.shape[i] for i in axes])) for axes in (batch, rest, inside)]
-            return x.permute(*batch, *rest, *inside).reshape(sizes)
-        case "KSLinear":
-            a, d, _, c = shape
-            x = x.mT if node.attrs.get("feature_major", False) else x
-            return x.reshape(-1, a, c, d).permute(1, 3, 0, 2).reshape(a * d, -1, c)
-    return x.reshape(1, -1, x.shape[-1])
-
-
-def _grouped(x: Tensor, groups: int) -> Tensor:
-    """Features last, in groups."""
-    return x.reshape(-1, groups, x.shape[-1] // groups).movedim(1, 0)
-
-
-def _patches(x: Tensor, node: Node, shape: Sequence[int]) -> Tensor:
-    """What the kernel of a convolution sees at each position, taps before channels."""
-    # Ints.
-    strides, pads, dilations = (tuple(map(int, node.attrs[n])) for n in ("strides", "pads", "dilations"))  # type: ignore[arg-type]
-    n, kernel, groups = len(strides), shape[2:], int(node.attrs.get("groups", 1))  # type: ignore[arg-type]  # an int
-    x = F.pad(x, [p for i in reversed(range(n)) for p in (pads[i], pads[i + n])])
-    for i in range(n):
-        reach = dilations[i] * (kernel[i] - 1) + 1
-        x = x.unfold(2 + i, reach, strides[i])[..., :: dilations[i]]
-    # (N, C, *positions, *taps) → (groups, N · positions, taps · C/groups)
-    x = x.reshape(x.shape[0], groups, -1, *x.shape[2:]).movedim(2, -1).movedim(1, 0)
-    return x.reshape(groups, -1, int(np.prod(kernel)) * shape[1])
 
 
 def _spread(sums: Array, node: Node, layout: Layout, p: Prunable) -> Array:

@@ -24,6 +24,9 @@ from pathlift.models import parse
         (parse.size, "8GB", 8 * 10**9),
         (parse.size, "1.5 kib", 1536),
         (parse.size, "100", 100),
+        (parse.cluster, "4", 4),
+        (parse.cluster, "tcp://10.0.0.7:8786", "tcp://10.0.0.7:8786"),
+        (parse.cluster, "tls://[fe80::1]:1", "tls://[fe80::1]:1"),
     ],
 )
 def test_reads(read: Callable[[str], object], text: str, expected: object) -> None:
@@ -36,6 +39,10 @@ def test_reads(read: Callable[[str], object], text: str, expected: object) -> No
         *[(parse.exponents, text) for text in ("", "a", "1,", "nan", "1;2")],
         *[(parse.extents, text) for text in ("", "N", "N=", "=8", "N=-1", "N=1.5", "N=8,", "N=" + "9" * 30, "N=८")],
         *[(parse.shape, text) for text in ("1,", "-1", "N,3", "1x3", "9" * 5000)],
+        *[
+            (parse.cluster, text)
+            for text in ("0", "-1", "1000", "1.5", "x", "tcp://a", "http://a:1", "tcp://a b:1", "٤")
+        ],
         *[(parse.size, text) for text in ("", "GB", "-1GB", "8XB", "inf", "1e9", "9" * 400 + "GB")],
     ],
 )

@@ -103,6 +103,21 @@ def _read(path: str | os.PathLike[str]) -> Any:
 
 
 def _checked(name: str, array: Array, type_: Any) -> Array:
+    fitting = of_type(name, array, type_)
+    typed = isinstance(type_, TensorType) and type_.dtype is not None
+    if typed and array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UsageError("0479", f"the data of input {name!r} is not finite")
+    return fitting
+
+
+def of_type(name: str, array: Array, type_: Any) -> Array:
+    """Return samples as an input takes them.
+
+    Raises
+    ------
+    UsageError
+        If their shape or type is another.
+    """
     if not isinstance(type_, TensorType) or type_.dtype is None:
         return array
     if array.dtype.kind not in "fiub" or (type_.dtype.kind in "iub" and array.dtype.kind == "f"):
@@ -114,8 +129,6 @@ def _checked(name: str, array: Array, type_: Any) -> Array:
         )
         if not fits:
             raise UsageError("0479", f"input {name!r} is {type_}, the data is {list(array.shape)}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise UsageError("0479", f"the data of input {name!r} is not finite")
     return array.astype(type_.dtype, copy=False)
 
 
@@ -137,6 +150,6 @@ def left_over(graph: Graph, arrays: Mapping[str, Array]) -> tuple[str, ...]:
 
 
 def fixed_batch(graph: Graph) -> int:
-    """Return the number of samples that the file fixes for its inputs; 0 if it fixes none."""
+    """Return the batch size that a file fixes; 0 if it fixes none."""
     fixed = {t.shape[0] for key in graph.inputs if isinstance(t := graph[key].types[0], TensorType) and t.shape}
     return next((n for n in fixed if isinstance(n, int)), 0)

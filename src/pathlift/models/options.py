@@ -117,3 +117,4 @@ Domain = Annotated[Mapping[str, Any] | None, Flag(metavar="x=LO:HI", type=list[s
 At = Annotated[Any, Flag("--at", metavar="FILE.npz", type=Path)]
 Radius = Annotated[float | None, Flag(metavar="R")]
 Calibration = Annotated["str | os.PathLike[str] | Mapping[str, Array] | None", Flag(metavar="FILE.npz", type=Path)]
+Cluster = Annotated[int | str | None, Flag(metavar="N|ADDRESS", read=parse.cluster)]

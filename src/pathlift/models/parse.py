@@ -158,3 +158,22 @@ def model_output(path: Path) -> Any:
     if output is not path and output.isatty():
         raise UsageError("1414", "a model is bytes, and standard output is a terminal", hint="redirect it; --text")
     return output
+
+
+def shard(text: str) -> tuple[int, int]:
+    """Read ``2/8``: the second of eight."""
+    match = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text, re.ASCII)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise UsageError("1514", f"--shard {text!r} is no part of a whole", hint="--shard 2/8 is the second of eight")
+    return int(match[1]), int(match[2])
+
+
+def cluster(value: int | str | None) -> int | str | None:
+    """Read how many workers to start, or the address of a scheduler: ``4``, ``tcp://host:8786``."""
+    text = str(value)
+    if value is None or re.fullmatch(r"(tcp|tls)://(\[[\da-fA-F:]+\]|[^\s:/]+):\d{1,5}", text, re.ASCII):
+        return value
+    if not re.fullmatch(r"[1-9]\d{0,2}", text, re.ASCII):
+        hint = "for example --cluster 4, or --cluster tcp://host:8786"
+        raise UsageError("1520", f"--cluster {text!r} is no number of workers and no address of a scheduler", hint=hint)
+    return int(text)

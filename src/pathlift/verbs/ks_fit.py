@@ -13,6 +13,7 @@ from pathlift.ir.stages import stage
 from pathlift.models.options import (
     AssumeEval,
     Calibration,
+    Cluster,
     CostModel,
     Flag,
     Force,
@@ -128,6 +129,7 @@ def ks_fit(
     samples: Samples = 1568,
     device: CostModel = "cpu",
     feature_major: Annotated[bool, Flag()] = False,
+    cluster: Cluster = None,
     output: ModelOutput = None,
     force: Force = False,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
@@ -163,6 +165,9 @@ def ks_fit(
         What they are predicted for: cpu, h100, h200 or a100. On a CPU, by one thread.
     feature_major
         Keep consecutive layers feature-major. Transpositions are then at the ends only.
+    cluster
+        Fit layers in N processes of this machine, or on a Dask cluster: tcp://host:8786. Factors do not depend on how
+        many workers there are; each computes with one thread, and another number of threads may round differently.
     output
         The file to write: ONNX, or a text if it ends in .plir; - for standard output, where ONNX goes.
     force
@@ -183,6 +188,7 @@ def ks_fit(
     """
     from pathlift.models.data import batches, left_over, read_calibration
     from pathlift.models.source import open_model
+    from pathlift.models.spread import spread
     from pathlift.passes.kronecker.epilogue import FuseEpilogue
     from pathlift.passes.kronecker.ks_fit import ApproximateLayers, Approximation
     from pathlift.passes.kronecker.layout import AssignLayout
@@ -203,8 +209,8 @@ def ks_fit(
     if arrays is not None:
         with stage("moments of the data"):
             moments = second_moments(before, dense_layers(before, layers)[0], batches(before, arrays))
-    with stage("fitting"):
-        rewritten = approximate.fit(before, moments, progress)
+    with spread(cluster) as each, stage("fitting"):
+        rewritten = approximate.fit(before, moments, progress, each=each)
     witness = rewritten.witness
     assert isinstance(witness, Approximation)
     with stage("checking the fit"):
