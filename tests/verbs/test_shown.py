@@ -95,11 +95,14 @@ MADE: dict[str, Callable[[str, str], Result]] = {
     ),
     "ks detect": lambda m, _: pathlift.ks_detect(m),
     "ks fit": lambda m, _: pathlift.ks_fit(m, patterns="(1,4,4,2)(2,4,4,1)", output="k.onnx", force=True),
+    "tune": lambda m, _: pathlift.tune(
+        m, calib=X, patterns="(1,8,1,1)(1,1,8,1)", max_error=5.0, minimize="bytes", output="t.onnx", force=True
+    ),
     "schema": lambda _, __: pathlift.schema(),
 }  # fmt: skip
 CHARTS = {
     "inspect", "norm", "compare", "compare, methods", "bound", "bound, product", "bound, robustness", "prune",
-    "prune, sweep", "bench", "codegen", "ks fit", "calibrate",
+    "prune, sweep", "bench", "codegen", "ks fit", "tune", "calibrate",
 }  # fmt: skip
 FILES = {"export", "verify-cert", "passes", "schema", "codegen"}
 """What names no layer of the network."""
