@@ -17,6 +17,7 @@ import torch
 import pathlift
 from pathlift.cli.frame import run as cli
 from pathlift.ir.builder import Builder
+from pathlift.models.timing import placed
 
 DIGITS = str(Path(__file__).parents[2] / "examples" / "digits.onnx")
 
@@ -161,9 +162,9 @@ def test_times_on_a_card_end_when_it_has_finished(monkeypatch: pytest.MonkeyPatc
 
 
 def test_inputs_are_placed_on_a_device_once() -> None:
-    module, x = importlib.import_module("pathlift.verbs.bench"), np.ones(2, np.float32)
-    assert module._placed({"x": x}, "cpu")["x"] is x
-    assert module._placed({"x": x}, "meta")["x"].device.type == "meta"
+    x = np.ones(2, np.float32)
+    assert placed({"x": x}, "cpu")["x"] is x
+    assert placed({"x": x}, "meta")["x"].device.type == "meta"
 
 
 def test_models_are_compared_in_one_executor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -235,6 +235,26 @@ def test_bytes_and_operations_are_exact(model: Path, data: Path, machine: Machin
     assert (found["best"]["latency_ratio"], found["noise"]["repeat_std"]) == (None, None)
 
 
+def test_a_sketch_stands_for_the_data(model: Path, data: Path, machine: Machine, tmp_path: Path) -> None:
+    """The same choice as with the data; its error is an estimate that is not below what the samples give."""
+    sketch = tmp_path / "s.npz"
+    package.calibrate(model, data=[str(data)], outputs=True, output=sketch)
+    both = tuned(model, data, sketch=sketch, max_error=0.05).to_json()
+    result = tuned(model, None, sketch=sketch, max_error=0.05, output=tmp_path / "k.onnx")
+    found = result.to_json()
+    assert "".join(becomes(both)) == "".join(becomes(found)) == "-22"
+    assert found["best"]["error"] == pytest.approx(1.3 * found["best"]["predicted_error"])
+    x = np.load(data)["x"]
+    y, z = (package.Session(path).run({"x": x})["c"].astype(float) for path in (model, tmp_path / "k.onnx"))
+    assert found["best"]["error"] / 1.3 == pytest.approx(np.linalg.norm(y - z) / np.linalg.norm(y), rel=0.5)
+    assert "errors are not measured" in result.assumptions[0]
+    package.calibrate(model, data=[str(data)], output=sketch, force=True)
+    with pytest.raises(UsageError, match="PL1548"):
+        tuned(model, None, sketch=sketch)
+    with pytest.raises(UsageError, match="PL1540"):
+        tuned(model, None, sketch=sketch, accuracy="y")
+
+
 def test_layers_by_name(model: Path, data: Path, machine: Machine) -> None:
     found = tuned(model, data, max_error=5.0, layers="b").to_json()
     assert [row["node"] for row in found["best"]["choice"]] == ["b"]

@@ -30,7 +30,7 @@ def race(
     budget: float,
     seed: int,
     progress: Callable[[str, int, int], object] | None,
-    clock: Callable[[], Any] = time.perf_counter,
+    clock: Callable[[], Any] | None = None,
 ) -> list[Array]:
     """Time models side by side: in every round, each runs once, in a random order.
 
@@ -51,13 +51,14 @@ def race(
     progress
         Told of each round.
     clock
-        What times are differences of: seconds, or an array of those of several clocks.
+        What times are differences of: seconds, the wall's by default, or an array of those of several clocks.
 
     Returns
     -------
     list
         Seconds per round of each model, ``(rounds,)``, or ``(rounds, clocks)``.
     """
+    read = clock or time.perf_counter
     rng, seconds, start = np.random.default_rng(seed), [list[Any]() for _ in sessions], time.perf_counter()
     for i in range(-_WARM_UP, runs):
         if i >= 5 and time.perf_counter() - start > budget:
@@ -65,11 +66,11 @@ def race(
         if progress is not None:
             progress("round", max(0, i), runs)
         for k in rng.permutation(len(sessions)):
-            before = clock()
+            before = read()
             sessions[k].run(feeds)
             _finish(device)
             if i >= 0:
-                seconds[k].append(clock() - before)
+                seconds[k].append(read() - before)
     return [np.array(times) for times in seconds]
 
 
@@ -88,6 +89,15 @@ def median(values: Array, seed: int) -> Median:
     resampled = np.median(values[rng.integers(0, len(values), (_RESAMPLED, len(values)))], axis=1)
     low, high = (float(q) for q in np.quantile(resampled, (0.025, 0.975)))
     return Median(float(np.median(values)), low, high, float(resampled.std()))
+
+
+def placed(feeds: Mapping[str, Array], device: str) -> Mapping[str, Any]:
+    """Bring feeds to a device; the CPU has them."""
+    if device == "cpu":
+        return feeds
+    from pathlift.runtime.ports import as_tensor
+
+    return {name: as_tensor(x).to(device) for name, x in feeds.items()}
 
 
 def _finish(device: str) -> None:

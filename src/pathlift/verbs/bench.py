@@ -122,7 +122,7 @@ def bench(
     """
     from pathlift.models.probes import Probes, signature
     from pathlift.models.source import extents, open_model
-    from pathlift.models.timing import race
+    from pathlift.models.timing import placed, race
 
     if runs < 1 or not budget > 0 or not threads:
         raise UsageError("0408", f"{runs} runs in {budget:g} seconds: both must be positive")
@@ -140,7 +140,7 @@ def bench(
         results = [session.run(feeds) for session in sessions]
         differences = [_difference(results[0], found, name) for found, name in zip(results, names, strict=True)]
         with stage("timing"):
-            seconds = race(sessions, _placed(feeds, device), device, runs, budget, seed, progress)
+            seconds = race(sessions, placed(feeds, device), device, runs, budget, seed, progress)
         remarks = [
             f"{name}: {remark}" for session, name in zip(sessions, names, strict=True) for remark in session.remarks
         ]
@@ -162,15 +162,6 @@ def _sessions(opened: Sequence[Opened], device: str, threads: int, executor: Any
     if len({session.executor for session in sessions}) > 1:
         return _sessions(opened, device, threads, "torch")
     return sessions
-
-
-def _placed(feeds: Mapping[str, Array], device: str) -> Mapping[str, Any]:
-    """Bring feeds to a device; the CPU has them."""
-    if device == "cpu":
-        return feeds
-    from pathlift.runtime.ports import as_tensor
-
-    return {name: as_tensor(x).to(device) for name, x in feeds.items()}
 
 
 def _session(opened: Opened, device: str, threads: int, executor: Any) -> Session:

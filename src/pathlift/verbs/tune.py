@@ -31,9 +31,13 @@ from pathlift.report.tuning import text as tuning_text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from pathlift.models.sketches.reading import GraphSketch
     from pathlift.models.source import Opened
     from pathlift.models.tuning.candidates import Space
+    from pathlift.models.tuning.errors import Errors
     from pathlift.models.tuning.held_out import Parts
+    from pathlift.models.tuning.judge import Judge
+    from pathlift.models.tuning.latency import Track
     from pathlift.models.tuning.strategies import Strategy
     from pathlift.models.tuning.tune import Aim, Outcome
 
@@ -45,6 +49,7 @@ def tune(
     model: Model,
     *,
     calib: Calibration = None,
+    sketch: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE.npz", type=Path)] = None,
     max_error: Annotated[float, Flag(metavar="R")] = 0.01,
     accuracy: Annotated[str | None, Flag(metavar="NAME|FILE.npy")] = None,
     max_drop: Annotated[float | None, Flag(metavar="R")] = None,
@@ -80,6 +85,9 @@ def tune(
     calib
         Data, by input name. An ``.npz`` file or arrays: three quarters of the samples are fitted to, errors are of the
         others.
+    sketch
+        What `calibrate` wrote, to fit to instead. All samples of `calib` are then held out; without any, and with
+        gradients of the outputs (``calibrate --outputs``), errors are estimates of the first order.
     max_error
         The most that outputs may be off, ‖y − y'‖/‖y‖ on held-out data. Of the output that is off most.
     accuracy
@@ -137,14 +145,14 @@ def tune(
     from pathlift.models.tuning.tune import Aim
     from pathlift.report.row_chart import check_chart
 
-    if calib is None:
+    if calib is None and (sketch is None or accuracy is not None):
         raise UsageError("1540", "layers are chosen by their errors on data", hint="--calib FILE.npz")
     _check(max_error=max_error, budget=budget, verify=verify, threads=threads)
     if max_drop is not None and (accuracy is None or not max_drop >= 0):
         raise UsageError("1545", f"a drop of {max_drop:g} is of an accuracy, from 0 on", hint="--accuracy y has labels")
     _check_device(device)
     read_patterns(patterns)
-    check_apart([output, log, chart], [calib])
+    check_apart([output, log, chart], [calib, sketch])
     check_apart([log, chart], [model])
     if chart is not None:
         check_chart(str(chart))
@@ -157,7 +165,7 @@ def tune(
         layers, patterns, extents(shape), threads, search, device, None if log is None else Path(log), force,
         memory_limit, progress,
     )  # fmt: skip
-    return _written(_Job(opened, aim, how).run(calib, accuracy), output, chart, force=force)
+    return _written(_Job(opened, aim, how).run(calib, sketch, accuracy), output, chart, force=force)
 
 
 def _check(**numbers: float) -> None:
@@ -203,53 +211,47 @@ class _Job:
     aim: Aim
     how: _How
 
-    def run(self, calib: Any, accuracy: str | None) -> TuneResult:
+    def run(self, calib: Any, sketch: Any, accuracy: str | None) -> TuneResult:
         """Search, and say what was found."""
         from pathlift.models.probes import Probes, signature
+        from pathlift.models.sketches.reading import read_sketch
+        from pathlift.models.timing import placed
         from pathlift.models.tuning.candidates import spelled
-        from pathlift.models.tuning.errors import ForwardErrors
         from pathlift.models.tuning.held_out import split
-        from pathlift.models.tuning.judge import Judge
         from pathlift.models.tuning.latency import Track
         from pathlift.models.tuning.told import told
         from pathlift.models.tuning.trials import Trials
         from pathlift.models.tuning.tune import Tuning
 
         graph, aim, how = self.opened.graph, self.aim, self.how
-        parts = split(graph, calib, accuracy, aim.seed)
+        drawn = None if sketch is None else read_sketch(sketch, graph, memory_limit=how.memory_limit)
+        parts = None if calib is None else split(graph, calib, accuracy, aim.seed, judge_all=drawn is not None)
         feeds = dict(Probes(signature(graph, dict(how.shape), how.memory_limit), aim.seed))["normal"]
-        space = self._space(parts, feeds)
-        track = Track(space, feeds, how.threads, how.device, aim.seed)
+        space = self._space(parts, drawn, feeds)
+        track = Track(space, placed(feeds, how.device), how.threads, how.device, aim.seed)
+        errors, judge = self._judges(space, track, parts, drawn)
         trials = Trials.read(
-            how.log, self._about(parts, feeds), [layer.label for layer in space.layers], list(spelled(space)),
-            force=how.force,
+            how.log, self._about(parts, sketch, feeds), [layer.label for layer in space.layers],
+            list(spelled(space)), force=how.force,
         )  # fmt: skip
-        judge = Judge(track.dense[0].session, parts)
-        tuning = Tuning(space, track, ForwardErrors(space, parts.judge), judge, trials, aim, how.progress)
-        outcome = tuning.run(self._strategies)
+        outcome = Tuning(space, track, errors, judge, trials, aim, how.progress).run(self._strategies)
         code = _exit_code(outcome, aim)
-        shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in feeds.items())
-        timed = aim.objective == "latency"
         return TuneResult(
             input=self.opened.source,
-            assumptions=(
-                f"errors are of {parts.samples} samples that no fit has seen, and may be larger on others",
-                *((f"times are of this machine, for inputs {shapes} from a normal distribution",) if timed else ()),
-            ),
+            assumptions=tuple(self._assumptions(parts, feeds)),
             warnings=(*self.opened.warnings, *_remarks(outcome, trials.noises, code)),
             exit_code=code,
             graph=space.apply(outcome.best.choice) if outcome.best and not code else graph,
             found={
-                **told(space, aim, outcome, trials),
-                "output": None,
-                "chart": None,
+                **told(space, aim, outcome, trials), "output": None, "chart": None,
                 "log": how.log and os.fspath(how.log),
             },
-        )
+        )  # fmt: skip
 
-    def _space(self, parts: Parts, feeds: Mapping[str, Any]) -> Space:
+    def _space(self, parts: Parts | None, drawn: GraphSketch | None, feeds: Mapping[str, Any]) -> Space:
         """Fit the options of layers; refuse what has none."""
         from pathlift.models.tuning.candidates import build
+        from pathlift.models.tuning.from_sketch import moments as sketched
         from pathlift.models.tuning.signatures import signatures
         from pathlift.passes.layers.dense import named_layers
         from pathlift.passes.sketches.moments import second_moments
@@ -257,7 +259,11 @@ class _Job:
         graph, how = self.opened.graph, self.how
         found, skipped = named_layers(graph, how.layers)
         with stage("moments of the data"):
-            moments = second_moments(graph, found, parts.fit)
+            moments = (
+                sketched([layer.key for layer in found], drawn)
+                if drawn is not None
+                else second_moments(graph, found, parts.fit if parts else [])
+            )
         with stage("fitting options"):
             space = build(
                 graph, found, skipped, signatures(graph, found, feeds), moments, patterns=how.patterns,
@@ -269,12 +275,38 @@ class _Job:
             raise UnsupportedError("0308", f"no layer can be replaced: {reasons or 'there is none'}")
         return space
 
+    @staticmethod
+    def _judges(space: Space, track: Track, parts: Parts | None, drawn: GraphSketch | None) -> tuple[Errors, Judge]:
+        """What errors are found by: files and samples, or else the sketch alone."""
+        from pathlift.models.tuning.errors import ForwardErrors
+        from pathlift.models.tuning.from_sketch import SketchErrors, SketchJudge
+        from pathlift.models.tuning.judge import FileJudge
+
+        if parts is not None:
+            judge = FileJudge(track.dense[0].session, parts)
+            has_gradients = drawn is not None and drawn.sketch.outputs
+            return (SketchErrors(space, drawn) if drawn and has_gradients else ForwardErrors(space, parts.judge)), judge
+        assert drawn is not None
+        errors = SketchErrors(space, drawn)
+        return errors, SketchJudge(errors)
+
+    def _assumptions(self, parts: Parts | None, feeds: Mapping[str, Any]) -> Iterator[str]:
+        from pathlift.models.tuning.from_sketch import SAFETY
+
+        if parts is not None:
+            yield f"errors are of {parts.samples} samples that no fit has seen, and may be larger on others"
+        else:
+            yield f"errors are not measured: they are {SAFETY:g} times what the sketch says to the first order"
+        if self.aim.objective == "latency":
+            shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in feeds.items())
+            yield f"times are of this machine, for inputs {shapes} from a normal distribution"
+
     def _strategies(self, noise: float) -> Sequence[Strategy]:
         from pathlift.models.tuning.strategies import Exact, Exhaustive, Random
 
         return {"random": [Random(self.aim.seed)], "exhaustive": [Exhaustive()]}.get(self.how.search, [Exact(noise)])  # type: ignore[return-value]  # strategies all
 
-    def _about(self, parts: Parts, feeds: Mapping[str, Any]) -> dict[str, Any]:
+    def _about(self, parts: Parts | None, sketch: Any, feeds: Mapping[str, Any]) -> dict[str, Any]:
         """What measurements depend on."""
         import hashlib
         import platform
@@ -282,11 +314,14 @@ class _Job:
         import numpy as np
 
         digest, how = hashlib.sha256(), self.how
-        for batch in (*parts.fit, *parts.judge):
-            for name, array in batch.items():
-                digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
-        for labels in parts.labels or ():
-            digest.update(np.ascontiguousarray(labels).tobytes())
+        if sketch is not None:
+            digest.update(Path(sketch).read_bytes())
+        if parts is not None:
+            for batch in (*parts.fit, *parts.judge):
+                for name, array in batch.items():
+                    digest.update(name.encode() + np.ascontiguousarray(array).tobytes())
+            for labels in parts.labels or ():
+                digest.update(np.ascontiguousarray(labels).tobytes())
         return {
             "model": self.opened.source.sha256 or _digest(self.opened.graph),
             "data": digest.hexdigest(),

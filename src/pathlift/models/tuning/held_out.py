@@ -37,7 +37,7 @@ class Parts:
     samples: int
 
 
-def split(graph: Graph, data: Any, accuracy: str | None, seed: int) -> Parts:
+def split(graph: Graph, data: Any, accuracy: str | None, seed: int, *, judge_all: bool = False) -> Parts:
     """Read samples, and hold out a quarter of them at random, in whole batches where the file fixes these.
 
     Parameters
@@ -50,6 +50,8 @@ def split(graph: Graph, data: Any, accuracy: str | None, seed: int) -> Parts:
         The array of labels in the data, or an ``.npy`` file of them; ``None`` for no labels.
     seed
         Of the choice.
+    judge_all
+        Whether nothing is fitted to the samples: all are to judge by.
 
     Raises
     ------
@@ -70,8 +72,8 @@ def split(graph: Graph, data: Any, accuracy: str | None, seed: int) -> Parts:
         reason = f"labels are {labels.dtype} of shape {list(labels.shape)}, not {count} whole numbers"
         raise UsageError("1543", reason, hint="one class number per sample")
     step = whole or 1
-    held = max(1, int(_SHARE * count) // step) * step
-    if count < held + step:
+    held = max(1, int(_SHARE * count) // step) * step if not judge_all else count // step * step
+    if not held or (not judge_all and count < held + step):
         raise UsageError("1542", f"{count} samples are too few: one part is fitted on, the other judged by")
     order = np.random.default_rng(seed).permutation(count)
     parts = [{name: a[np.sort(rows)] for name, a in inputs.items()} for rows in (order[held:], order[:held])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -10,11 +11,23 @@ from pathlift.ir.errors import UnsupportedError
 from pathlift.ir.types import Array
 from pathlift.models.output_errors import OutputErrors
 from pathlift.models.tuning.held_out import Parts
+from pathlift.models.tuning.latency import Contestant
 from pathlift.models.tuning.trials import Quality
 from pathlift.runtime.session import CheckedSession
 
 
-class Judge:
+class Judge(Protocol):
+    """What says how good a choice is."""
+
+    @property
+    def accuracy(self) -> float | None:
+        """The dense file's, ``None`` without labels."""
+
+    def quality(self, contestant: Contestant) -> Quality:
+        """Return what a choice is off by, and its accuracy."""
+
+
+class FileJudge:
     """Compares files with the dense one.
 
     Parameters
@@ -37,9 +50,9 @@ class Judge:
         """The dense file's, ``None`` without labels."""
         return self._accuracy(self._expected)
 
-    def quality(self, session: CheckedSession) -> Quality:
+    def quality(self, contestant: Contestant) -> Quality:
         """Return what a file's outputs are off by, and its accuracy."""
-        found, errors = [session.run(batch) for batch in self._parts.judge], OutputErrors()
+        found, errors = [contestant.session.run(batch) for batch in self._parts.judge], OutputErrors()
         for expected, outputs in zip(self._expected, found, strict=True):
             errors.add(expected, outputs)
         return Quality(max(errors.relative().values(), default=0.0), self._accuracy(found))

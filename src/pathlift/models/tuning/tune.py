@@ -285,7 +285,7 @@ class Tuning:
             known = self.trials.qualities.get(("file", choice))
             if known is None:
                 contestant = self.track.open(choice)
-                known = self.judge.quality(contestant.session)
+                known = self.judge.quality(contestant)
                 if isfinite(known.error):
                     self.trials.quality("file", choice, known)
                 if self._within(known):
