@@ -39,6 +39,7 @@ CHARTS = {
     "quantization_after_canonicalize": [
         Chart("examples/digits.onnx", ("",), ("weights: accuracy", "and activations: accuracy"), log=False)
     ],
+    "max_kernel": [Chart("Regret", ("kernel, variance",), ("Ackley 2d", "Griewank 6d", "Rastrigin 5d", "Orbit 4d"))],
     "rewrite_cost": [Chart("Rewriting", ("network", "weights", "contestant"), ("time / onnx",))],
     "structured_pruning": [Chart("Structured", ("removed", "multiples of"), ("of the whole's time",), log=False)],
 }

@@ -31,7 +31,7 @@ ROOMS = [
     "passes.regions", "passes.rescaling", "passes.generalization", "passes.equivalence", "passes.pruning",
     "passes.kronecker.fitting", "passes.kronecker", "passes.pairing", "passes.tape", "passes.intervals",
     "passes.tightening", "passes.relaxations", "passes.ellipsoids", "passes.certificates",
-    "codegen", "runtime", "schemas", "report", "models", "models.certificates", "verbs", "cli", "", "testing",
+    "codegen", "runtime", "schemas", "report", "search", "models", "models.certificates", "verbs", "cli", "", "testing",
 ]  # fmt: skip
 """The rooms, each of which imports only from those before it; "" is what lies loose in src/pathlift.
 
