@@ -50,16 +50,24 @@ def test_regrets_start_alike_and_are_values(contestant: str) -> None:
         assert np.unique(found).size == 8
 
 
-def test_regret_is_a_sum() -> None:
-    measured = max_kernel.Measurement("a", "b", np.array([[1.0, 2.0], [4.0, 8.0]]))
-    assert measured.cumulative.tolist() == [3, 12]
-    assert max_kernel.cell(measured.cumulative) == "8 [3–12]"
+def test_regret_is_a_sum(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(max_kernel, "regrets", lambda problem, fit, seed: np.arange(50.0) + seed)
+    measured = max_kernel.measure("Ackley 2d", "random", 2)
+    assert measured.starts.tolist() == [10, 15]
+    assert measured.cumulative.tolist() == [1225, 1275]
+    assert max_kernel.cell(measured.cumulative) == "1250 [1225–1275]"
 
 
 def test_shares_of_the_gain() -> None:
     means = {"base, full": 100.0, "max, as published": 40.0, "max, full": 90.0, "base, Nyström": 60.0}
     assert max_kernel.shares(means) == pytest.approx((0.6, 0.1, 0.4))
     assert max_kernel.said("a", {**means, "max, Nyström": 75.0}) == ("a", "-60 %", "-40 %", "-10 %", "+25 %")
+
+
+def test_where_the_max_kernel_is_lower() -> None:
+    means = {n: {"max, full": 1.0, "base, full": 2.0, "average, full": y} for n, y in (("a", 0.5), ("b", 1.5))}
+    assert max_kernel.lower(means, "full", "base") == "2 of 2"
+    assert max_kernel.lower(means, "full", "average") == "1 of 2 (b)"
 
 
 def test_kernels_as_published() -> None:

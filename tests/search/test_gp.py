@@ -140,6 +140,7 @@ def test_projection_against_its_definition() -> None:
         (X[:0], Y[:0]),
         (X, np.where(Y > 0, np.nan, Y)),
         (np.where(X > 0, np.inf, X), Y),
+        (X, 1e101 * Y),
         (X, "abc"),
         (X, [[1], [2, 3]]),
     ],

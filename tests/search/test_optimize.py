@@ -259,6 +259,14 @@ def test_points_of_another_space_are_not_told() -> None:
         Optimizer(PLANE).tell((0.0, 3.0), 1.0)
 
 
+@pytest.mark.parametrize("unit", [1e-300, 1e-30, 1e98, 1e300])
+def test_values_in_any_unit(unit: float) -> None:
+    """What no square of can be computed has failed."""
+    found = minimize(lambda x: unit * (x[0] - 7) ** 2, Space((Integer(0, 9),)), evaluations=9)
+    assert found.y == 0
+    assert all(bool(trial.error) == (unit == 1e300 and trial.x != (7,)) for trial in found.trials)
+
+
 def test_small_spaces_with_many_starts() -> None:
     space = Space((Integer(-1, 1), Choice("a")), (Reflected((0,)),))
     found = minimize(lambda x: float(x[0]), space, evaluations=5, starts=6)

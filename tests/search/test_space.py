@@ -42,6 +42,8 @@ def test_nan_is_in_no_interval() -> None:
     [
         (lambda: Real(1, 1), "PL1530"),
         (lambda: Real(0, inf), "PL1530"),
+        (lambda: Real(-1e101, 0), "PL1530"),
+        (lambda: Space(()), "PL1532"),
         (lambda: Real("0", 1), "PL1530"),  # type: ignore[arg-type]
         (lambda: Integer(0, 1.5), "PL1530"),  # type: ignore[arg-type]
         (lambda: Choice(()), "PL1531"),

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from pathlift.ir.errors import UsageError
 from pathlift.search.kernels import Kernel
-from pathlift.search.space import Array
+from pathlift.search.space import LARGEST, Array
 
 Mean = Callable[[Array], Array]
 """A function of points, shape ``(n, variables)``, that returns one number each."""
@@ -56,7 +56,7 @@ class GaussianProcess:
     points
         Shape ``(n, variables)``, encoded as in `Space`, n ≥ 1.
     values
-        Shape ``(n,)``, finite, in any unit; `constant`, `mean` and predictions are in the same.
+        Shape ``(n,)``, up to 1e100, in any unit; `constant`, `mean` and predictions are in the same.
     scale
         Variance of the function, over that of the kernel.
     noise
@@ -76,7 +76,7 @@ class GaussianProcess:
     Raises
     ------
     UsageError
-        PL1536 if points and values are not finite arrays of these shapes, or `mean` returns others.
+        PL1536 if points and values are not arrays of these shapes, finite and at most 1e100, or `mean` returns others.
     """
 
     def __init__(
@@ -234,9 +234,11 @@ def _checked(array: Any, shape: tuple[int, ...], name: str) -> Array:
     fits = len(found.shape) == len(shape) and all(
         n == m or (m == -1 and n) for n, m in zip(found.shape, shape, strict=True)
     )
-    if not fits or not np.isfinite(found).all():
+    if not fits or not (np.abs(found) <= LARGEST).all():
         wanted = ", ".join("n" if n == -1 else str(n) for n in shape)
-        raise UsageError("1536", f"{name}: expected finite numbers of shape ({wanted}), got shape {found.shape}")
+        raise UsageError(
+            "1536", f"{name}: expected finite numbers of shape ({wanted}), at most {LARGEST:g}, got shape {found.shape}"
+        )
     return found
 
 

@@ -20,7 +20,7 @@ from pathlift.search.acquisition import (
 )
 from pathlift.search.gp import GaussianProcess, Mean, Variance
 from pathlift.search.kernels import AverageKernel, Kernel, MaxKernel, base_kernel
-from pathlift.search.space import Array, Space
+from pathlift.search.space import LARGEST, Array, Space
 from pathlift.search.trials import Limit, Named, SearchResult, Trial
 
 KERNELS: dict[str, Callable[[Space], Kernel]] = {"max": MaxKernel, "average": AverageKernel, "base": base_kernel}
@@ -35,9 +35,9 @@ class Optimizer:
     on their order, nor, without `mean`, on which point of an orbit was told. `ask` changes nothing, and `tell` takes
     any point of the space, asked for or not.
 
-    Evaluations may fail, which is told as NaN or an infinity. They say nothing of the function's values; the
-    acquisition is weighed by the probability that an evaluation succeeds, from a Gaussian process over which ones have
-    failed (1) or not (0), as that of being below ½. Until one has succeeded, points are random.
+    Evaluations may fail, which is told as NaN, an infinity, or a number beyond 1e100. They say nothing of the values
+    elsewhere; the acquisition is weighed by the probability that an evaluation succeeds, from a Gaussian process over
+    which ones have failed (1) or not (0), as that of being below ½. Until one has succeeded, points are random.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ class Optimizer:
         point = self.space.encode(x)
         numbers = [_number(y), _number(limited)]
         needed = numbers[: 1 if self.limit is None else 2]
-        if error or not all(map(isfinite, needed)):
+        if error or not all(abs(number) <= LARGEST for number in needed):
             said = ", ".join(f"{number:g}" for number in needed)
             trial = Trial(self.space.decode(point), nan, nan, error or f"the function returned {said}")
         else:

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from math import inf, isfinite, prod
+from math import inf, prod
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,8 @@ from pathlift.ir.errors import UsageError
 from pathlift.search.symmetry import Element, Exchangeable, Group, Reflected, Symmetry, closure
 
 Array = npt.NDArray[np.float64]
+LARGEST = 1e100
+"""Numbers beyond this are refused: they are squared."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Real:
     Raises
     ------
     UsageError
-        PL1530 unless both ends are finite, and the second is larger.
+        PL1530 unless both ends are numbers up to 1e100, and the second is larger.
     """
 
     low: float
@@ -42,7 +44,7 @@ class Integer:
     Raises
     ------
     UsageError
-        PL1530 unless both ends are whole numbers, and the second is larger.
+        PL1530 unless both ends are whole numbers up to 1e100, and the second is larger.
     """
 
     low: int
@@ -99,9 +101,9 @@ class Space:
     def __post_init__(self) -> None:
         object.__setattr__(self, "variables", tuple(self.variables))
         object.__setattr__(self, "symmetries", tuple(self.symmetries))
-        problem = next(self._problems(), None)
+        problem = next(self._problems(), None) if self.variables else "there has to be one"
         if problem is not None:
-            raise UsageError("1532", f"symmetries of {len(self.variables)} variables: {problem}")
+            raise UsageError("1532", f"a space of {len(self.variables)} variables: {problem}")
 
     def _problems(self) -> Iterator[str]:
         """Yield what is wrong with the symmetries."""
@@ -123,11 +125,11 @@ class Space:
                         yield f"{signs} reflects a choice"
                 continue
             if not symmetry.variables:
-                yield "one of them is of no variable"
+                yield "a symmetry is of no variable"
                 return
             for index in symmetry.variables:
                 if not 0 <= index < len(self.variables) or index in seen:
-                    yield f"variable {index} is in two of them, or there is none"
+                    yield f"variable {index} is in two symmetries, or there is none"
                     return
                 seen.add(index)
             if isinstance(symmetry, Exchangeable) and len({self.variables[i] for i in symmetry.variables}) > 1:
@@ -274,9 +276,9 @@ class Space:
 def _check_interval(low: float, high: float, *, whole: bool = False) -> None:
     """Refuse what is no interval."""
     kinds = (int, np.integer) if whole else (int, float, np.number)
-    if not all(isinstance(end, kinds) and isfinite(end) for end in (low, high)) or not low < high:
-        kind = "whole numbers" if whole else "finite numbers"
-        raise UsageError("1530", f"interval from {low!r} to {high!r}: expected {kind}, the second larger")
+    if not all(isinstance(end, kinds) and abs(end) <= LARGEST for end in (low, high)) or not low < high:
+        kind = "whole numbers" if whole else "numbers"
+        raise UsageError("1530", f"interval from {low!r} to {high!r}: expected {kind} up to 1e100, the second larger")
 
 
 def _count(variable: Variable) -> float:

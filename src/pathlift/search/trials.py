@@ -84,7 +84,7 @@ class SearchResult:
             failed = sum(bool(trial.error) for trial in self.trials)
             last = next((f", the last of them: {t.error}" for t in reversed(self.trials) if t.error), "")
             raise UsageError(
-                "1539", f"none of {len(self.trials)} evaluations gave a value within the limit; {failed} failed{last}"
+                "1539", f"none of {len(self.trials)} evaluations gave a value that is allowed; {failed} failed{last}"
             )
         return min(found, key=lambda trial: trial.y)
 
