@@ -72,4 +72,5 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.compare
 	$(BIN)/python -m benchmarks.structured_pruning
 	$(BIN)/python -m benchmarks.pruning_cost
+	$(BIN)/python -m benchmarks.max_kernel
 	$(BIN)/python -m benchmarks.ks_cpu

@@ -18,6 +18,8 @@ class Chart(NamedTuple):
     names: tuple[str, ...]
     drawn: tuple[str, ...]
     log: bool = True
+    label: str = ""
+    """What the figures are, where they are neither ratios nor percentages."""
 
 
 SPEED = ("dense / rows", "dense / feature-major")
@@ -38,6 +40,14 @@ CHARTS = {
     ],
     "quantization_after_canonicalize": [
         Chart("examples/digits.onnx", ("",), ("weights: accuracy", "and activations: accuracy"), log=False)
+    ],
+    "max_kernel": [
+        Chart(
+            "Regret",
+            ("kernel, variance",),
+            ("Ackley 2d", "Griewank 6d", "Rastrigin 5d", "Orbit 4d"),
+            label="cumulative regret",
+        )
     ],
     "rewrite_cost": [Chart("Rewriting", ("network", "weights", "contestant"), ("time / onnx",))],
     "structured_pruning": [Chart("Structured", ("removed", "multiples of"), ("of the whole's time",), log=False)],
@@ -116,9 +126,11 @@ def drawing(chart: Chart, read: Sequence[Row]) -> bytes:
             axes.set_xscale("log")
             axes.xaxis.set_major_formatter("{x:g}")
             axes.xaxis.set_minor_formatter("{x:g}" if narrow(read) else NullFormatter())
-            axes.axvline(1, color="black", linewidth=0.8)
+            if not chart.label:
+                axes.axvline(1, color="black", linewidth=0.8)
         axes.grid(axis="x", alpha=0.3)
-        axes.set_xlabel("%" if "accuracy" in chart.drawn[0] or "pruned" in chart.names else "ratio")
+        percent = "accuracy" in chart.drawn[0] or "pruned" in chart.names
+        axes.set_xlabel(chart.label or ("%" if percent else "ratio"))
         picture.legend(loc="outside upper left", ncols=len(chart.drawn), fontsize=8, frameon=False)
         file = io.BytesIO()
         picture.savefig(file, format="svg", metadata={"Date": None})
