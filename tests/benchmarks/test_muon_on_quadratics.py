@@ -79,8 +79,8 @@ def test_losses_of_a_number_go_down_the_grid(momentum: float) -> None:
 
 def test_momentum_averages_gradients() -> None:
     # By hand, at the rate .1, with Nesterov's step.
-    values, start = np.array([3.0, 1.0]), np.random.default_rng(1).standard_normal((1, 2, 2))
-    w, buffer, best = start[0], np.zeros((2, 2)), []
+    values, start = np.array([10.0, 1.0, 0.1]), np.random.default_rng(1).standard_normal((1, 3, 3))
+    w, buffer, best = start[0], np.zeros((3, 3)), []
     for _ in range(4):
         gradient = values[:, None] * w
         best.append(np.vdot(w, gradient) / 2)
