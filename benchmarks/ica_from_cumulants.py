@@ -178,8 +178,8 @@ Five independent sources (uniform, logistic, hyperbolic secant, Laplace, exponen
 Gaussian matrix, and summed up in batches of {BATCH}. Second moments whiten. Of the 70 distinct fourth cumulants of
 whitened data m are kept, chosen at random, and Σ_a k_a·q_a⊗q_a⊗q_a⊗q_a with orthonormal q_a is fitted to them, which
 has 15 unknowns, from {STARTS} starts. Cumulants are multilinear, so that here one sketch is whitened afterwards; who
-wants to sum up no more than m of them whitens the data in a pass before. *Numbers* counts that: means, second moments and m, or the
-data.
+wants to sum up no more than m of them whitens the data in a pass before. *Numbers* counts that: means, second moments
+and m, or the data.
 
 Amari errors are 0 for a perfect separation: medians [least–largest] of {seeds} seeds, and ratios to FastICA
 (scikit-learn) on the data of the same seed. Seconds are of processor time, without the sketch.
