@@ -30,7 +30,7 @@ class Sketch:
     """Sums over samples of 1 and of all products of one to four channels, as full tensors: sketches add up."""
 
     rows: int
-    sums: tuple[Array, Array, Array, Array]
+    sums: tuple[Array, ...]
 
     @classmethod
     def of(cls, x: Array) -> Sketch:

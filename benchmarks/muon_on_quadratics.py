@@ -259,7 +259,7 @@ def main() -> None:
     if options.quick:
         options.runs = 300
     machine = common.machine()
-    found = [
+    found: list[Hitting | Descent | Wins] = [
         *(
             Hitting(float(sigma), published, band(hitting_times(float(sigma), options.runs)))
             for sigma, published in zip(SIGMAS, PUBLISHED, strict=True)
