@@ -47,7 +47,7 @@ def input_norms(graph: Graph, found: Sequence[Prunable], batches: Iterable[Mappi
 
     def add(p: Prunable, node: Node, layout: Layout, x: Tensor) -> None:
         sums = np.ones(()) * x.shape[1] if p.is_bias else x.square().sum(1).numpy()
-        squares[p.name] = squares[p.name] + (sums if p.is_bias else _spread(sums, node, layout, p))
+        squares[p.name] = squares[p.name] + (sums if p.is_bias else spread(sums, node, layout, p))
 
     watch(graph, found, batches, add)
     return {p.name: np.broadcast_to(np.sqrt(squares[p.name]), p.param.shape) for p in found}
@@ -63,13 +63,13 @@ def watch(
     readers = {key: [p for p in found if key in p.readers] for p in found for key in p.readers}
 
     def observe(key: str, node: Node, inputs: tuple[Tensor | None, ...], _: tuple[Tensor, ...]) -> None:
-        if key not in readers or inputs[0] is None:
+        if key not in readers or inputs[0] is None or inputs[1] is None:
             return
         if not bool(inputs[0].isfinite().all()):
             raise InvalidModelError("0181", f"node {node.label!r} ({node.op}): what it reads is not finite")
         for p in readers[key]:
             layout = Layout.of(node, 2 if p.is_bias else 1, p.param.shape)
-            seen(p, node, layout, met(node, inputs[0].double(), p.param.shape))
+            seen(p, node, layout, met(node, inputs[0].double(), inputs[1].shape))
 
     algebra = Numeric(torch.float32)
     with running(), torch.inference_mode():
@@ -98,8 +98,8 @@ def groups_of(node: Node, layout: Layout, shape: Sequence[int]) -> Array:
     return np.zeros(rows, np.int64)
 
 
-def _spread(sums: Array, node: Node, layout: Layout, p: Prunable) -> Array:
-    """Sums per group as numbers per weight."""
+def spread(sums: Array, node: Node, layout: Layout, p: Prunable) -> Array:
+    """Return sums per group, ``(groups, taps · inputs)``, as a number per weight, in the parameter's shape."""
     rows, taps, inputs = layout.extents
     by_row = sums[groups_of(node, layout, p.param.shape)].reshape(rows, -1, inputs)
     return layout.weights(np.broadcast_to(by_row, (rows, taps, inputs)), p.param.shape)

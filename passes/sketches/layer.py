@@ -103,8 +103,8 @@ class LayerSketch:
 
     def mean_squares(self) -> Array:
         """Return E[x_j²], ``(groups, width)``, float64, which is exact in any case."""
-        squares = self.powers.sums[1].reshape(self.layer.groups, self.layer.width)
-        return squares / max(self.rows, 1)
+        squares: Array = self.powers.sums[1].reshape(self.layer.groups, self.layer.width) / max(self.rows, 1)
+        return squares
 
     def gradient_moments(self) -> Array | None:
         """Return E[g·gᵀ] of gradients by what the layer writes, ``(outputs, outputs)``, float64."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,8 @@ from pathlift.ir.algebras.numeric import Numeric
 from pathlift.ir.errors import InvalidModelError, UnsupportedError
 from pathlift.ir.foreign import running
 from pathlift.ir.graph import Graph, Node
-from pathlift.ir.types import Array
+from pathlift.ir.primitives.base import Nonlinear
+from pathlift.ir.types import Array, ValueType
 from pathlift.passes.layers.rows import met, written
 from pathlift.passes.pruning.gradients import Differentiated
 from pathlift.passes.rewrites.strip_head import StripHead
@@ -218,8 +220,13 @@ class _Pass:
 
 
 class _Differentiable(Differentiated):
-    """The same in float32."""
+    """The same in float32; what ONNX Runtime executes has no gradients."""
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         super().__init__(parameters)
         self.dtype = torch.float32
+
+    def apply(self, f: Nonlinear, xs: Sequence[Any], types: Sequence[ValueType]) -> tuple[Any, ...]:
+        if f.execute is None and any(isinstance(x, torch.Tensor) and x.requires_grad for x in xs):
+            raise UnsupportedError("0307", "it is executed elsewhere, and has no gradients", hint="no --outputs")
+        return super().apply(f, xs, types)

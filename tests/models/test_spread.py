@@ -6,11 +6,13 @@ import importlib
 import logging
 import operator
 import os
+import re
 import signal
 import socket
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -19,11 +21,12 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.timeout(60)
 distributed = pytest.importorskip("distributed")
 
 from pathlift.ir.errors import ExecutionError, UnsupportedError, UsageError  # noqa: E402
 from pathlift.models import spread as spreading  # noqa: E402
-from pathlift.models.spread import difference, spread  # noqa: E402
+from pathlift.models.spread import check_alike, spread  # noqa: E402
 
 WORKS = '''
 import os, signal, sys, time
@@ -134,6 +137,12 @@ def test_each_result_once(address: str) -> None:
         assert sorted(results) == [(i, 3 * i) for i in range(40)]
         assert list(each(operator.neg, [])) == []
         assert dict(each(lambda x: x + 1, (1, 2))) == {0: 2, 1: 3}
+
+
+def test_equal_items_are_done_apart(address: str) -> None:
+    with spread(address) as each:
+        first, second = (value for _, value in each(lambda _: str(uuid.uuid4()), [0, 0]))
+    assert first != second
 
 
 def test_results_come_as_they_end(address: str, works: ModuleType) -> None:
@@ -276,19 +285,24 @@ def told(**packages: str | None) -> dict[str, Any]:
 )
 def test_versions(packages: dict[str, str | None], said: str) -> None:
     versions = {"client": told(), "scheduler": told(), "workers": {"tcp://b:1": told(), "tcp://a:1": told(**packages)}}
-    assert difference(versions) == said
-    if said:
-        swapped = {**versions, "scheduler": told(**packages), "workers": {}}
-        assert difference(swapped).startswith("the scheduler has")
+    if not said:
+        check_alike(versions)
+        return
+    with pytest.raises(UsageError, match=re.escape(f"PL1523 {said}")):
+        check_alike(versions)
+    with pytest.raises(UsageError, match="PL1523 the scheduler has"):
+        check_alike({**versions, "scheduler": told(**packages), "workers": {}})
 
 
-def test_other_versions_are_refused(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spreading, "_ALIKE", ("python", "pytest", "no-such-package"))
-    with spread(address) as each:
-        assert dict(each(operator.neg, [1])) == {0: -1}
-    monkeypatch.setattr(spreading, "difference", lambda told: "x" * (set(told) == {"client", "scheduler", "workers"}))
-    with pytest.raises(UsageError, match="PL1523 versions differ: x"), spread(address):
-        pass
+def test_versions_are_looked_at(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process has the version that it says: nobody else's Python is this one, under another name."""
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(spreading, "check_alike", seen.append)
+    with spread(address):
+        ((client, scheduler, workers),) = [[told[name] for name in ("client", "scheduler", "workers")] for told in seen]
+    assert len(workers) == 2
+    for one in (client, scheduler, *workers.values()):
+        assert {"numpy", "torch", "pathlift", "cloudpickle"} <= one["packages"].keys()
 
 
 def listening(pids: list[int]) -> set[str]:

@@ -60,10 +60,13 @@ class Machine:
 
     def __init__(self) -> None:
         self.takes = {1: 0.5, 2: 0.8}
+        self.bonus = 0.0
         self.noise, self.wall, self.races, self.fails_after = 0.001, 1.0, list[list[Any]](), 1000
 
     def seconds(self, choice: tuple[int, ...]) -> float:
-        return sum(1.0 if not option else self.takes[option] for option in choice)
+        return self.bonus * (sum(map(bool, choice)) == 2) + sum(
+            1.0 if not option else self.takes[option] for option in choice
+        )
 
     def race(self, runners: Any, *_: Any, **__: Any) -> list[np.ndarray]:
         if len(self.races) >= self.fails_after:
@@ -268,6 +271,15 @@ def test_other_searches(model: Path, data: Path, machine: Machine, search: str) 
     assert found["search"]["method"] == search
     assert "".join(becomes(found)) == "22"
     assert found["search"]["evaluations"] == 8
+
+
+def test_where_times_do_not_add_up_a_search_goes_on(model: Path, data: Path, machine: Machine) -> None:
+    assert tuned(model, data, max_error=0.05).to_json()["search"]["method"] == "exact"
+    machine.bonus = 0.5
+    found = tuned(model, data, max_error=0.05).to_json()
+    assert found["search"]["method"] == "exact + bayes"
+    assert found["additive"]["rms"] > 2 * found["noise"]["repeat_std"]
+    assert "".join(becomes(found)) == "--2"
 
 
 def test_the_front_and_the_baselines(model: Path, data: Path, machine: Machine) -> None:

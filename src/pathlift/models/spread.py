@@ -83,8 +83,7 @@ def spread(cluster: int | str | None = None) -> Iterator[Map]:
         stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
         with stage("starting workers" if isinstance(cluster, int) else f"connecting to {cluster}"):
             client = stack.enter_context(_local(cluster) if isinstance(cluster, int) else _remote(cluster))
-            if unlike := difference(client.get_versions(packages=list(_ALIKE[1:]))):
-                raise UsageError("1523", f"versions differ: {unlike}", hint="install the same versions everywhere")
+            check_alike(client.get_versions(packages=list(_ALIKE[1:])))
 
         def spread_map(work: Callable[[T], R], items: Iterable[T], /) -> Iterator[tuple[int, R]]:
             return _mapped(client, work, items)
@@ -120,8 +119,11 @@ def _remote(address: str) -> Iterator[Client]:
         _reach(address)
         client = Client(address, set_as_default=False, timeout=PATIENCE)
     except Exception as error:  # what answers there may be anything
-        hint = "`dask scheduler` starts one, and prints its address"
-        raise UsageError("1521", f"no Dask scheduler answers at {address}", hint=hint) from error
+        raise UsageError(
+            "1521",
+            f"no Dask scheduler answers at {address}",
+            hint="`dask scheduler` starts one, and prints its address",
+        ) from error
     with client:
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
@@ -149,21 +151,27 @@ def _reach(address: str) -> None:
         runner.stop()
 
 
-def difference(versions: Mapping[str, Any]) -> str:
-    """Say which process has another version of something than this one has; empty if none has.
+def check_alike(versions: Mapping[str, Any]) -> None:
+    """Check that all processes have the versions that this one has.
 
     Parameters
     ----------
     versions
         As ``Client.get_versions`` returns them.
+
+    Raises
+    ------
+    UsageError
+        If one has not.
     """
     ours = _packages(versions["client"])
     others = {"the scheduler": versions["scheduler"]} | {f"worker {a}": v for a, v in versions["workers"].items()}
     for who, told in others.items():
         for name, theirs in _packages(told).items():
             if theirs != ours[name]:
-                return f"{who} has {name} {theirs or '(none)'}, and here it is {ours[name] or '(none)'}"
-    return ""
+                found, wanted = theirs or "(none)", ours[name] or "(none)"
+                hint = "install the same versions everywhere"
+                raise UsageError("1523", f"{who} has {name} {found}, and here it is {wanted}", hint=hint)
 
 
 def _packages(told: Mapping[str, Any]) -> dict[str, str]:

@@ -98,7 +98,7 @@ def calibrate(
     example
         For a module: the shape of its input, or one shape or tensor per input.
     progress
-        Called with a part of the data, how many samples were read, and how many there may be, or 0.
+        Called with a part of the data, how many samples were read, and how many there are, as far as that is known.
 
     Raises
     ------

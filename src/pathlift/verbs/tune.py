@@ -60,7 +60,7 @@ def tune(
     threads: Annotated[int, Flag(metavar="N")] = 1,
     budget: Annotated[float, Flag(metavar="SECONDS")] = 120.0,
     verify: Annotated[int, Flag(metavar="N")] = 10,
-    search: Annotated[Literal["auto", "exact", "random", "exhaustive"], Flag()] = "auto",
+    search: Annotated[Literal["auto", "exact", "bayes", "random", "exhaustive"], Flag()] = "auto",
     log: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE.jsonl", type=Path)] = None,
     chart: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE.svg", type=Path)] = None,
     seed: Seed = 0,
@@ -109,7 +109,8 @@ def tune(
     verify
         How many choices are written and measured in each round.
     search
-        auto, exact, random or exhaustive. ``exact`` is a knapsack on the additive model, and ``auto`` the same.
+        auto, exact, bayes, random or exhaustive. ``exact`` is a knapsack on the additive model, ``bayes`` models what
+        that leaves by Gaussian processes, and ``auto`` goes on with it where that is more than twice the noise.
     log
         Where measurements are kept: one that was interrupted goes on from there. Those of other models, data or options
         are not taken; limits, budgets and searches may differ.
@@ -302,9 +303,15 @@ class _Job:
             yield f"times are of this machine, for inputs {shapes} from a normal distribution"
 
     def _strategies(self, noise: float) -> Sequence[Strategy]:
+        from pathlift.models.tuning.bayes import Bayes
         from pathlift.models.tuning.strategies import Exact, Exhaustive, Random
 
-        return {"random": [Random(self.aim.seed)], "exhaustive": [Exhaustive()]}.get(self.how.search, [Exact(noise)])  # type: ignore[return-value]  # strategies all
+        exact, bayes = Exact(noise), Bayes(noise, self.aim.seed)
+        found: dict[str, Sequence[Strategy]] = {
+            "auto": [exact, bayes], "exact": [exact], "bayes": [bayes], "random": [Random(self.aim.seed)],
+            "exhaustive": [Exhaustive()],
+        }  # fmt: skip
+        return found[self.how.search]
 
     def _about(self, parts: Parts | None, sketch: Any, feeds: Mapping[str, Any]) -> dict[str, Any]:
         """What measurements depend on."""

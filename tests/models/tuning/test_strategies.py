@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pathlift.ir.errors import UsageError
 from pathlift.models.tuning.additive import Additive
+from pathlift.models.tuning.bayes import Bayes
 from pathlift.models.tuning.knapsack import Choice
 from pathlift.models.tuning.strategies import Exact, Exhaustive, Random, Strategy, Trial, best_first, uniform_first
 
@@ -101,6 +102,36 @@ def test_rounds_do_not_repeat(landscape: Landscape) -> None:
             continue
         choices = [t.choice for t in landscape.search(strategy, 0.005, 10, rounds=3)]
         assert len(set(choices)) == len(choices) >= 10
+
+
+class Interacting(Landscape):
+    """The same, but that a low rank in all of the first three layers saves much more than the sum says."""
+
+    def ratio(self, choice: Choice) -> float:
+        return super().ratio(choice) - (0.15 if choice.count(3) >= 3 else 0.0)
+
+
+def test_what_does_not_add_up_is_found_by_gaussian_processes() -> None:
+    """After the same number of evaluations, where the knapsack alone goes on with what its sums say."""
+    found, limit = Interacting(), 0.005
+    start = found.search(Exact(), limit, 10)
+
+    def goes_on(strategy: Strategy) -> list[Trial]:
+        history = list(start)
+        for _ in range(3):
+            model = found.model().refitted({t.choice: t.ratio for t in history}, {t.choice: t.error for t in history})
+            history += [found.trial(c, limit) for c in strategy.propose(model, history, limit, 10)]
+        return history
+
+    assert best(goes_on(Bayes())) <= found.least(limit) + 0.03
+    choices = [t.choice for t in goes_on(Bayes())]
+    assert len(set(choices)) == len(choices)
+
+
+def test_gaussian_processes_stop_where_nothing_is_expected(landscape: Landscape) -> None:
+    history = landscape.search(Exact(), 0.04, 10)
+    assert Bayes(noise=5.0).propose(landscape.model(), history, 0.04, 5) == []
+    assert Bayes().propose(landscape.model(), [], 0.04, 5) == Exact().propose(landscape.model(), [], 0.04, 5)
 
 
 def network(seed: int, layers: int = 4, options: int = 3) -> Additive:

@@ -23,9 +23,9 @@ def uninterrupted() -> Iterator[None]:
         came.append((number, frame))
 
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if callable(signal.getsignal(number)):
-                before[number] = signal.signal(number, note)
+        for kind in (signal.SIGINT, signal.SIGTERM):
+            if callable(signal.getsignal(kind)):
+                before[kind] = signal.signal(kind, note)
         yield
     finally:
         for number, handler in before.items():

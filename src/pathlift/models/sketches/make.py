@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.models.data import fixed_batch
-from pathlift.models.sketches.feeds import Feeds
+from pathlift.models.sketches.feeds import Batch, Feeds
 from pathlift.models.sketches.interrupts import uninterrupted
 from pathlift.models.sketches.sources import Part
 from pathlift.passes.sketches.layers import linear_layers
@@ -80,7 +81,7 @@ def make_sketch(
     request
         What to keep.
     progress
-        Told the part, how many samples were read, and how many there may be at most, or 0.
+        Told the part, how many samples were read, and how many there are, as far as that is known.
 
     Raises
     ------
@@ -98,8 +99,8 @@ def make_sketch(
     recorder = Recorder(graph, layers, settings, signs)
     fixed = fixed_batch(graph)
     shards, remarks, interrupt = list[Shard](), list[str](), None
-    left = request.limit
-    feeds = None
+    left, feeds = request.limit, None
+    total = sum(part.length() or 0 for part in parts) if progress is not None and left is None else left or 0
     try:
         for part in parts:
             if left is not None and left <= sum(shard.rows for shard in shards):
@@ -107,12 +108,13 @@ def make_sketch(
             room = None if left is None else left - sum(shard.rows for shard in shards)
             feeds = Feeds(graph, part, fixed or request.batch, whole=bool(fixed), limit=room)
             for batch in feeds:
-                before = feeds.count
                 with uninterrupted():
-                    recorder.add(batch, lambda at, n=before, name=part.name: f"sample {n + at} of {name!r}")  # type: ignore[misc]
+                    for at, piece in _pieces(batch, settings.mask, part.name, fixed):
+                        recorder.add(piece, partial(_where, part.name, feeds.count + at))
                     feeds.done(batch)
                 if progress is not None:
-                    progress(part.name, feeds.count + sum(shard.rows for shard in shards), left or 0)
+                    done = feeds.count + sum(shard.rows for shard in shards)
+                    progress(part.name, done, max(total, done))
             if feeds.left:
                 why = f"the file fixes batches of {fixed}"
                 remarks.append(f"the last {feeds.left} samples of {part.name} are left out: {why}")
@@ -129,6 +131,23 @@ def make_sketch(
     if not sketch.samples and interrupt is None:
         raise UsageError("1500", "the data holds no sample", hint="--data 'train-*.npz'")
     return Made(sketch, tuple(remarks), interrupt)
+
+
+def _where(name: str, start: int, at: int) -> str:
+    return f"sample {start + at} of {name!r}"
+
+
+def _pieces(batch: Batch, mask: str, name: str, fixed: int) -> Iterator[tuple[int, Batch]]:
+    """A batch; or two, where it has as many samples as positions, which would be mistaken for each other."""
+    if mask:
+        values = batch[mask]
+        if not np.isin(values, (0, 1)).all():
+            raise UsageError("1505", f"the mask {mask!r} in {name!r} holds other numbers than 0 and 1")
+        if values.ndim > 1 and values.shape[0] == values.shape[1] > 1 and not fixed:
+            for rows in (slice(0, 1), slice(1, None)):
+                yield rows.start, {key: array[rows] for key, array in batch.items()}
+            return
+    yield 0, batch
 
 
 def check_mask(graph: Graph, mask: str) -> None:

@@ -61,8 +61,8 @@ def read_sketch(
         _check_complete(sketch, path, partial)
         keys = dict[str, list[str]]()
         own = linear_layers(graph)
-        for key, layer in own.items():
-            keys.setdefault(layer.node, []).append(key)
+        for at, known in own.items():
+            keys.setdefault(known.node, []).append(at)
         found: dict[str, LayerSketch] = {}
         for layer in sketch.layers:
             name = layer.layer.node

@@ -66,6 +66,17 @@ class Part:
         else:
             yield from self._of_factory()
 
+    def length(self) -> int | None:
+        """Return how many samples there are; ``None`` if only reading them tells."""
+        if self.arrays is not None:
+            count = min((len(np.asarray(array)) for array in self.arrays.values() if np.ndim(array)), default=0)
+        elif self.path:
+            with members(self.path) as found:
+                count = _samples(self.path, found)
+        else:
+            return None
+        return (count if self.stop is None else min(self.stop, count)) - self.start
+
     def _of_file(self) -> Iterator[Arrays]:
         with members(self.path) as found:
             count = _samples(self.path, found)
@@ -135,13 +146,13 @@ def parts(data: Any, shard: tuple[int, int] | None) -> tuple[list[Part], str]:
         return told, f"{said}: what the function yields for it"
     if len(whole) > 1:
         chosen = whole[number - 1 :: count]
-        if not chosen:
+        if len(whole) < count:
             raise UsageError("1509", f"there are {len(whole)} files for {count} shards", hint="fewer shards")
         return chosen, f"{said}: {len(chosen)} of {len(whole)} files, every {count}th"
     (part,) = whole
-    total = _length(part)
+    total = part.length() or 0
     start, stop = ((number - 1) * total // count, number * total // count)
-    if start == stop:
+    if total < count:
         raise UsageError("1509", f"there are {total} samples for {count} shards", hint="fewer shards")
     named = Part(f"{part.name}[{start}:{stop}]", part.path, start, stop, arrays=part.arrays)
     return [named], f"{said}: samples {start} to {stop - 1} of {total}"
@@ -176,13 +187,6 @@ def _function(text: str) -> Callable[[int, int], Iterable[Arrays]]:
     if not callable(found):
         raise UsageError("1502", f"{text!r} is no function", hint="of a shard, from 0, and the number of shards")
     return found  # type: ignore[no-any-return]  # whatever the user's module has
-
-
-def _length(part: Part) -> int:
-    if part.arrays is not None:
-        return min((len(np.asarray(array)) for array in part.arrays.values() if np.ndim(array)), default=0)
-    with members(part.path) as found:
-        return _samples(part.path, found)
 
 
 def _samples(path: str, found: Mapping[str, Member]) -> int:
