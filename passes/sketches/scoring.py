@@ -1,4 +1,4 @@
-"""What weights meet, and what outputs make of what they write: per weight, of a sketch."""
+"""Figures per weight, of a sketch: the norm of what it meets, and what outputs lose without it."""
 
 from __future__ import annotations
 

@@ -303,3 +303,12 @@ def test_the_command_line(model: str, cli: Callable[..., Any]) -> None:
     assert cli("calibrate", "--merge", "s1.npz", "s1.npz", "-o", "t.npz").code == 2
     assert cli("ks", "fit", model, "--sketch", "s.npz", "--patterns", "auto").code in (0, 1)
     assert cli("prune", model, "--criterion", "wanda", "--sketch", "s.npz", "--sparsity", "0.5").code == 0
+
+
+def test_charts_are_drawn(model: str) -> None:
+    pytest.importorskip("matplotlib")
+    pathlift.calibrate(model, data="d0.npz", output="s.npz", chart="a.svg")
+    assert pathlift.calibrate("s.npz", show=True, chart="b.svg").bytes == Path("s.npz").stat().st_size
+    assert Path("a.svg").read_bytes() == Path("b.svg").read_bytes()
+    with pytest.raises(UsageError, match="PL0446"):
+        pathlift.calibrate("s.npz", show=True, chart="b.txt")

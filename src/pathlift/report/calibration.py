@@ -51,7 +51,7 @@ class CalibrateResult(Result):
             "complete": sketch.complete,
             "mask": sketch.mask or None,
             "outputs": None if sketch.outputs is None else {"square": sketch.outputs / max(sketch.samples, 1)},
-            "shards": [{"path": s.path, "rows": s.rows, "digest": s.digest} for s in sketch.shards],
+            "shards": [{"path": s.path, "rows": s.rows, "digest": s.digest} for s in sorted(sketch.shards)],
             "layers": [_layer(layer) for layer in sketch.layers],
             "bytes": self.bytes,
             "output": self.output,

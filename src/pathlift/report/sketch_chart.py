@@ -43,7 +43,9 @@ def draw_sketch(sketch: Sketch) -> Page:
             _eigenvalues(spectrum, layer, colour)
             _kurtosis(kurtosis, layer, colour)
             _sizes(sizes, layer, colour)
-        spectrum.set(xscale="log", yscale="log", xlabel="eigenvalue of E[xxᵀ], by rank", ylabel="of the largest")
+        spectrum.set(
+            xscale="log", yscale="log", xlabel="rank (dot: effective rank)", ylabel="eigenvalue of E[xxᵀ] / largest"
+        )
         spectrum.set_ylim(bottom=1e-8)
         kurtosis.axhline(3, color="black", linewidth=0.8, linestyle=":")
         kurtosis.axhline(_OUTLIER, color="black", linewidth=0.8, linestyle="--")
@@ -51,7 +53,7 @@ def draw_sketch(sketch: Sketch) -> Page:
         sizes.axvspan(1 / (2 * _LEVELS), 1, color="#eeeeee", zorder=0)
         for level in (1, 2, 4, 8, 16, 32, 64, _LEVELS):
             sizes.axvline(level / _LEVELS, color="#999999", linewidth=0.6, linestyle="--", zorder=1)
-        sizes.set(xscale="log", xlabel="|x| of the largest (grey: int8 does not round to 0)", ylabel="share per octave")
+        sizes.set(xscale="log", xlabel="|x| / largest |x| (grey: not 0 in int8)", ylabel="share per octave")
         sizes.set_xlim(2.0**-20, 1.2)
         spectrum.set_title(f"{sketch.samples} samples", loc="left")
         figure.legend(frameon=False, loc="outside lower center", ncols=3, columnspacing=1.2, handletextpad=0.4)
@@ -75,7 +77,8 @@ def _eigenvalues(axes: Axes, layer: LayerSketch, colour: str) -> None:
         return
     ratios = np.maximum(values / values[0], 1e-12)
     axes.plot(np.arange(1, len(ratios) + 1), ratios, color=colour, linewidth=1, label=name)
-    axes.plot([rank], [np.interp(rank, np.arange(1, len(ratios) + 1), ratios)], color=colour, marker="o", markersize=4)
+    at = np.exp(np.interp(np.log(rank), np.log(np.arange(1, len(ratios) + 1)), np.log(ratios)))  # as it is drawn
+    axes.plot([rank], [at], color=colour, marker="o", markersize=4)
 
 
 def _kurtosis(axes: Axes, layer: LayerSketch, colour: str) -> None:

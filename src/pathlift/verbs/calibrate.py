@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -43,6 +44,7 @@ def calibrate(
     show: Annotated[bool, Flag()] = False,
     partial: Annotated[bool, Flag()] = False,
     seed: Seed = 0,
+    chart: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE", type=Path)] = None,
     output: Output = None,
     force: Force = False,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
@@ -87,6 +89,8 @@ def calibrate(
         Take sketches that were interrupted, too.
     seed
         Of all that is random.
+    chart
+        Draw eigenvalues, kurtosis and sizes of what layers read: .svg, .png or .pdf. Needs ``pathlift[plot]``.
     output
         The file to write, .npz.
     force
@@ -108,8 +112,9 @@ def calibrate(
     KeyboardInterrupt
         If it was interrupted; what was read before is in the file, which says so.
     """
+    files = _Files(output, chart, force)
     if merge or show:
-        return _of_files((model, *others), data, merge, show, partial, output, force, memory_limit)
+        return _of_files((model, *others), data, merge, show, partial, files, memory_limit)
     if others:
         raise UsageError("1508", f"{1 + len(others)} models are given", hint="--merge adds sketches, --show shows one")
     if data is None or data == []:
@@ -120,7 +125,6 @@ def calibrate(
     if limit is not None and limit < 1:
         raise UsageError("1515", f"--limit is {limit}", hint="at least 1")
 
-    from pathlift.frontend.files import check_replaceable
     from pathlift.models.pruning import check_apart
     from pathlift.models.sketches.make import Request, make_sketch
     from pathlift.models.sketches.sources import parts
@@ -128,17 +132,14 @@ def calibrate(
     from pathlift.passes.sketches.recorder import Settings
 
     read, said = parts(data, shard)
-    check_apart([output], [model, *(part.path for part in read if part.path)])
-    if output is not None:
-        check_replaceable(output, force=force)
+    check_apart([output, chart], [model, *(part.path for part in read if part.path)])
+    files.check()
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
     request = Request(layers, Settings(full_width, rank, seed, outputs, mask), batch, limit)
     with stage("reading data"):
         made = make_sketch(opened.graph, opened.source.sha256, read, request, progress)
-    result = _written(
+    result = files.written(
         made.sketch,
-        output,
-        force,
         input=opened.source,
         assumptions=(*([said] if said else []), *made.remarks),
         warnings=(*opened.warnings, *warnings_of(made.sketch)),
@@ -148,42 +149,73 @@ def calibrate(
     return result
 
 
+@dataclass(frozen=True)
+class _Files:
+    """What is to be written."""
+
+    output: Any
+    chart: Any
+    force: bool
+
+    def check(self) -> None:
+        """Check that it can be, before any work is done."""
+        from pathlift.frontend.files import check_replaceable
+        from pathlift.report.row_chart import check_chart
+
+        if self.chart is not None:
+            check_chart(str(self.chart))
+        for path in (self.output, self.chart):
+            if path is not None:
+                check_replaceable(path, force=self.force)
+
+    def written(self, sketch: Sketch, **facts: Any) -> CalibrateResult:
+        """Write a sketch, if it is to be and there is something in it, and its chart."""
+        from pathlift.frontend.files import replacing
+
+        size = sum(layer.bytes for layer in sketch.layers)
+        named = {"output": None if self.output is None else os.fspath(self.output)}
+        if self.output is not None and sketch.samples:
+            from pathlift.models.sketches.file import write_sketch
+
+            with stage("writing"), replacing(self.output, force=self.force) as staged:
+                write_sketch(sketch, staged)
+            size = os.path.getsize(self.output)
+        result = CalibrateResult(sketch=sketch, bytes=size, **named, **facts)
+        if self.chart is not None and (page := result.chart()) is not None:
+            from pathlift.report.page import save_chart
+
+            with replacing(self.chart, force=self.force) as staged:
+                save_chart(page, staged)
+        return result
+
+
 def _of_files(
-    models: Sequence[Any], data: Any, merge: bool, show: bool, partial: bool, output: Any, force: bool, limit: int
+    models: Sequence[Any], data: Any, merge: bool, show: bool, partial: bool, files: _Files, limit: int
 ) -> CalibrateResult:
     """Merge sketches, or show one."""
     if data is not None and data != []:
         raise UsageError("1508", "sketches are merged and shown without data", hint="leave out --data")
-    if show and (merge or output is not None or len(models) != 1):
+    if show and (merge or files.output is not None or len(models) != 1):
         raise UsageError("1508", "--show is of one sketch, and writes nothing", hint="--show s.npz")
-    if merge and (len(models) < 2 or output is None):
+    if merge and (len(models) < 2 or files.output is None):
         raise UsageError("1508", "--merge is of several sketches into one", hint="--merge s1.npz s2.npz -o s.npz")
     odd = next((m for m in models if not isinstance(m, str | os.PathLike)), None)
     if odd is not None:
         raise UsageError("1508", f"a sketch is a file, not a {type(odd).__name__}", hint="--merge s1.npz s2.npz")
+    from pathlift.models.pruning import check_apart
     from pathlift.models.sketches.file import read_sketch_file
     from pathlift.models.sketches.reading import merge_files
 
+    check_apart([files.output, files.chart], models)
+    files.check()
     if show:
         sketch = read_sketch_file(models[0], memory_limit=limit)
         source = Source(os.fspath(models[0]), None)
-        size = os.path.getsize(models[0])
-        return CalibrateResult(input=source, sketch=sketch, bytes=size, output=None, warnings=warnings_of(sketch))
+        return replace(
+            files.written(sketch, input=source, warnings=warnings_of(sketch)), bytes=os.path.getsize(models[0])
+        )
     sketch = merge_files(models, memory_limit=limit, partial=partial)
-    return _written(sketch, output, force, warnings=warnings_of(sketch))
-
-
-def _written(sketch: Sketch, output: Any, force: bool, **facts: Any) -> CalibrateResult:
-    """Write a sketch, if it is to be, and there is something in it."""
-    size = sum(layer.bytes for layer in sketch.layers)
-    if output is not None and sketch.samples:
-        from pathlift.frontend.files import replacing
-        from pathlift.models.sketches.file import write_sketch
-
-        with stage("writing"), replacing(output, force=force) as staged:
-            write_sketch(sketch, staged)
-        size = os.path.getsize(output)
-    return CalibrateResult(sketch=sketch, bytes=size, output=None if output is None else os.fspath(output), **facts)
+    return files.written(sketch, warnings=warnings_of(sketch))
 
 
 def text(payload: Payload) -> Iterator[RenderableType]:

@@ -1,4 +1,4 @@
-"""What a sketch says of weights: norms as of the data itself, and gradients by weights as automatic ones."""
+"""Figures per weight, of a sketch: norms as of the data itself, and gradients by weights as automatic ones."""
 
 from __future__ import annotations
 
