@@ -295,7 +295,6 @@ def test_versions(packages: dict[str, str | None], said: str) -> None:
 
 
 def test_versions_are_looked_at(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process has the version that it says: nobody else's Python is this one, under another name."""
     seen: list[dict[str, Any]] = []
     monkeypatch.setattr(spreading, "check_alike", seen.append)
     with spread(address):
