@@ -72,4 +72,8 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.compare
 	$(BIN)/python -m benchmarks.structured_pruning
 	$(BIN)/python -m benchmarks.pruning_cost
+	$(BIN)/python -m benchmarks.max_kernel
 	$(BIN)/python -m benchmarks.ks_cpu
+	$(BIN)/python -m benchmarks.ks_cost_model
+	$(BIN)/python -m benchmarks.muon_on_quadratics
+	$(BIN)/python -m benchmarks.ica_from_cumulants

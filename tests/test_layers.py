@@ -27,11 +27,13 @@ FOLDERS = {f"pathlift.{folder}": ROOT / folder for folder in ALLOWED} | {"pathli
 ROOMS = [
     "ir", "frontend",
     "passes", "passes.fields", "passes.attacks", "passes.witness", "passes.layers", "passes.channels",
-    "passes.sketches", "passes.rewrites", "passes.path_norm", "passes.path_metric", "passes.heaviest_path",
+    "passes.rewrites", "passes.path_norm", "passes.path_metric", "passes.heaviest_path",
     "passes.regions", "passes.rescaling", "passes.generalization", "passes.equivalence", "passes.pruning",
-    "passes.kronecker.fitting", "passes.kronecker", "passes.pairing", "passes.tape", "passes.intervals",
+    "passes.sketches", "passes.kronecker.fitting", "passes.kronecker", "passes.pairing", "passes.tape",
+    "passes.intervals",
     "passes.tightening", "passes.relaxations", "passes.ellipsoids", "passes.certificates",
-    "codegen", "runtime", "schemas", "report", "models", "models.certificates", "verbs", "cli", "", "testing",
+    "codegen", "runtime", "schemas", "report", "search", "models", "models.certificates", "models.sketches",
+    "verbs", "cli", "", "testing",
 ]  # fmt: skip
 """The rooms, each of which imports only from those before it; "" is what lies loose in src/pathlift.
 

@@ -102,6 +102,19 @@ def test_a_chart_is_a_picture_of_the_page(charts: ModuleType, monkeypatch: pytes
     assert pictures["speed-0.svg"].startswith(b"<?xml")
 
 
+def test_a_curve_has_its_rows_numbers_as_places(charts: ModuleType) -> None:
+    figure = pytest.importorskip("matplotlib.figure")
+    axes = figure.Figure().subplots()
+    chart = charts.Chart("Speed", ("threads",), ("dense / rows",), over="log", unit="times", least=0.5)
+    read = [charts.Row(f"{n}", (value,)) for n, value in ((1, (1.5, 1.2, 1.9)), (2, None), (4, (3.0, 2.0, 9.0)))]
+    charts.curves(axes, chart, read)
+    (line,), (band,) = axes.lines, axes.collections
+    assert line.get_xydata().tolist() == [[1, 1.5], [4, 3]]
+    assert {tuple(point) for point in band.get_paths()[0].vertices.tolist()} == {(1, 1.2), (1, 1.9), (4, 2), (4, 9)}
+    assert (axes.get_xscale(), axes.get_yscale(), axes.get_ylim()[0]) == ("log", "log", 0.5)
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("threads", "times")
+
+
 def test_page_of_python_has_every_public_name() -> None:
     page = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     shown = set(re.findall(r"^::: pathlift\.(\w+)$", page, re.MULTILINE))

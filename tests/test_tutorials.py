@@ -14,11 +14,12 @@ DOCS = Path(__file__).parents[1] / "docs"
 _BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_the_tutorial_of_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("page", "least"), [("tutorial_pass.md", 11), ("search.md", 7)])
+def test_blocks_print_what_is_shown(page: str, least: int) -> None:
     namespace: dict[str, Any] = {"__name__": "tutorial"}
     printed = None
-    blocks = _BLOCK.findall((DOCS / "tutorial_pass.md").read_text(encoding="utf-8"))
-    assert len(blocks) > 10
+    blocks = _BLOCK.findall((DOCS / page).read_text(encoding="utf-8"))
+    assert len(blocks) >= least
     for number, (kind, text) in enumerate(blocks):
         if kind == "text":
             assert printed == text, f"block {number} prints\n{printed}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from schemas.bounds import Bound
+from schemas.calibration import Calibrate
 from schemas.comparison import Comparison, Verification
 from schemas.envelope import Error, Record, envelope_schema, error_schema
 from schemas.files import Bench, Codegen, Export, Inspect, Run
@@ -21,6 +22,7 @@ RESULTS = {
     "compare": Comparison,
     "verify-cert": Verification,
     "bound": Bound,
+    "calibrate": Calibrate,
     "prune": Prune,
     "opt": Opt,
     "passes": Passes,

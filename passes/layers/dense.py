@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array, TensorType
-from pathlift.passes.layers.layers import LAYER_OPS, Layer, read_layer
+from pathlift.passes.layers.layers import LINEAR_OPS, Layer, read_layer
 
 LISTED = "`pathlift inspect --nodes` lists layers"
 
@@ -106,7 +106,7 @@ def naming_hint(graph: Graph, glob: str) -> str:
 
 def _names(graph: Graph, key: str) -> Iterator[str]:
     node, operands = graph[key], graph.inputs_of(key)
-    if node.op in LAYER_OPS or node.op in ("ConvTranspose", "KSLinear"):
+    if node.op in LINEAR_OPS:
         yield node.label
         weight = operands[1]
         if weight is not None:

@@ -19,6 +19,9 @@ from pathlift.passes.layers.weights import constant, rounded
 LAYER_OPS = frozenset({"Gemm", "Einsum", "Conv"})
 """A choice of syntax: the ops that `read_layer` reads, and that `write_layer` writes."""
 
+LINEAR_OPS = LAYER_OPS | {"ConvTranspose", "KSLinear"}
+"""Ops with weights in slot 1, and, but for Einsum, perhaps a bias in slot 2."""
+
 
 @dataclass(frozen=True, eq=False)
 class Layer:

@@ -32,11 +32,16 @@ class Calibration:
         Of each batch, whole numbers ``(batch,)``; ``None`` if they are not known.
     decided
         Whether the labels are the model's own decisions.
+    norms, costs
+        Of a sketch, instead of batches: per weight, by a parameter's name, in its shape, ‖X_j‖₂ as of ``wanda``; and by
+        how much outputs differ in the mean without a weight of size 1, as of ``sketch``.
     """
 
     batches: Sequence[Mapping[str, Array]]
     labels: Sequence[Array] | None = None
     decided: bool = False
+    norms: Mapping[str, Array] | None = None
+    costs: Mapping[str, Array] | None = None
 
     def labelled(self, graph: Graph) -> Calibration:
         """Return the same with labels: a network's own decisions, where there are none."""
@@ -79,7 +84,7 @@ class Question:
         UsageError
             If there is none.
         """
-        if self.data is None:
+        if self.data is None or not self.data.batches:
             raise UsageError("1407", f"the criterion {criterion!r} needs data", hint="--calib FILE.npz, from a file")
         return self.data
 
@@ -114,12 +119,28 @@ def random(question: Question) -> Scored:
 
 def wanda(question: Question) -> Scored:
     """|W_ij|·‖X_j‖₂ with X_j what comes in over all samples and positions (Sun et al., arXiv 2306.11695)."""
-    data = question.known("wanda")
-    from pathlift.passes.pruning.inputs import input_norms
+    norms = None if question.data is None else question.data.norms
+    if norms is None:
+        data = question.known("wanda")
+        from pathlift.passes.pruning.inputs import input_norms
 
-    norms = input_norms(question.graph, question.found, data.batches)
-    scores = {p.name: np.abs(p.values()) * norms[p.name] for p in question.found if p.name in norms}
-    return Scored(scores)
+        norms = input_norms(question.graph, question.found, data.batches)
+    return Scored({p.name: np.abs(p.values()) * norms[p.name] for p in question.found if p.name in norms})
+
+
+def sketch(question: Question) -> Scored:
+    """|W_ij|·√(C_jj·G_ii): the root mean square by which outputs differ without a weight, of data and gradients apart.
+
+    C is E[x·xᵀ] of what a layer reads and G is E[g·gᵀ] of the outputs' gradients by what it writes: the diagonal of the
+    Hessian, factored as in K-FAC (Martens and Grosse, arXiv 1503.05671), under the square of a weight as in optimal
+    brain damage (LeCun, Denker, Solla, 1989).
+    """
+    costs = None if question.data is None else question.data.costs
+    if costs is None:
+        raise UsageError(
+            "1512", "the criterion 'sketch' needs a sketch with gradients", hint="`calibrate --outputs` makes one"
+        )
+    return Scored({p.name: np.abs(p.values()) * costs[p.name] for p in question.found if p.name in costs})
 
 
 def taylor(question: Question) -> Scored:
@@ -133,7 +154,8 @@ def taylor(question: Question) -> Scored:
 
 
 CRITERIA: Mapping[str, Callable[[Question], Scored]] = {
-    "path": path, "magnitude": magnitude, "synflow": synflow, "wanda": wanda, "taylor": taylor, "random": random,
+    "path": path, "magnitude": magnitude, "synflow": synflow, "wanda": wanda, "sketch": sketch, "taylor": taylor,
+    "random": random,
 }  # fmt: skip
 DEFAULT_SCOPES = {"wanda": "row"}
 """Of criteria whose scores are not meant to be compared across the whole network."""

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
 from pathlift.ir.algebras.interpret import run
 from pathlift.ir.algebras.numeric import Numeric
@@ -15,6 +14,7 @@ from pathlift.ir.foreign import running
 from pathlift.ir.graph import Graph, Node
 from pathlift.ir.primitives.maps import Contract
 from pathlift.ir.types import Array
+from pathlift.passes.layers.rows import met
 from pathlift.passes.pruning.layout import Layout
 from pathlift.passes.pruning.prunable import Prunable
 
@@ -47,7 +47,7 @@ def input_norms(graph: Graph, found: Sequence[Prunable], batches: Iterable[Mappi
 
     def add(p: Prunable, node: Node, layout: Layout, x: Tensor) -> None:
         sums = np.ones(()) * x.shape[1] if p.is_bias else x.square().sum(1).numpy()
-        squares[p.name] = squares[p.name] + (sums if p.is_bias else _spread(sums, node, layout, p))
+        squares[p.name] = squares[p.name] + (sums if p.is_bias else spread(sums, node, layout, p))
 
     watch(graph, found, batches, add)
     return {p.name: np.broadcast_to(np.sqrt(squares[p.name]), p.param.shape) for p in found}
@@ -63,13 +63,13 @@ def watch(
     readers = {key: [p for p in found if key in p.readers] for p in found for key in p.readers}
 
     def observe(key: str, node: Node, inputs: tuple[Tensor | None, ...], _: tuple[Tensor, ...]) -> None:
-        if key not in readers or inputs[0] is None:
+        if key not in readers or inputs[0] is None or inputs[1] is None:
             return
         if not bool(inputs[0].isfinite().all()):
             raise InvalidModelError("0181", f"node {node.label!r} ({node.op}): what it reads is not finite")
         for p in readers[key]:
             layout = Layout.of(node, 2 if p.is_bias else 1, p.param.shape)
-            seen(p, node, layout, met(node, inputs[0].double(), p.param.shape))
+            seen(p, node, layout, met(node, inputs[0].double(), inputs[1].shape))
 
     algebra = Numeric(torch.float32)
     with running(), torch.inference_mode():
@@ -98,51 +98,8 @@ def groups_of(node: Node, layout: Layout, shape: Sequence[int]) -> Array:
     return np.zeros(rows, np.int64)
 
 
-def met(node: Node, x: Tensor, shape: Sequence[int]) -> Tensor:
-    """Return what an output's weights are multiplied by: ``(groups, samples and positions, taps · inputs)``.
-
-    A transposed convolution has one tap here: each of its weights meets every position.
-    """
-    match node.op:
-        case "Conv":
-            return _patches(x, node, shape)
-        case "ConvTranspose":
-            return _grouped(x.movedim(1, -1), int(node.attrs.get("groups", 1)))  # type: ignore[arg-type]  # an int
-        case "Einsum":
-            xs, ws, out = Contract(str(node.attrs["equation"])).letters(x.ndim)
-            batch = [xs.index(c) for c in ws if c in xs and c in out]
-            inside = [xs.index(c) for c in ws if c in xs and c not in out]
-            rest = [i for i in range(x.ndim) if i not in (*batch, *inside)]
-            sizes = [int(np.prod([x.shape[i] for i in axes])) for axes in (batch, rest, inside)]
-            return x.permute(*batch, *rest, *inside).reshape(sizes)
-        case "KSLinear":
-            a, d, _, c = shape
-            x = x.mT if node.attrs.get("feature_major", False) else x
-            return x.reshape(-1, a, c, d).permute(1, 3, 0, 2).reshape(a * d, -1, c)
-    return x.reshape(1, -1, x.shape[-1])
-
-
-def _grouped(x: Tensor, groups: int) -> Tensor:
-    """Features last, in groups."""
-    return x.reshape(-1, groups, x.shape[-1] // groups).movedim(1, 0)
-
-
-def _patches(x: Tensor, node: Node, shape: Sequence[int]) -> Tensor:
-    """What the kernel of a convolution sees at each position, taps before channels."""
-    # Ints.
-    strides, pads, dilations = (tuple(map(int, node.attrs[n])) for n in ("strides", "pads", "dilations"))  # type: ignore[arg-type]
-    n, kernel, groups = len(strides), shape[2:], int(node.attrs.get("groups", 1))  # type: ignore[arg-type]  # an int
-    x = F.pad(x, [p for i in reversed(range(n)) for p in (pads[i], pads[i + n])])
-    for i in range(n):
-        reach = dilations[i] * (kernel[i] - 1) + 1
-        x = x.unfold(2 + i, reach, strides[i])[..., :: dilations[i]]
-    # (N, C, *positions, *taps) → (groups, N · positions, taps · C/groups)
-    x = x.reshape(x.shape[0], groups, -1, *x.shape[2:]).movedim(2, -1).movedim(1, 0)
-    return x.reshape(groups, -1, int(np.prod(kernel)) * shape[1])
-
-
-def _spread(sums: Array, node: Node, layout: Layout, p: Prunable) -> Array:
-    """Sums per group as numbers per weight."""
+def spread(sums: Array, node: Node, layout: Layout, p: Prunable) -> Array:
+    """Return sums per group, ``(groups, taps · inputs)``, as a number per weight, in the parameter's shape."""
     rows, taps, inputs = layout.extents
     by_row = sums[groups_of(node, layout, p.param.shape)].reshape(rows, -1, inputs)
     return layout.weights(np.broadcast_to(by_row, (rows, taps, inputs)), p.param.shape)

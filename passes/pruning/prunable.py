@@ -9,11 +9,9 @@ from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph, Value
 from pathlift.ir.types import Array, Param, not_finite
 from pathlift.passes.layers.dense import LISTED, is_named, naming_hint, split_globs, unmatched
+from pathlift.passes.layers.layers import LINEAR_OPS
 from pathlift.passes.layers.weights import constant
 from pathlift.passes.pruning.layout import Layout
-
-LINEAR = frozenset({"Gemm", "Conv", "ConvTranspose", "Einsum", "KSLinear"})
-"""Ops with weights in slot 1, and, but for Einsum, perhaps a bias in slot 2."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +109,7 @@ def prunables(graph: Graph, include: str = "*", exclude: str = "", *, biases: bo
     for key in graph.order:
         node = graph[key]
         named = is_named(graph, key, wanted) and not is_named(graph, key, unwanted)
-        if key not in graph.live or node.op not in LINEAR or not named:
+        if key not in graph.live or node.op not in LINEAR_OPS or not named:
             continue
         for slot, value in enumerate(graph.inputs_of(key)[1 : 3 if biases else 2], start=1):
             if value is None:
@@ -149,5 +147,5 @@ def _others(graph: Graph, keys: tuple[str, ...], slot: int) -> Iterator[str]:
         if constant(graph, Value(key)) is None:
             yield "a caller may replace its weights"
         for user, at, _ in graph.users(key):
-            if user in graph.live and not (graph[user].op in LINEAR and at == slot):
+            if user in graph.live and not (graph[user].op in LINEAR_OPS and at == slot):
                 yield f"its weights are read by {graph[user].label!r} ({graph[user].op}), too"

@@ -12,6 +12,7 @@ from pathlift.ir.foreign import running
 from pathlift.ir.graph import Graph, Node
 from pathlift.ir.types import Array
 from pathlift.passes.layers.dense import DenseLayer
+from pathlift.passes.sketches.second_moments import gram
 
 if TYPE_CHECKING:
     import torch
@@ -44,12 +45,21 @@ class Moments:
         rows = x.reshape(-1, x.shape[-1]).double()
         if not bool(rows.isfinite().all()):
             raise InvalidModelError("0181", f"{about}: what it reads is not finite")
-        self._sums[key] = rows.mT @ rows + self._sums.get(key, 0.0)
+        self._sums[key] = _product(rows) + self._sums.get(key, 0.0)
         self._counts[key] = self._counts.get(key, 0) + len(rows)
 
     def means(self) -> dict[str, Array]:
         """Return ``(size, size)``, float64, symmetric, for each key; 0 where there were no rows."""
         return {key: (total / max(1, self._counts[key])).cpu().numpy() for key, total in self._sums.items()}
+
+
+def _product(rows: torch.Tensor) -> torch.Tensor:
+    """Σ x·xᵀ: on a CPU, NumPy computes one triangle of it."""
+    if rows.device.type != "cpu":
+        return rows.mT @ rows
+    import torch
+
+    return torch.from_numpy(gram(rows.detach().numpy()))
 
 
 def second_moments(

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlift.verbs.analyze import analyze as analyze
     from pathlift.verbs.bench import bench as bench
     from pathlift.verbs.bound import bound as bound
+    from pathlift.verbs.calibrate import calibrate as calibrate
     from pathlift.verbs.canonicalize import canonicalize as canonicalize
     from pathlift.verbs.codegen import generate_kernels as generate_kernels
     from pathlift.verbs.compare import compare as compare

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import nn
 
-from pathlift.calibrate import input_moments
+from pathlift.input_moments import input_moments
 from pathlift.ir.kronecker import Pattern
 from pathlift.ir.types import Array
 from pathlift.ks_linear import KSLinear

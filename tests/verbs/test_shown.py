@@ -83,6 +83,7 @@ MADE: dict[str, Callable[[str, str], Result]] = {
     "bound, product": lambda m, _: pathlift.bound(m, kind="product"),
     "bound, generalization": lambda m, _: pathlift.bound(m, kind="generalization", samples=100),
     "bound, robustness": lambda m, _: pathlift.bound(m, kind="robustness", at=X, radius=1e-4, budget=BUDGET),
+    "calibrate": lambda m, _: pathlift.calibrate(m, data=X, outputs=True),
     "prune": lambda m, _: pathlift.prune(m, sparsity=0.5, calib=X, compensate=True),
     "prune, sweep": lambda m, _: pathlift.prune(m, sweep="0.3:0.6:2", data=Y),
     "opt": lambda m, _: pathlift.opt(m, "strip-head,dead-code", norms=[1, 2], output="o.onnx", force=True),
@@ -98,7 +99,7 @@ MADE: dict[str, Callable[[str, str], Result]] = {
 }  # fmt: skip
 CHARTS = {
     "inspect", "norm", "compare", "compare, methods", "bound", "bound, product", "bound, robustness", "prune",
-    "prune, sweep", "bench", "codegen", "ks fit",
+    "prune, sweep", "bench", "codegen", "ks fit", "calibrate",
 }  # fmt: skip
 FILES = {"export", "verify-cert", "passes", "schema", "codegen"}
 """What names no layer of the network."""

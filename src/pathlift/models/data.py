@@ -103,6 +103,21 @@ def _read(path: str | os.PathLike[str]) -> Any:
 
 
 def _checked(name: str, array: Array, type_: Any) -> Array:
+    fitting = of_type(name, array, type_)
+    typed = isinstance(type_, TensorType) and type_.dtype is not None
+    if typed and array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise UsageError("0479", f"the data of input {name!r} is not finite")
+    return fitting
+
+
+def of_type(name: str, array: Array, type_: Any) -> Array:
+    """Return samples as an input takes them.
+
+    Raises
+    ------
+    UsageError
+        If their shape or type is another.
+    """
     if not isinstance(type_, TensorType) or type_.dtype is None:
         return array
     if array.dtype.kind not in "fiub" or (type_.dtype.kind in "iub" and array.dtype.kind == "f"):
@@ -114,14 +129,12 @@ def _checked(name: str, array: Array, type_: Any) -> Array:
         )
         if not fits:
             raise UsageError("0479", f"input {name!r} is {type_}, the data is {list(array.shape)}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise UsageError("0479", f"the data of input {name!r} is not finite")
     return array.astype(type_.dtype, copy=False)
 
 
 def batches(graph: Graph, arrays: Mapping[str, Array]) -> Iterator[Mapping[str, Array]]:
     """Yield samples in batches of the size that the file fixes, without what is `left_over`, or of 64."""
-    fixed, count = _fixed_batch(graph), min(map(len, arrays.values()))
+    fixed, count = fixed_batch(graph), min(map(len, arrays.values()))
     step = fixed or _BATCH
     for start in range(0, count, step):
         if start + step <= count or not fixed:
@@ -130,12 +143,13 @@ def batches(graph: Graph, arrays: Mapping[str, Array]) -> Iterator[Mapping[str, 
 
 def left_over(graph: Graph, arrays: Mapping[str, Array]) -> tuple[str, ...]:
     """Say which samples are in no batch, if any."""
-    fixed, count = _fixed_batch(graph), min(map(len, arrays.values()))
+    fixed, count = fixed_batch(graph), min(map(len, arrays.values()))
     if not fixed or not count % fixed:
         return ()
     return (f"the last {count % fixed} of {count} samples are left out: the file fixes batches of {fixed}",)
 
 
-def _fixed_batch(graph: Graph) -> int:
+def fixed_batch(graph: Graph) -> int:
+    """Return the batch size that a file fixes; 0 if it fixes none."""
     fixed = {t.shape[0] for key in graph.inputs if isinstance(t := graph[key].types[0], TensorType) and t.shape}
     return next((n for n in fixed if isinstance(n, int)), 0)

@@ -160,6 +160,14 @@ def model_output(path: Path) -> Any:
     return output
 
 
+def shard(text: str) -> tuple[int, int]:
+    """Read ``2/8``: the second of eight."""
+    match = re.fullmatch(r"\s*(\d{1,9})\s*/\s*(\d{1,9})\s*", text, re.ASCII)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise UsageError("1514", f"--shard {text!r} is no part of a whole", hint="--shard 2/8 is the second of eight")
+    return int(match[1]), int(match[2])
+
+
 def cluster(value: int | str | None) -> int | str | None:
     """Read how many workers to start, or the address of a scheduler: ``4``, ``tcp://host:8786``."""
     text = str(value)

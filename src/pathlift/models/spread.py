@@ -128,7 +128,7 @@ def _remote(address: str) -> Iterator[Client]:
         try:
             client.wait_for_workers(1, timeout=PATIENCE)
         except TimeoutError as error:
-            hint = f"`dask worker {address} --nthreads 1` starts one"
+            hint = f"`dask worker {address}` starts one"
             raise UsageError("1522", f"the scheduler at {address} has no workers", hint=hint) from error
         yield client
 

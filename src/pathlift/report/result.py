@@ -159,8 +159,8 @@ class Result(ABC):
             raise UsageError(
                 "1418",
                 f"{type(self).__name__} has no chart: its figures say it all",
-                hint="there are charts of inspect, norm(per_layer=True), compare, bound, prune, bench, ks_fit, "
-                "ks_detect and generate_kernels",
+                hint="there are charts of inspect, norm(per_layer=True), compare, bound, calibrate, prune, bench, "
+                "ks_fit, ks_detect and generate_kernels",
             )
         return figure
 

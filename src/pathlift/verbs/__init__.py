@@ -15,6 +15,7 @@ VERBS = {
     "compare": "pathlift.verbs.compare:compare",
     "verify-cert": "pathlift.verbs.verify_cert:verify_cert",
     "bound": "pathlift.verbs.bound:bound",
+    "calibrate": "pathlift.verbs.calibrate:calibrate",
     "prune": "pathlift.verbs.prune:prune",
     "opt": "pathlift.verbs.opt:opt",
     "passes": "pathlift.verbs.passes:list_passes",

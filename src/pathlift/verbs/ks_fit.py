@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import inf, isfinite
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from pathlift.ir.errors import UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.ir.stages import stage
 from pathlift.models.options import (
@@ -124,6 +127,8 @@ def ks_fit(
     budget: Annotated[str, Flag(metavar="LIMIT=R,...", default="flops=0.5,error=0.2 for auto")] = "",
     solver: Annotated[str, Flag()] = "auto",
     calib: Calibration = None,
+    sketch: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE.npz", type=Path)] = None,
+    partial: Annotated[bool, Flag()] = False,
     steps: Annotated[int, Flag(default="the solver's")] = 0,
     seed: Seed = 0,
     samples: Samples = 1568,
@@ -155,6 +160,10 @@ def ks_fit(
     calib
         Data, by input name, to fit the layers' outputs on. An ``.npz`` file or arrays: layers are then fitted to what
         they read, by its second moments.
+    sketch
+        A sketch of data, instead of it. `calibrate` writes it.
+    partial
+        Take a sketch that was interrupted, too.
     steps
         Of an iterative solver. Its default if 0.
     seed
@@ -206,6 +215,12 @@ def ks_fit(
     arrays = None if calib is None else read_calibration(before, calib)
     left = () if arrays is None else left_over(before, arrays)
     moments = None
+    if sketch is not None:
+        from pathlift.models.sketches.fitting import fitting_moments
+
+        if arrays is not None:
+            raise UsageError("1516", "both data and a sketch are given to fit to", hint="one or the other")
+        moments, left = fitting_moments(before, sketch, layers, partial, memory_limit)
     if arrays is not None:
         with stage("moments of the data"):
             moments = second_moments(before, dense_layers(before, layers)[0], batches(before, arrays))

@@ -63,6 +63,8 @@ def prune(
     masks: Masks = None,
     save_masks: Masks = None,
     calib: Calibration = None,
+    sketch: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE.npz", type=Path)] = None,
+    partial: Annotated[bool, Flag()] = False,
     compensate: Annotated[bool, Flag()] = False,
     domain: Domain = None,
     budget: Annotated[float, Flag(metavar="SECONDS")] = 10.0,
@@ -89,10 +91,11 @@ def prune(
     sparsity
         The share of weights that are zero afterwards. In [0, 1).
     criterion
-        path, magnitude, synflow, random, wanda or taylor. ``path``: the share of the path-norm that passes through a
-        weight, which is the same in all rescaled copies of a network. ``synflow``: the same of paths from the inputs,
-        pools as maxima. ``wanda`` (|weight| times the norm of what it meets) and ``taylor`` (what the loss loses, to
-        first order) need data.
+        path, magnitude, synflow, random, wanda, sketch or taylor. ``path``: the share of the path-norm that passes
+        through a weight, which is the same in all rescaled copies of a network. ``synflow``: the same of paths from the
+        inputs, pools as maxima. ``wanda`` (|weight| times the norm of what it meets) and ``taylor`` (what the loss
+        loses, to first order) need data. ``sketch``, by how much outputs differ without a weight, needs one with
+        gradients.
     scope
         global, layer or row: what is compared with each other. A row is all weights of one output.
     pattern
@@ -128,6 +131,10 @@ def prune(
         Write what stays, by parameter. An .npz file.
     calib
         Data, by input name, for wanda, taylor and --compensate. An ``.npz`` file or arrays; labels are ``y``.
+    sketch
+        A sketch of data, for wanda and sketch. `calibrate` writes it.
+    partial
+        Take a sketch that was interrupted, too.
     compensate
         Refit the weights that stay to what their layer computed on the data. By least squares.
     domain
@@ -181,7 +188,9 @@ def prune(
 
     if compensate and calib is None:
         raise UsageError("1407", "weights are refitted to data", hint="--calib FILE.npz")
-    check_apart([output, save_masks, log, chart], [calib, data, masks])
+    if sketch is not None and calib is not None:
+        raise UsageError("1516", "both data and a sketch are given to score on", hint="one or the other")
+    check_apart([output, save_masks, log, chart], [calib, sketch, data, masks])
     check_apart([save_masks, log, chart], [model])  # a model may be written over itself
     levels = tuple(schedule)
     if sparsity is None and levels:
@@ -199,7 +208,7 @@ def prune(
             raise UsageError("1404", f"channels go altogether, which has no {name}", hint="one or the other")
     elif target or multiple != 1 or least or fast:
         raise UsageError("1404", "a target, multiples, --least and --fast are of channels", hint="--channels")
-    job = _Job(Recipe(method, how, compensate, keep_dead), calib, force, memory_limit, progress)
+    job = _Job(Recipe(method, how, compensate, keep_dead), calib, sketch, partial, force, memory_limit, progress)
     if sweep:
         job.check_sweep(data, sparsity=sparsity, pattern=pattern, masks=masks, save_masks=save_masks, output=output)
     elif data is not None or log is not None or chart is not None:
@@ -230,6 +239,8 @@ class _Job:
 
     recipe: Recipe
     calib: Any
+    sketch: Any
+    partial: bool
     force: bool
     memory_limit: int
     progress: Callable[[str, int, int], object] | None
@@ -237,10 +248,10 @@ class _Job:
     def pruned(self, opened: Opened, requested: float | None, masks: Any) -> PruneResult:
         """Prune once, and certify."""
         from pathlift.models.data import read_arrays
-        from pathlift.models.pruning import certified, read_pruning_data, sizes
+        from pathlift.models.pruning import certified, sizes
 
         before = opened.graph
-        data, left = (None, ()) if self.calib is None else read_pruning_data(before, self.calib)
+        data, left = self._data(before)
         given = None if masks is None else read_arrays({"": masks})
         with stage("pruning"):
             done = self.recipe.run(before, data, given, self.progress)
@@ -262,6 +273,18 @@ class _Job:
             target=None if channels is None else channels.target,
             sizes=sizes(before, done.graph),
         )
+
+    def _data(self, graph: Graph) -> tuple[Any, tuple[str, ...]]:
+        """Return what to score on, if there is something, and what is to be said of it."""
+        if self.sketch is not None:
+            from pathlift.models.sketches.scoring import scoring_data
+
+            return scoring_data(graph, self.sketch, self.partial, self.memory_limit)
+        if self.calib is None:
+            return None, ()
+        from pathlift.models.pruning import read_pruning_data
+
+        return read_pruning_data(graph, self.calib)
 
     def check_sweep(self, data: Any, **others: Any) -> None:
         """Check that nothing is asked for that a sweep does not have.
@@ -290,7 +313,7 @@ class _Job:
         validation, left = read_pruning_data(opened.graph, data)
         if validation.labels is None:
             raise UsageError("1482", "the data of a sweep has no labels y", hint="np.savez(file, x=…, y=…)")
-        calibration = None if self.calib is None else read_pruning_data(opened.graph, self.calib)[0]
+        calibration = self._data(opened.graph)[0]
         criteria = tuple(dict.fromkeys(name.strip() for name in self.recipe.method.criterion.split(",")))
         sweep = Sweep(opened.graph, self.recipe, criteria, read_sweep(steps), validation, calibration)
         beside = Path(log) if log is not None else None if chart is None else Path(chart).with_suffix(".jsonl")

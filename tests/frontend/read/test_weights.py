@@ -130,9 +130,9 @@ def test_a_file_of_many_fields_takes_no_longer_than_parsing_it(monkeypatch: pyte
     monkeypatch.setattr(weights, "MAX_FIELDS", 1000)
     data = model_of(numpy_helper.from_array(np.ones(3), "w")).SerializeToString()
     padded = b"\x08\x0a" * 10**7 + data  # the IR version, again and again
-    start = time.perf_counter()
+    start = time.process_time()
     assert weights.cut(padded, "elsewhere") == padded
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
     np.testing.assert_array_equal(values(padded)["w"], np.ones(3))
 
 

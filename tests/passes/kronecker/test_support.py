@@ -92,9 +92,9 @@ def test_zeros_alone(shape: tuple[int, int], found: tuple[int, ...]) -> None:
 )
 def test_large_matrices_take_no_time(numbers: tuple[int, ...]) -> None:
     mask = support(Pattern(*numbers))
-    start = time.perf_counter()
+    start = time.process_time()
     assert smallest_pattern(mask).size == Pattern(*numbers).size
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def shuffled(blocks: list[tuple[int, int]], rows: int, cols: int, rng: np.random.Generator) -> Array:

@@ -12,7 +12,8 @@ from pathlift.ir.builder import Builder
 from pathlift.ir.errors import PathliftError
 from pathlift.ir.graph import Graph
 from pathlift.ir.types import Array
-from pathlift.passes.pruning.inputs import groups_of, input_norms, met
+from pathlift.passes.layers.rows import met
+from pathlift.passes.pruning.inputs import groups_of, input_norms
 from pathlift.passes.pruning.layout import Layout
 from pathlift.passes.pruning.prunable import prunables
 from pathlift.testing import execute

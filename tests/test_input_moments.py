@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pathlift.calibrate import input_moments
+from pathlift.input_moments import input_moments
 from pathlift.ir.errors import InvalidModelError, UsageError
 
 

@@ -1,0 +1,1 @@
+"""Sketches of data as verbs make, write and read them."""

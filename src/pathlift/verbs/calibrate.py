@@ -1,0 +1,191 @@
+"""The verb `calibrate`: one pass over data, of which sums are kept that add up."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pathlift.ir.errors import UsageError
+from pathlift.ir.limits import MEMORY_LIMIT
+from pathlift.ir.stages import stage
+from pathlift.models import parse
+from pathlift.models.options import AssumeEval, Flag, Force, MemoryLimit, Model, Output, Progress, Seed
+from pathlift.report.calibration import CalibrateResult, warnings_of
+from pathlift.report.calibration import text as calibration_text
+from pathlift.report.result import Source
+from pathlift.report.tables import Payload
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pathlift.passes.sketches.sketch import Sketch
+
+_HELP = "An ONNX file or a text; - for standard input. With --merge and --show, sketches."
+
+
+def calibrate(
+    model: Annotated[Model, Flag("model", argument=True, type=Path, read=parse.model, help=_HELP)],
+    *others: Annotated[
+        str | os.PathLike[str], Flag(argument=True, metavar="[SKETCH]...", type=list[Path], help="More, to merge.")
+    ],
+    data: Annotated[Any, Flag(metavar="GLOB|MODULE:FUNCTION", type=list[str])] = None,
+    layers: Annotated[str, Flag(metavar="GLOB,...")] = "*",
+    outputs: Annotated[bool, Flag()] = False,
+    shard: Annotated[tuple[int, int] | None, Flag(metavar="I/N", read=parse.shard)] = None,
+    batch: Annotated[int, Flag(metavar="N")] = 64,
+    limit: Annotated[int | None, Flag(metavar="N")] = None,
+    rank: Annotated[int, Flag(metavar="K")] = 256,
+    full_width: Annotated[int, Flag(metavar="N")] = 4096,
+    mask: Annotated[str, Flag(metavar="INPUT")] = "",
+    merge: Annotated[bool, Flag()] = False,
+    show: Annotated[bool, Flag()] = False,
+    partial: Annotated[bool, Flag()] = False,
+    seed: Seed = 0,
+    output: Output = None,
+    force: Force = False,
+    memory_limit: MemoryLimit = MEMORY_LIMIT,
+    assume_eval: AssumeEval = False,
+    example: Any = None,
+    progress: Annotated[Callable[[str, int, int], object] | None, Progress("reading")] = None,
+) -> CalibrateResult:
+    """Stream data through a model once, and keep sums of what its linear layers read.
+
+    Parameters
+    ----------
+    model
+        A path, bytes, a ModelProto, a `Graph`, or a ``torch.nn.Module`` (then `example` is needed). With `merge` and
+        `show`, a sketch instead.
+    others
+        More sketches, to merge.
+    data
+        Samples, by input name: .npz files, or a function of a module. It is called with a shard, from 0, and the number
+        of shards, and yields dicts of arrays. In Python also arrays, a function, or a list of these.
+    layers
+        Nodes, or their weights. Globs, separated by commas.
+    outputs
+        Also keep gradients of the outputs by what layers write. One backward pass a batch.
+    shard
+        Read the I-th of N parts of the data. Every N-th file where there are several, else a range of samples;
+        functions are told.
+    batch
+        Samples at a time. A file may fix another number.
+    limit
+        Stop after so many samples.
+    rank
+        Random vectors that second moments of wide layers are projected onto. 0 keeps their diagonal.
+    full_width
+        Keep whole second moments up to this width. Memory grows with its square.
+    mask
+        An input of ones and zeros, which leaves positions out: padded tokens, for example.
+    merge
+        Add sketches of parts of the data.
+    show
+        Show a sketch.
+    partial
+        Take sketches that were interrupted, too.
+    seed
+        Of all that is random.
+    output
+        The file to write, .npz.
+    force
+        Replace output files that exist.
+    memory_limit
+        Refuse larger tensors and models. In bytes.
+    assume_eval
+        Read training-mode layers as in evaluation.
+    example
+        For a module: the shape of its input, or one shape or tensor per input.
+    progress
+        Called with a part of the data, how many samples were read, and how many there are, as far as that is known.
+
+    Raises
+    ------
+    PathliftError
+        If the model or data cannot be read, do not fit, or give numbers that are not finite; if there is no linear
+        layer; if sketches do not add up.
+    KeyboardInterrupt
+        If it was interrupted; what was read before is in the file, which says so.
+    """
+    if merge or show:
+        return _of_files((model, *others), data, merge, show, partial, output, force, memory_limit)
+    if others:
+        raise UsageError("1508", f"{1 + len(others)} models are given", hint="--merge adds sketches, --show shows one")
+    if data is None or data == []:
+        raise UsageError("1508", "there is no data to read", hint="--data 'train-*.npz'")
+    for name, value, least in (("batch", batch, 1), ("rank", rank, 0), ("full-width", full_width, 0)):
+        if value < least:
+            raise UsageError("1515", f"--{name} is {value}", hint=f"at least {least}")
+    if limit is not None and limit < 1:
+        raise UsageError("1515", f"--limit is {limit}", hint="at least 1")
+
+    from pathlift.frontend.files import check_replaceable
+    from pathlift.models.pruning import check_apart
+    from pathlift.models.sketches.make import Request, make_sketch
+    from pathlift.models.sketches.sources import parts
+    from pathlift.models.source import open_model
+    from pathlift.passes.sketches.recorder import Settings
+
+    read, said = parts(data, shard)
+    check_apart([output], [model, *(part.path for part in read if part.path)])
+    if output is not None:
+        check_replaceable(output, force=force)
+    opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
+    request = Request(layers, Settings(full_width, rank, seed, outputs, mask), batch, limit)
+    with stage("reading data"):
+        made = make_sketch(opened.graph, opened.source.sha256, read, request, progress)
+    result = _written(
+        made.sketch,
+        output,
+        force,
+        input=opened.source,
+        assumptions=(*([said] if said else []), *made.remarks),
+        warnings=(*opened.warnings, *warnings_of(made.sketch)),
+    )
+    if made.interrupt is not None:
+        raise made.interrupt
+    return result
+
+
+def _of_files(
+    models: Sequence[Any], data: Any, merge: bool, show: bool, partial: bool, output: Any, force: bool, limit: int
+) -> CalibrateResult:
+    """Merge sketches, or show one."""
+    if data is not None and data != []:
+        raise UsageError("1508", "sketches are merged and shown without data", hint="leave out --data")
+    if show and (merge or output is not None or len(models) != 1):
+        raise UsageError("1508", "--show is of one sketch, and writes nothing", hint="--show s.npz")
+    if merge and (len(models) < 2 or output is None):
+        raise UsageError("1508", "--merge is of several sketches into one", hint="--merge s1.npz s2.npz -o s.npz")
+    odd = next((m for m in models if not isinstance(m, str | os.PathLike)), None)
+    if odd is not None:
+        raise UsageError("1508", f"a sketch is a file, not a {type(odd).__name__}", hint="--merge s1.npz s2.npz")
+    from pathlift.models.sketches.file import read_sketch_file
+    from pathlift.models.sketches.reading import merge_files
+
+    if show:
+        sketch = read_sketch_file(models[0], memory_limit=limit)
+        source = Source(os.fspath(models[0]), None)
+        size = os.path.getsize(models[0])
+        return CalibrateResult(input=source, sketch=sketch, bytes=size, output=None, warnings=warnings_of(sketch))
+    sketch = merge_files(models, memory_limit=limit, partial=partial)
+    return _written(sketch, output, force, warnings=warnings_of(sketch))
+
+
+def _written(sketch: Sketch, output: Any, force: bool, **facts: Any) -> CalibrateResult:
+    """Write a sketch, if it is to be, and there is something in it."""
+    size = sum(layer.bytes for layer in sketch.layers)
+    if output is not None and sketch.samples:
+        from pathlift.frontend.files import replacing
+        from pathlift.models.sketches.file import write_sketch
+
+        with stage("writing"), replacing(output, force=force) as staged:
+            write_sketch(sketch, staged)
+        size = os.path.getsize(output)
+    return CalibrateResult(sketch=sketch, bytes=size, output=None if output is None else os.fspath(output), **facts)
+
+
+def text(payload: Payload) -> Iterator[RenderableType]:
+    """Yield a row per layer, and what data that is of."""
+    yield from calibration_text(payload)
