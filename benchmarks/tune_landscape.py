@@ -249,8 +249,8 @@ def report(found: Landscape, mixed: Mixture, machine: Mapping[str, object]) -> s
     return f"""# Whether times and errors of layers add up
 
 Predicted: 1 plus, for each layer, what its option saves, which is measured with that option in all layers of a
-signature. Measured: processor time of one thread over the dense file's, medians of races of {CHUNK} files; all as shares
-of the dense time. *Noise*: by how much the dense file differs from itself in such a race.
+signature. Measured: processor time of one thread over the dense file's, medians of races of {CHUNK} files; all as
+shares of the dense time. *Noise*: by how much the dense file differs from itself in such a race.
 
 Machine: {facts}.
 
