@@ -228,7 +228,7 @@ def _mapped(client: Client, work: Callable[[T], R], items: Iterable[T]) -> Itera
 def _threads(client: Client) -> int:
     """Return how many threads the workers have between them."""
     try:
-        return sum(client.nthreads().values())
+        return int(sum(client.nthreads().values()))
     except (OSError, AttributeError) as error:  # the latter of a client that is connecting again
         raise _lost("its scheduler does not answer") from error
 
