@@ -82,6 +82,14 @@ def test_equal_costs_come_in_the_order_of_numbers() -> None:
     assert found == [(1, 1, 1), (0, 1, 1), (1, 0, 1), (1, 1, 0), (0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 0, 0)]
 
 
+def test_orders_of_the_same_options_cost_the_same() -> None:
+    """0.1 + 0.2 + 0.3 is more than 0.3 + 0.2 + 0.1, in float64."""
+    found = list(ranked([np.array([0.0, -0.1, -0.2, -0.3])] * 3, [np.zeros(4)] * 3, 1.0))
+    orders = [choice for choice in found if sorted(choice) == [1, 2, 3]]
+    assert orders == sorted(orders)
+    assert len(orders) == 6
+
+
 def test_48_layers_of_12_options_take_less_than_a_second() -> None:
     """Layers of one kind make all orders of a choice equally cheap: millions, of which few are looked at."""
     rng = np.random.default_rng(0)

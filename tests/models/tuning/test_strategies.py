@@ -128,6 +128,14 @@ def test_what_does_not_add_up_is_found_by_gaussian_processes() -> None:
     assert len(set(choices)) == len(choices)
 
 
+def test_proposals_are_likely_to_be_within_the_limit(landscape: Landscape) -> None:
+    """Where the limit binds, half of what is proposed is within it in fact, at least."""
+    history = landscape.search(Exact(), 0.005, 10)
+    proposed = [landscape.trial(c, 0.005) for c in Bayes().propose(landscape.model(), history, 0.005, 20)]
+    assert proposed
+    assert sum(t.within for t in proposed) >= 0.5 * len(proposed)
+
+
 def test_gaussian_processes_stop_where_nothing_is_expected(landscape: Landscape) -> None:
     history = landscape.search(Exact(), 0.04, 10)
     assert Bayes(noise=5.0).propose(landscape.model(), history, 0.04, 5) == []
