@@ -130,7 +130,7 @@ def test_no_file_ends_in_a_traceback(tmp_path: Path) -> None:
     whole = made(tmp_path / "s.npz").read_bytes()
     for i in range(0, len(whole), max(1, len(whole) // 60)):
         (tmp_path / "bad.npz").write_bytes(whole[:i])
-        with pytest.raises(PathliftError, match="PL1501|PL0186"):
+        with pytest.raises(PathliftError, match=r"PL1501|PL0186"):
             read_sketch_file(tmp_path / "bad.npz")
         (tmp_path / "bad.npz").write_bytes(whole[:i] + bytes([whole[i] ^ 255]) + whole[i + 1 :])
         with suppress(PathliftError):  # a byte of a name, say, changes nothing that can be checked
