@@ -97,7 +97,7 @@ def _front(outcome: Outcome, timed: bool) -> list[dict[str, Any]]:
 
 
 def _baseline(outcome: Outcome, choice: Choice | None, timed: bool) -> Mapping[str, Any] | None:
-    v = None if choice is None else outcome.verified.get(choice)
+    v = None if choice is None else outcome.finalists.get(choice, outcome.verified.get(choice))
     if v is None:
         return None
     figures = _figures(v, timed)

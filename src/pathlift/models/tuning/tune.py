@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, isfinite, sqrt
 
 import numpy as np
@@ -21,8 +21,8 @@ from pathlift.models.tuning.sizes import Sizes
 from pathlift.models.tuning.strategies import Random, Strategy, Trial, best_first, uniform_first
 from pathlift.models.tuning.trials import Cost, Noise, Quality, Trials
 
-_MEASURING, _VERIFYING, _CONFIRMING = 0.4, 0.2, 0.15
-"""Shares of the time: for all costs, for each round of verification, and for the race of the best alone."""
+_MEASURING, _VERIFYING, _CONFIRMING = 0.4, 0.2, 0.2
+"""Shares of the time: for all costs, for each round of verification, and for the last race."""
 _LIMITS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Times the limit, that predictions are made for."""
 _SLACK = 0.7
@@ -93,8 +93,10 @@ class Outcome:
         Refitted to all that was verified.
     verified
         In the order in which they were.
+    finalists
+        The best of these and the baselines that are within the limit, as they were in a last race.
     best
-        The best of these, as it was in a last race of its own; ``None`` if none is within the limit and faster.
+        The best of the finalists; ``None`` if none is within the limit.
     baselines
         Choices by name: the best uniform one, the best of as many random ones, and the one that `ks fit` makes.
     predicted
@@ -111,6 +113,7 @@ class Outcome:
 
     model: Additive
     verified: dict[Choice, Verified] = field(default_factory=dict)
+    finalists: dict[Choice, Verified] = field(default_factory=dict)
     best: Verified | None = None
     baselines: dict[str, Choice] = field(default_factory=dict)
     predicted: list[tuple[float, float]] = field(default_factory=list)
@@ -243,11 +246,18 @@ class Tuning:
         return found
 
     def _raced(
-        self, name: str, choices: Sequence[Choice], seconds: float, opened: Sequence[Contestant] = ()
+        self,
+        name: str,
+        choices: Sequence[Choice],
+        seconds: float,
+        opened: Sequence[Contestant] = (),
+        *,
+        together: bool = False,
     ) -> dict[Choice, Cost]:
-        """Costs of choices, from the log or by one race of the others."""
+        """Costs of choices, from the log or by one race of the others; of all, if they are to be of one race."""
         runners = {contestant.choice: contestant for contestant in opened}
         new = [choice for choice in choices if (name, choice) not in self.trials.costs]
+        new = list(choices) if new and together else new
         if new:
             contestants = [runners.get(choice) or self.track.open(choice) for choice in new]
             costs, noise = self.track.race(contestants, seconds)
@@ -318,18 +328,22 @@ class Tuning:
         )
 
     def _confirm(self, outcome: Outcome) -> None:
-        """Race the best alone with the dense file: the least of several measured ratios is too low by choice."""
-        found = [(v.cost.ratio, v) for v in outcome.verified.values() if v.within and v.cost is not None]
-        _, best = min(found, default=(inf, None), key=lambda pair: pair[0])
-        if best is None or best.cost is None:
+        """Race the best once more, with the dense file and the baselines that are within the limit.
+
+        The least of many measured ratios is too low by choice, and ratios of different races do not compare.
+        """
+        found = [v for v in outcome.verified.values() if v.within and v.cost is not None]
+        if not found:
             return
-        cost = best.cost
+        chosen = {min(found, key=_ratio).choice, *outcome.baselines.values()}
+        finalists = [v for v in found if v.choice in chosen]
         if self._timed:
-            cost = self._raced("confirm", [best.choice], _CONFIRMING * self.aim.budget)[best.choice]
+            seconds = _CONFIRMING * self.aim.budget
+            costs = self._raced("confirm", [v.choice for v in finalists], seconds, together=True)
+            finalists = [replace(v, cost=costs[v.choice]) for v in finalists]
             outcome.dense = self.trials.noises[-1]
-        outcome.best = Verified(
-            best.choice, best.predicted_ratio, best.predicted_error, cost, best.quality, best.within
-        )
+        outcome.finalists = {v.choice: v for v in finalists}
+        outcome.best = min(finalists, key=_ratio)
 
     def _baselines(self, model: Additive) -> dict[str, Choice]:
         """The best uniform choice, the best of random ones, and the one by layer, as the model predicts them."""
@@ -351,3 +365,7 @@ class Tuning:
     def _front(self, model: Additive) -> list[tuple[float, float]]:
         best = [next(best_first(model, self.aim.limit * times), self.space.dense) for times in _LIMITS]
         return sorted({(model.ratio(choice), model.error(choice)) for choice in best})
+
+
+def _ratio(verified: Verified) -> float:
+    return inf if verified.cost is None else verified.cost.ratio
