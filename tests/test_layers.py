@@ -32,7 +32,8 @@ ROOMS = [
     "passes.sketches", "passes.kronecker.fitting", "passes.kronecker", "passes.pairing", "passes.tape",
     "passes.intervals",
     "passes.tightening", "passes.relaxations", "passes.ellipsoids", "passes.certificates",
-    "codegen", "runtime", "schemas", "report", "search", "models", "models.certificates", "models.sketches",
+    "codegen", "runtime", "schemas", "report", "search", "automata", "models", "models.certificates", "models.sketches",
+    "models.language",
     "verbs", "cli", "", "testing",
 ]  # fmt: skip
 """The rooms, each of which imports only from those before it; "" is what lies loose in src/pathlift.
