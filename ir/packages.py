@@ -10,6 +10,7 @@ from pathlift.ir.errors import UsageError
 INSTALLS = {
     "dask": "'pathlift[cluster]'",
     "distributed": "'pathlift[cluster]'",
+    "interegular": "'pathlift[audit]'",
     "matplotlib": "'pathlift[plot]'",
     "onnxruntime": "'pathlift[cpu]'",
     "onnxscript": "'pathlift[export]'",

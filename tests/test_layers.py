@@ -32,8 +32,8 @@ ROOMS = [
     "passes.sketches", "passes.kronecker.fitting", "passes.kronecker", "passes.pairing", "passes.tape",
     "passes.intervals",
     "passes.tightening", "passes.relaxations", "passes.ellipsoids", "passes.certificates",
-    "codegen", "runtime", "schemas", "report", "search", "models", "models.certificates", "models.sketches",
-    "models.tuning",
+    "codegen", "runtime", "schemas", "report", "search", "automata", "models", "models.certificates", "models.sketches",
+    "models.tuning", "models.language", "models.privacy",
     "verbs", "cli", "", "testing",
 ]  # fmt: skip
 """The rooms, each of which imports only from those before it; "" is what lies loose in src/pathlift.

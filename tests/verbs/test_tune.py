@@ -75,8 +75,9 @@ class Machine:
         self.races.append([runner.choice for runner in runners])
         rng = np.random.default_rng(len(self.races))
         rounds = [
-            self.seconds(r.choice) * self.luck.get(r.choice, 1.0) * r.times * (1 + self.noise * (rng.normal(size=7) + (i == 1)))
+            self.seconds(r.choice) * luck * r.times * (1 + self.noise * (rng.normal(size=7) + (i == 1)))
             for i, r in enumerate(runners)
+            for luck in (self.luck.get(r.choice, 1.0),)
         ]
         for runner in runners:
             self.luck.pop(runner.choice, None)
