@@ -67,7 +67,7 @@ def scoring(graph: Graph, found: Sequence[Prunable], layers: Mapping[str, LayerS
 def _of_outputs(sizes: Array, node: Node, layout: Layout, p: Prunable) -> Array:
     """Numbers per output as numbers per weight, or per element of a bias."""
     if p.is_bias and node.op == "KSLinear":  # rows of its weights and features are in other orders
-        a, b, _, d = node.attrs["pattern"]  # type: ignore[misc]  # four numbers
+        a, b, _, d = map(int, node.attrs["pattern"])  # type: ignore[arg-type]  # four numbers
         sizes = sizes.reshape(a, d, b).transpose(0, 2, 1)
     if p.is_bias:
         return sizes.reshape(p.param.shape)

@@ -193,14 +193,14 @@ class _Files:
         from pathlift.frontend.files import replacing
 
         size = sum(layer.bytes for layer in sketch.layers)
-        named = {"output": None if self.output is None else os.fspath(self.output)}
+        output = None if self.output is None else os.fspath(self.output)
         if self.output is not None and sketch.samples:
             from pathlift.models.sketches.file import write_sketch
 
             with stage("writing"), replacing(self.output, force=self.force) as staged:
                 write_sketch(sketch, staged)
             size = os.path.getsize(self.output)
-        result = CalibrateResult(sketch=sketch, bytes=size, **named, **facts)
+        result = CalibrateResult(sketch=sketch, bytes=size, output=output, **facts)
         if self.chart is not None and (page := result.chart()) is not None:
             from pathlift.report.page import save_chart
 
