@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -151,6 +151,10 @@ class Graph:
         self.outputs = outputs
         self.info = info or ModelInfo()
         self._inputs: dict[str, tuple[Value | None, ...]] = {}
+
+    def __reduce__(self) -> tuple[type[Graph], tuple[Any, ...]]:
+        """Go to another process without how the file spells it, which is for who writes it back from here."""
+        return Graph, (self.nx, self.outputs, replace(self.info, spellings=(), remarks=None))
 
     def __getitem__(self, key: str) -> Node:
         """Return the node with this key.

@@ -162,6 +162,10 @@ class Param:
 
         return cls(dtype, shape, load, part)
 
+    def __reduce__(self) -> tuple[Callable[..., Param], tuple[Any, ...]]:
+        """Go to another process with the values, wherever these come from here."""
+        return Param.of, (self.numpy(),)
+
     def numpy(self) -> Array:
         """Return the values; treat them as read-only."""
         return self.load()

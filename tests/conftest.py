@@ -7,8 +7,9 @@ import gc
 import importlib
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +24,7 @@ from pathlift.cli.frame import run
 from pathlift.report.result import Result
 from pathlift.testing.absent import reason
 from pathlift.testing.interpreted import Interpreted, Nothing, is_interpreted
+from pathlift.testing.workers import two_workers
 from pathlift.verbs import VERBS
 from pathlift.verbs.schema import schema
 
@@ -90,6 +92,23 @@ def golden(request: pytest.FixtureRequest) -> Golden:
 def digits() -> Path:
     """The network of the examples."""
     return Path(__file__).parents[1] / "examples" / "digits.onnx"
+
+
+@pytest.fixture(scope="module")
+def importable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder whose modules workers can import, too: processes that are started inherit `sys.path`."""
+    folder = tmp_path_factory.mktemp("importable")
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+
+
+@pytest.fixture(scope="module")
+def address(importable: Path) -> Iterator[str]:
+    """Where a scheduler is that has two workers."""
+    pytest.importorskip("distributed")
+    with two_workers() as started:
+        yield started
 
 
 @dataclass(frozen=True, kw_only=True)

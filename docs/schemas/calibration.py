@@ -69,6 +69,8 @@ class Calibrate(TypedDict):
     complete: bool
     """False if it was interrupted."""
     mask: str | None
+    missing: list[str]
+    """Parts of the data that a cluster has left out."""
     outputs: Outputs | None
     shards: list[Shard]
     layers: list[LayerSketch]

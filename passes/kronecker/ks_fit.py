@@ -134,13 +134,13 @@ class ApproximateLayers(Transform):
         found, skipped = named_layers(graph, self.layers)
         done: dict[int, LayerFit] = {}
 
-        def matrices() -> Iterator[_Matrix]:
+        def matrices() -> Iterator[Matrix]:
             for layer in found:
                 if progress is not None:
                     progress(layer.label, len(done), len(found))
-                yield _Matrix.of(layer, (moments or {}).get(layer.key))
+                yield Matrix.of(layer, (moments or {}).get(layer.key))
 
-        for number, fit in each(partial(_fitted, fitter), matrices()):
+        for number, fit in each(partial(fitted, fitter), matrices()):
             done[number] = fit
         fits = {layer.key: done[i] for i, layer in enumerate(found)}
         fitter.check(fits.values())
@@ -156,7 +156,7 @@ class ApproximateLayers(Transform):
 
 
 @dataclass(frozen=True, eq=False)
-class _Matrix:
+class Matrix:
     """All of a layer that its fit reads; see `Fitter.fitted`."""
 
     weight: Array
@@ -166,11 +166,13 @@ class _Matrix:
     covariance: Array | None
 
     @classmethod
-    def of(cls, layer: DenseLayer, covariance: Array | None) -> _Matrix:
+    def of(cls, layer: DenseLayer, covariance: Array | None) -> Matrix:
+        """Read a layer, which reads vectors x with the moments E[x·xᵀ], ``(in, in)``, if these are known."""
         return cls(layer.weight(), layer.read().dtype, layer.label, layer.tensor, covariance)
 
 
-def _fitted(fitter: Fitter, matrix: _Matrix) -> LayerFit:
+def fitted(fitter: Fitter, matrix: Matrix) -> LayerFit:
+    """Return the fit of a layer; see `Fitter.fitted`."""
     return fitter.fitted(
         matrix.weight, matrix.dtype, node=matrix.node, tensor=matrix.tensor, covariance=matrix.covariance
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import operator
 import os
 import re
@@ -27,6 +26,7 @@ distributed = pytest.importorskip("distributed")
 from pathlift.ir.errors import ExecutionError, UnsupportedError, UsageError  # noqa: E402
 from pathlift.models import spread as spreading  # noqa: E402
 from pathlift.models.spread import check_alike, spread  # noqa: E402
+from pathlift.testing.workers import kill  # noqa: E402
 
 WORKS = '''
 import os, signal, sys, time
@@ -38,13 +38,10 @@ def slept(item):
 
 def noted(item):
     """Leave the process's number where the test finds it, and wait to be killed, once."""
+    from pathlift.testing.workers import wait_once
     number, folder = item
-    mark = os.path.join(folder, "pid")
-    if number == 3 and not os.path.exists(mark):
-        with open(mark + "~", "w") as file:
-            file.write(str(os.getpid()))
-        os.rename(mark + "~", mark)
-        time.sleep(60)
+    if number == 3:
+        wait_once(folder)
     with open(os.path.join(folder, f"ran-{number}-{time.monotonic_ns()}"), "w"):
         return {number: number % 5}
 
@@ -76,28 +73,9 @@ def settled(_):
 
 
 @pytest.fixture(scope="module")
-def works(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
-    """A module that workers can import, too: processes that are started inherit `sys.path`."""
-    folder = tmp_path_factory.mktemp("works")
-    (folder / "works_of_a_test.py").write_text(WORKS)
-    sys.path.insert(0, str(folder))
-    yield importlib.import_module("works_of_a_test")
-    sys.path.remove(str(folder))
-
-
-@pytest.fixture(scope="module")
-def cluster(works: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=None,
-        silence_logs=logging.CRITICAL, local_directory=str(tmp_path_factory.mktemp("dask")),
-        scheduler_kwargs={"dashboard": False},
-    ) as started:  # fmt: skip
-        yield started
-
-
-@pytest.fixture(scope="module")
-def address(cluster: Any) -> str:
-    return str(cluster.scheduler_address)
+def works(importable: Path) -> ModuleType:
+    (importable / "works_of_a_test.py").write_text(WORKS)
+    return importlib.import_module("works_of_a_test")
 
 
 def gather(
@@ -108,13 +86,6 @@ def gather(
         assert number not in found
         found[number] = result
         after()
-
-
-def kill(folder: Path) -> None:
-    """Kill the process that left its number, as soon as it has."""
-    while not (folder / "pid").exists():
-        time.sleep(0.01)
-    os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
 
 
 def test_without_a_cluster_items_are_taken_in_turn() -> None:

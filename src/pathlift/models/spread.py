@@ -1,17 +1,20 @@
 """Work spread over processes or machines by Dask: a map whose parts survive the loss of workers.
 
-Nothing here knows what the work is. It and its items go out as bytes, a few for each worker at a time, so that the
-scheduler never holds all of them; results come back as bytes, under the number of their item, and are taken once.
+Nothing here knows what the work is. It goes out as bytes, once to each worker, and so do its items, a few for each
+worker at a time, so that the scheduler never holds all of them; results come back as bytes, under the number of their
+item, and are taken once.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import pickle
 import queue
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -30,6 +33,8 @@ R = TypeVar("R")
 
 PATIENCE = 5.0
 """Seconds in which a scheduler has to answer, and to have a worker."""
+LEFT_OUT = frozenset({"PL0943", "PL0944"})
+"""Codes of errors of the map, not of its work: what came before them stands, the rest was left out."""
 _LOST = 30.0
 """Seconds without any worker after which a cluster counts as lost; the local one restarts its own in two or three."""
 _START = 60.0
@@ -187,12 +192,13 @@ def _mapped(client: Client, work: Callable[[T], R], items: Iterable[T]) -> Itera
     ended: queue.SimpleQueue[int] = queue.SimpleQueue()
     open_: dict[int, Future] = {}
     numbered = enumerate(items)
+    shared = _everywhere(client, _packed(work))
     sent, given_up, seen = 0, 0, time.monotonic()  # when a worker was last known to be there
     try:
         while True:
             room = _AHEAD * max(1, _threads(client)) - len(open_)
             for number, item in itertools.islice(numbered, max(0, room)):
-                open_[number] = client.submit(run_packed, _packed(work, item), pure=False)
+                open_[number] = client.submit(run_packed, shared, _packed(item), pure=False)
                 open_[number].add_done_callback(lambda _, number=number: ended.put(number))
                 sent += 1
             if not open_:
@@ -217,12 +223,25 @@ def _mapped(client: Client, work: Callable[[T], R], items: Iterable[T]) -> Itera
             yield number, result
     finally:
         with suppress(Exception):  # nobody may be there any more
-            client.cancel(list(open_.values()))
+            client.cancel([shared, *open_.values()])
     if given_up:
         raise ExecutionError(
             "0944", f"{given_up} of {sent} parts were given up: each worker that took them died",
             hint="most often of too little memory: let fewer share a machine",
         )  # fmt: skip
+
+
+def _everywhere(client: Client, packed: bytes) -> Future:
+    """Put bytes on every worker; as the result of a task, so that they come back where all who held them are lost."""
+    future, done = client.submit(bytes, packed, pure=False), threading.Event()
+    future.add_done_callback(lambda _: done.set())
+    if not done.wait(_LOST):
+        raise _lost("it has had no worker for a while")
+    try:
+        client.replicate([future])  # else whoever has them is sent all items
+    except OSError as error:
+        raise _lost("its scheduler does not answer") from error
+    return future
 
 
 def _threads(client: Client) -> int:
@@ -237,18 +256,25 @@ def _lost(reason: str) -> ExecutionError:
     return ExecutionError("0943", f"the cluster was lost: {reason}")
 
 
-def _packed(work: Callable[[Any], object], item: object) -> bytes:
-    """Return both as bytes: what they are refused for is told before anything is sent."""
+def _packed(what: object) -> bytes:
+    """Return it as bytes: what it is refused for is told before it is sent."""
     import cloudpickle
 
     try:
-        packed: bytes = cloudpickle.dumps((work, item))
+        packed: bytes = cloudpickle.dumps(what)
     except Exception as error:
         raise UsageError("1524", f"the work cannot be sent to workers: {error}") from error
     return packed
 
 
-def run_packed(packed: bytes) -> bytes:
+@functools.lru_cache(1)
+def _unpacked(work: bytes) -> Callable[[Any], object]:
+    """Return the work, which is unpacked once for all of its items."""
+    found: Callable[[Any], object] = pickle.loads(work)
+    return found
+
+
+def run_packed(work: bytes, item: bytes) -> bytes:
     """Do the work for an item, both packed, with one thread; return the result packed.
 
     Raises
@@ -256,7 +282,7 @@ def run_packed(packed: bytes) -> bytes:
     Exception
         What the work raises.
     """
-    work, item = pickle.loads(packed)
+    do, given = _unpacked(work), pickle.loads(item)
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)  # a worker has as many tasks at once as it is to use cores
-    return pickle.dumps(work(item), protocol=pickle.HIGHEST_PROTOCOL)
+    return pickle.dumps(do(given), protocol=pickle.HIGHEST_PROTOCOL)

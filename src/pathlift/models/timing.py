@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+
+from pathlift.ir.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlift.ir.types import Array
@@ -98,6 +101,24 @@ def placed(feeds: Mapping[str, Array], device: str) -> Mapping[str, Any]:
     from pathlift.runtime.ports import as_tensor
 
     return {name: as_tensor(x).to(device) for name, x in feeds.items()}
+
+
+def check_device(device: str) -> None:
+    """Check that there is a device to time kernels on.
+
+    Raises
+    ------
+    UsageError
+        If there is not.
+    """
+    if device == "cpu":
+        return
+    if device.startswith("cuda") and find_spec("torch") is not None:
+        import torch
+
+        if torch.cuda.is_available():
+            return
+    raise UsageError("1546", f"there is no device {device!r} here to time kernels on", hint="--device cpu")
 
 
 def _finish(device: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pathlift.ir.errors import PathliftError
 from pathlift.report.result import Result
 from pathlift.report.tables import Payload, byte_size, table
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 OUTLIER = 50.0
 """The kurtosis above which a channel is named: its few large values set the scale of a tensor that 8 bits quantize."""
+_NAMED = 20
+"""Missing parts that are named in a warning; JSON has all."""
 PRIVATE = (
     "a sketch is not private, although data are not kept: of two that differ by one sample, their difference is that "
     "sample"
@@ -36,11 +39,14 @@ class CalibrateResult(Result):
         Of the file, or of the sums where there is none.
     output
         Where it was written.
+    missing
+        Parts of the data that a cluster has left out.
     """
 
     sketch: Sketch
     bytes: int
     output: str | None
+    missing: tuple[str, ...] = ()
 
     ROWS = ("layers",)
 
@@ -51,6 +57,7 @@ class CalibrateResult(Result):
             "complete": sketch.complete,
             "mask": sketch.mask or None,
             "outputs": None if sketch.outputs is None else {"square": sketch.outputs / max(sketch.samples, 1)},
+            "missing": list(self.missing),
             "shards": [{"path": s.path, "rows": s.rows, "digest": s.digest} for s in sorted(sketch.shards)],
             "layers": [_layer(layer) for layer in sketch.layers],
             "bytes": self.bytes,
@@ -105,6 +112,12 @@ def warnings_of(sketch: Sketch) -> tuple[str, ...]:
     worst = min(few, key=lambda layer: layer.rows / layer.layer.width)
     said = f"{worst.layer.node!r} has read {worst.rows} rows of {worst.layer.width} channels"
     return (f"{len(few)} of {len(sketch.layers)} layers have read fewer rows than twice their width: {said}",)
+
+
+def missing_of(lost: PathliftError, names: Sequence[str]) -> str:
+    """Say which parts of the data a cluster has left out."""
+    named = ", ".join(names[:_NAMED]) + (f", and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
+    return f"{lost.code} {lost.message}; {len(names)} parts of the data are missing: {named}"
 
 
 def text(payload: Payload) -> Iterator[RenderableType]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pathlift.ir.errors import UsageError
+from pathlift.ir.errors import PathliftError, UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.ir.stages import stage
 from pathlift.models import parse
-from pathlift.models.options import AssumeEval, Flag, Force, MemoryLimit, Model, Output, Progress, Seed
-from pathlift.report.calibration import CalibrateResult, warnings_of
+from pathlift.models.options import AssumeEval, Cluster, Flag, Force, MemoryLimit, Model, Output, Progress, Seed
+from pathlift.report.calibration import CalibrateResult, missing_of, warnings_of
 from pathlift.report.calibration import text as calibration_text
 from pathlift.report.result import Source
 from pathlift.report.tables import Payload
@@ -43,6 +43,7 @@ def calibrate(
     merge: Annotated[bool, Flag()] = False,
     show: Annotated[bool, Flag()] = False,
     partial: Annotated[bool, Flag()] = False,
+    cluster: Cluster = None,
     seed: Seed = 0,
     chart: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE", type=Path)] = None,
     output: Output = None,
@@ -87,6 +88,10 @@ def calibrate(
         Show a sketch.
     partial
         Take sketches that were interrupted, too.
+    cluster
+        Read parts of the data in N processes of this machine, or on a Dask cluster: tcp://host:8786. Parts are files,
+        or up to 64 ranges of one file, or what a function yields for 64 shards. Sums do not depend on how many workers
+        there are.
     seed
         Of all that is random.
     chart
@@ -110,7 +115,8 @@ def calibrate(
         If the model or data cannot be read, do not fit, or give numbers that are not finite; if there is no linear
         layer; if sketches do not add up.
     KeyboardInterrupt
-        If it was interrupted; what was read before is in the file, which says so.
+        If it was interrupted; what was read before is in the file, which says so. So it is where a cluster is lost, and
+        the exit code is then 5.
     """
     files = _Files(output, chart, force)
     if merge or show:
@@ -126,7 +132,7 @@ def calibrate(
         raise UsageError("1515", f"--limit is {limit}", hint="at least 1")
 
     from pathlift.models.pruning import check_apart
-    from pathlift.models.sketches.make import Request, make_sketch
+    from pathlift.models.sketches.make import Request, make_sketch, no_samples
     from pathlift.models.sketches.sources import parts
     from pathlift.models.source import open_model
     from pathlift.passes.sketches.recorder import Settings
@@ -136,15 +142,29 @@ def calibrate(
     files.check()
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
     request = Request(layers, Settings(full_width, rank, seed, outputs, mask), batch, limit)
-    with stage("reading data"):
-        made = make_sketch(opened.graph, opened.source.sha256, read, request, progress)
+    about = opened.graph, opened.source.sha256
+    if cluster is None:
+        with stage("reading data"):
+            made = make_sketch(*about, read, request, progress)
+    else:
+        from pathlift.models.sketches.division import add_up, divide
+        from pathlift.models.spread import spread
+
+        read = divide(opened.graph, read, request, sharded=shard is not None)
+        with spread(cluster) as each, stage("reading data"):
+            made = add_up(each, *about, read, request, progress)
+    if not made.sketch.samples and made.interrupt is None:
+        raise no_samples()
+    lost = made.interrupt if isinstance(made.interrupt, PathliftError) else None
     result = files.written(
         made.sketch,
         input=opened.source,
         assumptions=(*([said] if said else []), *made.remarks),
-        warnings=(*opened.warnings, *warnings_of(made.sketch)),
+        warnings=(*opened.warnings, *([missing_of(lost, made.missing)] if lost else []), *warnings_of(made.sketch)),
+        missing=made.missing,
+        exit_code=5 if lost else 0,
     )
-    if made.interrupt is not None:
+    if made.interrupt is not None and not lost:
         raise made.interrupt
     return result
 

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pathlift.ir.errors import UnsupportedError, UsageError
 from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.ir.stages import stage
+from pathlift.ir.work import Map, in_turn
 from pathlift.models.options import (
     AssumeEval,
     Calibration,
+    Cluster,
     Flag,
     Force,
     MemoryLimit,
@@ -65,6 +67,7 @@ def tune(
     chart: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE.svg", type=Path)] = None,
     seed: Seed = 0,
     device: Annotated[str, Flag()] = "cpu",
+    cluster: Cluster = None,
     output: ModelOutput = None,
     force: Force = False,
     memory_limit: MemoryLimit = MEMORY_LIMIT,
@@ -120,6 +123,9 @@ def tune(
         Of all that is random.
     device
         cpu, cuda, cuda:0, ... On a CUDA device generated kernels are timed.
+    cluster
+        Fit options and measure errors in N processes of this machine, or on a Dask cluster: tcp://host:8786. Times are
+        always of this machine, with the processes ended.
     output
         The file to write: ONNX, or a text if it ends in .plir; - for standard output, where ONNX goes. It is written if
         a choice is verified to be within the limit, and faster than the dense file by more than the interval.
@@ -142,6 +148,7 @@ def tune(
     from pathlift.frontend.files import check_replaceable
     from pathlift.models.pruning import check_apart
     from pathlift.models.source import extents, open_model
+    from pathlift.models.timing import check_device
     from pathlift.models.tuning.candidates import read_patterns
     from pathlift.models.tuning.tune import Aim
     from pathlift.report.row_chart import check_chart
@@ -151,7 +158,7 @@ def tune(
     _check(max_error=max_error, budget=budget, verify=verify, threads=threads)
     if max_drop is not None and (accuracy is None or not max_drop >= 0):
         raise UsageError("1545", f"a drop of {max_drop:g} is of an accuracy, from 0 on", hint="--accuracy y has labels")
-    _check_device(device)
+    check_device(device)
     read_patterns(patterns)
     check_apart([output, log, chart], [calib, sketch])
     check_apart([log, chart], [model])
@@ -164,7 +171,7 @@ def tune(
     aim = Aim(minimize, max_error, max_drop, budget, verify, seed)
     how = _How(
         layers, patterns, extents(shape), threads, search, device, None if log is None else Path(log), force,
-        memory_limit, progress,
+        memory_limit, cluster, progress,
     )  # fmt: skip
     return _written(_Job(opened, aim, how).run(calib, sketch, accuracy), output, chart, force=force)
 
@@ -173,19 +180,6 @@ def _check(**numbers: float) -> None:
     for name, value in numbers.items():
         if not 0 < value < float("inf"):
             raise UsageError("1541", f"{name.replace('_', '-')} is {value:g}: it must be positive")
-
-
-def _check_device(device: str) -> None:
-    if device == "cpu":
-        return
-    from importlib.util import find_spec
-
-    if device.startswith("cuda") and find_spec("torch") is not None:
-        import torch
-
-        if torch.cuda.is_available():
-            return
-    raise UsageError("1546", f"there is no device {device!r} here to time kernels on", hint="--device cpu")
 
 
 @dataclass(frozen=True)
@@ -201,6 +195,7 @@ class _How:
     log: Path | None
     force: bool
     memory_limit: int
+    cluster: int | str | None
     progress: Callable[[str, int, int], object] | None
 
 
@@ -216,8 +211,10 @@ class _Job:
         """Search, and say what was found."""
         from pathlift.models.probes import Probes, signature
         from pathlift.models.sketches.reading import read_sketch
+        from pathlift.models.spread import spread
         from pathlift.models.timing import placed
         from pathlift.models.tuning.candidates import spelled
+        from pathlift.models.tuning.errors import ForwardErrors
         from pathlift.models.tuning.held_out import split
         from pathlift.models.tuning.latency import Track
         from pathlift.models.tuning.told import told
@@ -228,14 +225,18 @@ class _Job:
         drawn = None if sketch is None else read_sketch(sketch, graph, memory_limit=how.memory_limit)
         parts = None if calib is None else split(graph, calib, accuracy, aim.seed, judge_all=drawn is not None)
         feeds = dict(Probes(signature(graph, dict(how.shape), how.memory_limit), aim.seed))["normal"]
-        space = self._space(parts, drawn, feeds)
-        track = Track(space, placed(feeds, how.device), how.threads, how.device, aim.seed)
-        errors, judge = self._judges(space, track, parts, drawn)
-        trials = Trials.read(
-            how.log, self._about(parts, sketch, feeds), [layer.label for layer in space.layers],
-            list(spelled(space)), force=how.force,
-        )  # fmt: skip
-        outcome = Tuning(space, track, errors, judge, trials, aim, how.progress).run(self._strategies)
+        with spread(how.cluster) as each:
+            space = self._space(parts, drawn, feeds, each)
+            track = Track(space, placed(feeds, how.device), how.threads, how.device, aim.seed)
+            errors, judge = self._judges(space, track, parts, drawn)
+            trials = Trials.read(
+                how.log, self._about(parts, sketch, feeds), [layer.label for layer in space.layers],
+                list(spelled(space)), force=how.force,
+            )  # fmt: skip
+            tuning = Tuning(space, track, errors, judge, trials, aim, how.progress)
+            # What a sketch says takes products of matrices, and less time than to send it.
+            squares = tuning.squares(each if isinstance(errors, ForwardErrors) else in_turn)
+        outcome = tuning.run(squares, self._strategies)  # no worker is left while files race
         code = _exit_code(outcome, aim)
         return TuneResult(
             input=self.opened.source,
@@ -249,7 +250,7 @@ class _Job:
             },
         )  # fmt: skip
 
-    def _space(self, parts: Parts | None, drawn: GraphSketch | None, feeds: Mapping[str, Any]) -> Space:
+    def _space(self, parts: Parts | None, drawn: GraphSketch | None, feeds: Mapping[str, Any], each: Map) -> Space:
         """Fit the options of layers; refuse what has none."""
         from pathlift.models.tuning.candidates import build
         from pathlift.models.tuning.from_sketch import moments as sketched
@@ -265,11 +266,12 @@ class _Job:
                 if drawn is not None
                 else second_moments(graph, found, parts.fit if parts else [])
             )
+        model = "cpu" if how.device == "cpu" else "h100"  # on a card, only the order of predictions counts
         with stage("fitting options"):
             space = build(
                 graph, found, skipped, signatures(graph, found, feeds), moments, patterns=how.patterns,
-                by_size=self.aim.objective != "latency", device=_cost_model(how.device), seed=self.aim.seed,
-                progress=how.progress,
+                by_size=self.aim.objective != "latency", device=model, seed=self.aim.seed,
+                progress=how.progress, each=each,
             )  # fmt: skip
         if not space.layers:
             reasons = "; ".join(f"{node}: {reason}" for node, reason in space.skipped.items())
@@ -339,11 +341,6 @@ class _Job:
             },
             "machine": [platform.machine(), os.cpu_count()],
         }  # fmt: skip
-
-
-def _cost_model(device: str) -> str:
-    """The cost model that options are screened by: on a card, only their order counts."""
-    return "cpu" if device == "cpu" else "h100"
 
 
 def _digest(graph: Any) -> str:

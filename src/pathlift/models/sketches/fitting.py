@@ -52,4 +52,4 @@ def fitting_moments(
 
 def incomplete(complete: bool, samples: int) -> tuple[str, ...]:
     """Say that a sketch was interrupted, if it was."""
-    return () if complete else (f"the sketch was interrupted: it is of its first {samples} samples",)
+    return () if complete else (f"the sketch is not complete: it is of {samples} samples",)

@@ -56,11 +56,14 @@ class Made:
         What is to be said of it, one sentence each.
     interrupt
         What ended it early.
+    missing
+        Names of parts that it therefore lacks, where it is known.
     """
 
     sketch: Sketch
     remarks: tuple[str, ...] = ()
     interrupt: BaseException | None = None
+    missing: tuple[str, ...] = ()
 
 
 def make_sketch(
@@ -128,8 +131,6 @@ def make_sketch(
         sketches, square = recorder.finish()
     ordered = tuple(sorted(shards, key=lambda shard: shard.digest))
     sketch = Sketch(model, sketches, ordered, square, settings.mask, complete=interrupt is None)
-    if not sketch.samples and interrupt is None:
-        raise UsageError("1500", "the data holds no sample", hint="--data 'train-*.npz'")
     return Made(sketch, tuple(remarks), interrupt)
 
 
@@ -169,6 +170,11 @@ def _append(shards: list[Shard], shard: Shard) -> None:
         raise given_twice(shard, twice)
     if shard.rows:
         shards.append(shard)
+
+
+def no_samples() -> UsageError:
+    """Return the error that there is no sample in all of the data."""
+    return UsageError("1500", "the data holds no sample", hint="--data 'train-*.npz'")
 
 
 def given_twice(shard: Shard, other: Shard) -> UsageError:

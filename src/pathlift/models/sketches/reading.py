@@ -77,7 +77,7 @@ def read_sketch(
 
 def _check_complete(sketch: Sketch, path: str | os.PathLike[str], partial: bool) -> None:
     if not sketch.complete and not partial:
-        message = f"the sketch {os.fspath(path)!r} was interrupted: it is of the first {sketch.samples} samples"
+        message = f"the sketch {os.fspath(path)!r} is not complete: it is of {sketch.samples} samples"
         raise UsageError("1507", message, hint="--partial takes it as it is; or calibrate again")
 
 

@@ -140,10 +140,10 @@ def parts(data: Any, shard: tuple[int, int] | None) -> tuple[list[Part], str]:
         raise UsageError("1514", f"shard {number} of {count} is none", hint="--shard 2/8 is the second of eight")
     said = f"shard {number} of {count}"
     if any(part.factory is not None for part in whole):
-        told = [_told(part, number - 1, count) for part in whole if part.factory is not None]
-        if len(told) < len(whole):
+        chosen = [told(part, number - 1, count) for part in whole if part.factory is not None]
+        if len(chosen) < len(whole):
             raise UsageError("1509", "functions and files are divided in other ways", hint="one --data, or no --shard")
-        return told, f"{said}: what the function yields for it"
+        return chosen, f"{said}: what the function yields for it"
     if len(whole) > 1:
         chosen = whole[number - 1 :: count]
         if len(whole) < count:
@@ -158,7 +158,8 @@ def parts(data: Any, shard: tuple[int, int] | None) -> tuple[list[Part], str]:
     return [named], f"{said}: samples {start} to {stop - 1} of {total}"
 
 
-def _told(part: Part, shard: int, shards: int) -> Part:
+def told(part: Part, shard: int, shards: int) -> Part:
+    """Return a function's part that is told which shard, from 0, of how many it is to yield."""
     return Part(f"{part.name}[{shard + 1}/{shards}]", factory=part.factory, shard=shard, shards=shards)
 
 

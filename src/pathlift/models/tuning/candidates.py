@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 
 from pathlift.ir.cost import DEVICES
@@ -11,11 +12,13 @@ from pathlift.ir.errors import UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.kronecker import Pattern, oriented, parse_patterns
 from pathlift.ir.types import Array
+from pathlift.ir.work import Map, in_turn
 from pathlift.models.tuning.knapsack import Choice
 from pathlift.models.tuning.signatures import Signature
 from pathlift.passes.kronecker.chains import replaced
 from pathlift.passes.kronecker.fitting.layer import Fitter, LayerFit
 from pathlift.passes.kronecker.fitting.patterns import candidates
+from pathlift.passes.kronecker.ks_fit import Matrix, fitted
 from pathlift.passes.layers.dense import DenseLayer
 
 Patterns = tuple[Pattern, ...]
@@ -118,6 +121,7 @@ def build(
     device: str,
     seed: int,
     progress: ProgressCallback | None = None,
+    each: Map = in_turn,
 ) -> Space:
     """Choose and fit options.
 
@@ -137,6 +141,8 @@ def build(
         Of all that is random.
     progress
         Told of each layer.
+    each
+        What fits the layers, each of which is a matrix that is sent with all that its fit reads.
 
     Raises
     ------
@@ -145,23 +151,24 @@ def build(
     InvalidModelError
         If a weight is NaN or infinite.
     """
-    given = read_patterns(patterns)
-    offered: dict[Signature, list[Patterns]] = {}
-    layers, kept, options, refused = list[DenseLayer](), list[Signature](), list[list[Option]](), dict(skipped)
-    for i, (layer, signature) in enumerate(zip(found, signatures, strict=True)):
-        if progress is not None:
-            progress(layer.label, i, len(found))
-        fits = _Fits(layer, signature, moments.get(layer.key), device, seed)
-        if signature not in offered:
-            offered[signature] = _fitting(given, signature) if given else fits.screened(by_size)
-        if not offered[signature]:
-            what = "none of the patterns fits its matrix" if given else "no pattern is predicted to be faster"
-            refused[layer.label] = what.replace("faster", "smaller") if by_size else what
-            continue
-        layers.append(layer)
-        kept.append(signature)
-        options.append([DENSE, *map(fits.option, offered[signature])])
-    return Space(graph, layers, kept, options, refused)
+    given, matrices = read_patterns(patterns), _Matrices(found, signatures, moments, device, seed, progress)
+    offered: dict[Signature, list[Patterns]]
+    if given:
+        offered = {signature: _fitting(given, signature) for signature in signatures}
+    else:
+        first = {signature: i for i, signature in reversed(list(enumerate(signatures)))}
+        screened = dict(each(partial(_Fits.screened, by_size=by_size), matrices.of(list(first.values()))))
+        offered = {signature: screened[number] for number, signature in enumerate(first)}
+    kept = [i for i, signature in enumerate(signatures) if offered[signature]]
+    products = (offered[signatures[i]] for i in kept)
+    made = dict(each(_options, zip(matrices.of(kept), products, strict=True)))
+    what = "none of the patterns fits its matrix" if given else "no pattern is predicted to be faster"
+    reason = what.replace("faster", "smaller") if by_size else what
+    refused = {layer.label: reason for i, layer in enumerate(found) if i not in set(kept)}
+    return Space(
+        graph, [found[i] for i in kept], [signatures[i] for i in kept],
+        [[DENSE, *made[number]] for number in range(len(kept))], {**skipped, **refused},
+    )  # fmt: skip
 
 
 def read_patterns(text: str) -> list[Patterns]:
@@ -187,12 +194,38 @@ def _fitting(given: Sequence[Patterns], signature: Signature) -> list[Patterns]:
 
 
 @dataclass(frozen=True, eq=False)
+class _Matrices:
+    """Layers as what their fits read."""
+
+    found: Sequence[DenseLayer]
+    signatures: Sequence[Signature]
+    moments: Mapping[str, Array]
+    device: str
+    seed: int
+    progress: ProgressCallback | None
+
+    def of(self, numbers: Sequence[int]) -> Iterator[_Fits]:
+        """Yield some of them."""
+        for done, i in enumerate(numbers):
+            layer = self.found[i]
+            if self.progress is not None:
+                self.progress(layer.label, done, len(numbers))
+            matrix = Matrix.of(layer, self.moments.get(layer.key))
+            yield _Fits(matrix, self.signatures[i], self.device, self.seed)
+
+
+def _options(item: tuple[_Fits, Sequence[Patterns]]) -> list[Option]:
+    """Fit a layer's options."""
+    fits, offered = item
+    return [fits.option(patterns) for patterns in offered]
+
+
+@dataclass(frozen=True, eq=False)
 class _Fits:
     """Fits of one layer."""
 
-    layer: DenseLayer
+    matrix: Matrix
     signature: Signature
-    moment: Array | None
     device: str
     seed: int
 
@@ -226,10 +259,7 @@ class _Fits:
             patterns, budget="", solver=solver, steps=None, seed=self.seed, samples=self.signature.places,  # type: ignore[arg-type]  # a solver's name
             device=self.device,
         )  # fmt: skip
-        found = fitter.fitted(
-            self.layer.weight(), self.layer.read().dtype, node=self.layer.label, tensor=self.layer.tensor,
-            covariance=self.moment,
-        )  # fmt: skip
+        found = fitted(fitter, self.matrix)
         return Option(found.patterns, self.predicted(found.patterns), _error(found), found.factors)
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import inf, isfinite, sqrt
 
 import numpy as np
 
 from pathlift.ir.stages import stage
+from pathlift.ir.work import Map, in_turn
 from pathlift.models.tuning.additive import Additive
 from pathlift.models.tuning.candidates import Space
 from pathlift.models.tuning.errors import Errors
@@ -162,19 +164,58 @@ class Tuning:
     aim: Aim
     progress: Callable[[str, int, int], object] | None = None
     now: Callable[[], float] = time.monotonic
+    _spent: float = field(default=0.0, init=False)
 
-    def run(self, strategies: Callable[[float], Sequence[Strategy]]) -> Outcome:
-        """Search.
+    def squares(self, each: Map = in_turn) -> list[np.ndarray]:
+        """Measure what each option alone makes outputs be off by; no time is measured.
 
         Parameters
         ----------
+        each
+            What measures an error; the network and the samples are sent there once.
+
+        Returns
+        -------
+        list of numpy.ndarray
+            Squared errors, ``(options,)``, by layer.
+        """
+        start = self.now()
+        found, todo = [np.zeros(len(options)) for options in self.space.options], list[tuple[int, int]]()
+        for layer, options in enumerate(self.space.options):
+            for number, option in enumerate(options[1:], 1):
+                known = self.trials.qualities.get(("layer", self.space.only(layer, number)))
+                if known is None and isfinite(option.error):
+                    todo.append((layer, number))
+                else:
+                    found[layer][number] = inf if known is None else known.error**2
+
+        def pairs() -> Iterator[tuple[int, int]]:
+            for done, (layer, number) in enumerate(todo):
+                if self.progress is not None:
+                    self.progress(f"error of {self.space.layers[layer].label}", done, len(todo))
+                yield layer, number
+
+        with stage("errors of single layers"):
+            for at, error in each(partial(_single, self.errors), pairs()):
+                layer, number = todo[at]
+                found[layer][number] = error**2
+                if isfinite(error):
+                    self.trials.quality("layer", self.space.only(layer, number), Quality(error))
+        self._spent = self.now() - start
+        return found
+
+    def run(self, squares: list[np.ndarray], strategies: Callable[[float], Sequence[Strategy]]) -> Outcome:
+        """Search. Nothing else may be at work on this machine: files race.
+
+        Parameters
+        ----------
+        squares
+            As `squares` returns them.
         strategies
             Makes them of the noise of a ratio. The next one goes on where the one before has ended, if the additive
             model is off by more than twice the noise.
         """
-        self._start = self.now()
-        with stage("errors of single layers"):
-            squares = self._squares()
+        self._start = self.now() - self._spent
         with stage("timing options" if self._timed else "counting"):
             costs = self._costs()
         model = Additive([list(self.space.groups).index(s) for s in self.space.signatures], costs, squares)
@@ -205,30 +246,6 @@ class Tuning:
     @property
     def _left(self) -> float:
         return self.aim.budget - (self.now() - self._start)
-
-    def _squares(self) -> list[np.ndarray]:
-        """Squared errors of all options, each layer replaced alone."""
-        found = [np.zeros(len(options)) for options in self.space.options]
-        total, done = sum(len(options) - 1 for options in self.space.options), 0
-        for layer, options in enumerate(self.space.options):
-            for option in range(1, len(options)):
-                if self.progress is not None:
-                    self.progress(f"error of {self.space.layers[layer].label}", done, total)
-                done += 1
-                found[layer][option] = self._single(layer, option) ** 2
-        return found
-
-    def _single(self, layer: int, option: int) -> float:
-        choice = self.space.only(layer, option)
-        known = self.trials.qualities.get(("layer", choice))
-        if known is not None:
-            return known.error
-        if not isfinite(self.space.options[layer][option].error):
-            return inf
-        error = self.errors.single(layer, option)
-        if isfinite(error):
-            self.trials.quality("layer", choice, Quality(error))
-        return error
 
     def _costs(self) -> list[np.ndarray]:
         """What options add to the ratio: a signature's measured ratio is shared by its layers."""
@@ -369,3 +386,8 @@ class Tuning:
 
 def _ratio(verified: Verified) -> float:
     return inf if verified.cost is None else verified.cost.ratio
+
+
+def _single(errors: Errors, pair: tuple[int, int]) -> float:
+    """The error of an option of a layer."""
+    return errors.single(*pair)
