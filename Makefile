@@ -36,6 +36,9 @@ demo: $(STAMP)
 examples: $(STAMP)
 	$(BIN)/python examples/make_files.py
 
+# Workers are as many as cores: threads of their own would only wait for each other.
+test slow: export OMP_NUM_THREADS = 1
+
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
