@@ -67,6 +67,20 @@ def threads(_):
     torch.set_num_threads(7)
     return torch.get_num_threads(), get_worker().local_directory, os.getpid()
 
+class Counted:
+    """Work that counts how often a process has unpacked it."""
+    unpacked = 0
+
+    def __setstate__(self, state):
+        Counted.unpacked += 1
+
+    def __getstate__(self):
+        return {"large": 1}
+
+    def __call__(self, _):
+        time.sleep(0.1)
+        return os.getpid(), Counted.unpacked
+
 def settled(_):
     return sys.modules["torch"].get_num_threads()
 '''
@@ -114,6 +128,13 @@ def test_equal_items_are_done_apart(address: str) -> None:
     with spread(address) as each:
         first, second = (value for _, value in each(lambda _: str(uuid.uuid4()), [0, 0]))
     assert first != second
+
+
+def test_the_work_goes_to_each_worker_once(address: str, works: ModuleType) -> None:
+    with spread(address) as each:
+        found = [result for _, result in each(works.Counted(), range(12))]
+    assert len({pid for pid, _ in found}) == 2
+    assert {unpacked for _, unpacked in found} == {1}
 
 
 def test_results_come_as_they_end(address: str, works: ModuleType) -> None:

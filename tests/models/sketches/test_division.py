@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pathlift.ir.errors import ExecutionError, PathliftError, UsageError
@@ -73,6 +73,7 @@ def test_ranges_are_the_whole_between_batches(rows: int, batch: int, shards: int
 @given(
     st.lists(st.integers(1, 20), min_size=1, max_size=4), st.integers(1, 50) | st.none(), st.sampled_from(["N", "4"])
 )
+@example([5, 5, 5], 12, "4")
 def test_the_samples_are_those_of_one_process(counts: list[int], limit: int | None, batch: str) -> None:
     graph, request, read = network(batch), Request(limit=limit, batch=3), in_memory(counts)
     one = make_sketch(graph, None, read, request).sketch
