@@ -231,6 +231,9 @@ def _assumptions(found: Audit, kind: str) -> tuple[str, ...]:
         said.append("30 % of the tokens are masked, ends never; each is asked for given those that are seen")
     elif not strings.start:
         said.append("first tokens are not scored: nothing is before them")
+    valid = found.files[0].scores.valid
+    if valid is not None and found.questions.hidden is None:
+        said.append(f"free samples that are longer than {valid.length} tokens count as no strings")
     if found.known == "fitted":
         said.append("weights are counts on every other string, and the others are scored")
     said.append("the best temperature is fitted on a quarter of the strings, and its figures are of the others")
