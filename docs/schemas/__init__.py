@@ -8,6 +8,7 @@ from schemas.comparison import Comparison, Verification
 from schemas.envelope import Error, Record, envelope_schema, error_schema
 from schemas.files import Bench, Codegen, Export, Inspect, Run
 from schemas.kronecker import KsDetect, KsFit
+from schemas.language import AuditLanguage
 from schemas.norms import Norm
 from schemas.passes import Analyze, Passes, Schemas
 from schemas.pruning import Prune
@@ -33,6 +34,7 @@ RESULTS = {
     "ks detect": KsDetect,
     "ks fit": KsFit,
     "tune": Tune,
+    "audit language": AuditLanguage,
     "schema": Schemas,
 }
 """By verb, the type of its result."""
