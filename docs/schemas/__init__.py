@@ -10,6 +10,7 @@ from schemas.files import Bench, Codegen, Export, Inspect, Run
 from schemas.kronecker import KsDetect, KsFit
 from schemas.norms import Norm
 from schemas.passes import Analyze, Passes, Schemas
+from schemas.privacy import AuditPrivacy
 from schemas.pruning import Prune
 from schemas.rewriting import Canonicalize, Opt
 
@@ -31,6 +32,7 @@ RESULTS = {
     "codegen": Codegen,
     "ks detect": KsDetect,
     "ks fit": KsFit,
+    "audit privacy": AuditPrivacy,
     "schema": Schemas,
 }
 """By verb, the type of its result."""

@@ -64,6 +64,9 @@ def verified(model: str, other: str) -> Result:
 
 X: Any = {"x": np.random.default_rng(1).random((6, 8)).astype(np.float32)}
 Y: Any = {**X, "y": np.arange(6) % 4}
+LABELLED: Any = [
+    {"x": np.random.default_rng(i).random((100, 8)).astype(np.float32), "y": np.arange(100) % 4} for i in (2, 3)
+]
 MADE: dict[str, Callable[[str, str], Result]] = {
     "inspect": lambda m, _: pathlift.inspect(m, nodes=True),
     "norm": lambda m, _: pathlift.norm(m, q=[1, 2], per_layer=True, heaviest_path=True, domain={"x": (0, 1)}),
@@ -95,11 +98,12 @@ MADE: dict[str, Callable[[str, str], Result]] = {
     ),
     "ks detect": lambda m, _: pathlift.ks_detect(m),
     "ks fit": lambda m, _: pathlift.ks_fit(m, patterns="(1,4,4,2)(2,4,4,1)", output="k.onnx", force=True),
+    "audit privacy": lambda m, n: pathlift.audit_privacy(m, n, members=LABELLED[0], nonmembers=LABELLED[1]),
     "schema": lambda _, __: pathlift.schema(),
 }  # fmt: skip
 CHARTS = {
     "inspect", "norm", "compare", "compare, methods", "bound", "bound, product", "bound, robustness", "prune",
-    "prune, sweep", "bench", "codegen", "ks fit", "calibrate",
+    "prune, sweep", "bench", "codegen", "ks fit", "calibrate", "audit privacy",
 }  # fmt: skip
 FILES = {"export", "verify-cert", "passes", "schema", "codegen"}
 """What names no layer of the network."""

@@ -24,6 +24,10 @@ VERBS = {
     "codegen": "pathlift.verbs.codegen:generate_kernels",
     "ks detect": "pathlift.verbs.ks_detect:ks_detect",
     "ks fit": "pathlift.verbs.ks_fit:ks_fit",
+    "audit privacy": "pathlift.verbs.audit_privacy:audit_privacy",
     "schema": "pathlift.verbs.schema:schema",
 }
-GROUPS = {"ks": "Find Kronecker-sparse layers, and make them."}
+GROUPS = {
+    "ks": "Find Kronecker-sparse layers, and make them.",
+    "audit": "Find out what a file tells, and what it has lost.",
+}
