@@ -11,6 +11,7 @@ from schemas.kronecker import KsDetect, KsFit
 from schemas.language import AuditLanguage
 from schemas.norms import Norm
 from schemas.passes import Analyze, Passes, Schemas
+from schemas.privacy import AuditPrivacy
 from schemas.pruning import Prune
 from schemas.rewriting import Canonicalize, Opt
 from schemas.tuning import Tune
@@ -35,6 +36,7 @@ RESULTS = {
     "ks fit": KsFit,
     "tune": Tune,
     "audit language": AuditLanguage,
+    "audit privacy": AuditPrivacy,
     "schema": Schemas,
 }
 """By verb, the type of its result."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlift.report.result import Result as Result
     from pathlift.verbs.analyze import analyze as analyze
     from pathlift.verbs.audit_language import audit_language as audit_language
+    from pathlift.verbs.audit_privacy import audit_privacy as audit_privacy
     from pathlift.verbs.bench import bench as bench
     from pathlift.verbs.bound import bound as bound
     from pathlift.verbs.calibrate import calibrate as calibrate

@@ -76,6 +76,9 @@ def audited(model: str, _: str) -> Result:
 
 X: Any = {"x": np.random.default_rng(1).random((6, 8)).astype(np.float32)}
 Y: Any = {**X, "y": np.arange(6) % 4}
+LABELLED: Any = [
+    {"x": np.random.default_rng(i).random((100, 8)).astype(np.float32), "y": np.arange(100) % 4} for i in (2, 3)
+]
 MADE: dict[str, Callable[[str, str], Result]] = {
     "inspect": lambda m, _: pathlift.inspect(m, nodes=True),
     "norm": lambda m, _: pathlift.norm(m, q=[1, 2], per_layer=True, heaviest_path=True, domain={"x": (0, 1)}),
@@ -111,11 +114,13 @@ MADE: dict[str, Callable[[str, str], Result]] = {
         m, calib=X, patterns="(1,8,1,1)(1,1,8,1)", max_error=5.0, minimize="bytes", output="t.onnx", force=True
     ),
     "audit language": audited,
+    "audit privacy": lambda m, n: pathlift.audit_privacy(m, n, members=LABELLED[0], nonmembers=LABELLED[1]),
     "schema": lambda _, __: pathlift.schema(),
 }  # fmt: skip
 CHARTS = {
     "inspect", "norm", "compare", "compare, methods", "bound", "bound, product", "bound, robustness", "prune",
     "prune, sweep", "bench", "codegen", "ks fit", "tune", "calibrate", "audit language",
+    "audit privacy",
 }  # fmt: skip
 FILES = {"export", "verify-cert", "passes", "schema", "codegen"}
 """What names no layer of the network."""

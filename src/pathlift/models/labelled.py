@@ -97,8 +97,14 @@ class Labelled:
 
 def errors(scores: Array, labels: Array) -> int:
     """Count the samples that are not classified as labelled; ties, and what is not a number, are errors."""
+    return int(len(labels) - np.count_nonzero(correct(scores, labels)))
+
+
+def correct(scores: Array, labels: Array) -> Array:
+    """Return which samples are classified as labelled, ``(samples,)``: ties, and what is not a number, are not."""
     own, others = _own_and_best_other(scores, labels)
-    return int(len(labels) - np.count_nonzero(own > others))
+    right: Array = own > others
+    return right
 
 
 def ramps(scores: Array, labels: Array, margin: float) -> float:

@@ -25,10 +25,11 @@ VERBS = {
     "ks detect": "pathlift.verbs.ks_detect:ks_detect",
     "ks fit": "pathlift.verbs.ks_fit:ks_fit",
     "tune": "pathlift.verbs.tune:tune",
+    "audit privacy": "pathlift.verbs.audit_privacy:audit_privacy",
     "audit language": "pathlift.verbs.audit_language:audit_language",
     "schema": "pathlift.verbs.schema:schema",
 }
 GROUPS = {
-    "audit": "Ask what compression did to privacy, and to language.",
     "ks": "Find Kronecker-sparse layers, and make them.",
+    "audit": "Ask what compression did to privacy, and to language.",
 }
