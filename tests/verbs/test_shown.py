@@ -66,7 +66,9 @@ def verified(model: str, other: str) -> Result:
 
 def audited(model: str, _: str) -> Result:
     pytest.importorskip("interegular")
-    onnx.save(bigram_model(list_logits()), model)  # of the name that results are to show
+    Path("tokens").mkdir(exist_ok=True)
+    model = str(Path("tokens") / Path(model).name)  # of the name that results are to show
+    onnx.save(bigram_model(list_logits()), model)
     onnx.save(rounded(bigram_model(list_logits()), 3), "rounded.onnx")
     strings = {"tokens": list_strings(40)}
     return pathlift.audit_language(
