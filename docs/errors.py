@@ -47,6 +47,8 @@ CAUSES = {
     "0304": "the op is only carried and executed; the message says why it cannot be analysed",
     "0310": "a value that must be of real numbers is not",
     "0313": "path-norms have no rule for a linear map",
+    "0325": "no automaton can be made of a regular expression",
+    "0326": "a model is no token model, or hands a state from call to call",
     "0330": "an extent that the rescaling symmetries depend on is not known",
     "0331": "rescalings and comparisons have no rule for what a node does",
     "0391": "a sparse attribute of an operator other than Constant",
@@ -157,6 +159,15 @@ CAUSES = {
     "1497": "an option of a selection of channels is out of range",
     "1474": "a domain to tighten a network on is no box",
     "1476": "a domain to tighten a network on is not one of its inputs",
+    "1581": "no string is in the language",
+    "1582": "the data holds no rows of tokens, or something else with them",
+    "1583": "a vocabulary cannot be read, or is none",
+    "1585": "strings are not in the language",
+    "1586": "weights of an automaton's steps are none, or make no distribution",
+    "1587": "the data does not fill what a token model takes",
+    "1588": "which output has the logits is not known",
+    "1589": "options of `audit language` do not go together",
+    "1590": "a special token is none of the vocabulary, or is two at once",
 }
 """What is wrong, for codes that are raised with several messages, or with one that the source does not spell out."""
 

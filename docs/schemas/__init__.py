@@ -8,6 +8,7 @@ from schemas.comparison import Comparison, Verification
 from schemas.envelope import Error, Record, envelope_schema, error_schema
 from schemas.files import Bench, Codegen, Export, Inspect, Run
 from schemas.kronecker import KsDetect, KsFit
+from schemas.language import AuditLanguage
 from schemas.norms import Norm
 from schemas.passes import Analyze, Passes, Schemas
 from schemas.pruning import Prune
@@ -31,6 +32,7 @@ RESULTS = {
     "codegen": Codegen,
     "ks detect": KsDetect,
     "ks fit": KsFit,
+    "audit language": AuditLanguage,
     "schema": Schemas,
 }
 """By verb, the type of its result."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlift.prune_module import prune_module as prune_module
     from pathlift.report.result import Result as Result
     from pathlift.verbs.analyze import analyze as analyze
+    from pathlift.verbs.audit_language import audit_language as audit_language
     from pathlift.verbs.bench import bench as bench
     from pathlift.verbs.bound import bound as bound
     from pathlift.verbs.calibrate import calibrate as calibrate

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from rich.cells import cell_len
 
@@ -19,6 +20,7 @@ from pathlift.ir.text import parse_graph
 from pathlift.report.layout import NAME_WIDTHS, Bar, Table
 from pathlift.report.result import Result
 from pathlift.report.shown import as_text
+from pathlift.testing.token_models import BOS, EOS, LISTS, VOCABULARY, bigram_model, list_logits, list_strings, rounded
 from pathlift.verbs import VERBS
 from pathlift.verbs.codegen import CodegenResult, Layer
 from pathlift.verbs.export import ExportResult
@@ -62,6 +64,16 @@ def verified(model: str, other: str) -> Result:
     return pathlift.verify_cert("v.json")
 
 
+def audited(model: str, _: str) -> Result:
+    pytest.importorskip("interegular")
+    onnx.save(bigram_model(list_logits()), model)  # of the name that results are to show
+    onnx.save(rounded(bigram_model(list_logits()), 3), "rounded.onnx")
+    strings = {"tokens": list_strings(40)}
+    return pathlift.audit_language(
+        model, "rounded.onnx", regex=LISTS, vocab=VOCABULARY, data=strings, bos=BOS, eos=EOS, generate=20
+    )
+
+
 X: Any = {"x": np.random.default_rng(1).random((6, 8)).astype(np.float32)}
 Y: Any = {**X, "y": np.arange(6) % 4}
 MADE: dict[str, Callable[[str, str], Result]] = {
@@ -95,11 +107,12 @@ MADE: dict[str, Callable[[str, str], Result]] = {
     ),
     "ks detect": lambda m, _: pathlift.ks_detect(m),
     "ks fit": lambda m, _: pathlift.ks_fit(m, patterns="(1,4,4,2)(2,4,4,1)", output="k.onnx", force=True),
+    "audit language": audited,
     "schema": lambda _, __: pathlift.schema(),
 }  # fmt: skip
 CHARTS = {
     "inspect", "norm", "compare", "compare, methods", "bound", "bound, product", "bound, robustness", "prune",
-    "prune, sweep", "bench", "codegen", "ks fit", "calibrate",
+    "prune, sweep", "bench", "codegen", "ks fit", "calibrate", "audit language",
 }  # fmt: skip
 FILES = {"export", "verify-cert", "passes", "schema", "codegen"}
 """What names no layer of the network."""

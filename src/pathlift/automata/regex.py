@@ -40,9 +40,10 @@ def compile_regex(pattern: str) -> Dfa:
     except (re.error, OverflowError, RecursionError) as error:
         column = (getattr(error, "pos", None) or 0) + 1
         said = getattr(error, "msg", None) or str(error)
-        hint = "the syntax is that of Python's re"
         raise UsageError(
-            "1580", f"the regular expression is not well-formed: column {column}: {said}", hint=hint
+            "1580",
+            f"the regular expression is not well-formed: column {column}: {said}",
+            hint="the syntax is that of Python's re",
         ) from error
     _refuse_odd(pattern)
     with optional_packages():

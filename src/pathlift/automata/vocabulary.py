@@ -57,7 +57,7 @@ def read_vocabulary(source: Any) -> Vocabulary:
     ----------
     source
         A path; or a list of strings by id (null or empty: no text), ids by string, or a ``tokenizer.json``, as an
-        object. Of the latter, BPE, WordPiece and Unigram are read; tokens of byte-level vocabularies are decoded to bytes.
+        object. Of the latter, BPE, WordPiece and Unigram are read; byte-level vocabularies are decoded to bytes.
 
     Raises
     ------

@@ -120,9 +120,9 @@ class Weighted:
                 )
             after[i] = _scaled(after[i])
         rows = []
-        for i in np.flatnonzero(hidden):
-            some = np.flatnonzero(before[i])
-            terms = before[i][some, None] * self.weights[some] * np.append(after[i + 1], 0.0)[automaton.table[some]]
+        for at in np.flatnonzero(hidden):
+            some = np.flatnonzero(before[at])
+            terms = before[at][some, None] * self.weights[some] * np.append(after[at + 1], 0.0)[automaton.table[some]]
             rows.append(_normalized(terms.sum(0)))
         return np.array(rows).reshape(-1, automaton.tokens)
 

@@ -160,7 +160,7 @@ class Result(ABC):
                 "1418",
                 f"{type(self).__name__} has no chart: its figures say it all",
                 hint="there are charts of inspect, norm(per_layer=True), compare, bound, calibrate, prune, bench, "
-                "ks_fit, ks_detect and generate_kernels",
+                "ks_fit, ks_detect, audit_language and generate_kernels",
             )
         return figure
 

@@ -24,6 +24,10 @@ VERBS = {
     "codegen": "pathlift.verbs.codegen:generate_kernels",
     "ks detect": "pathlift.verbs.ks_detect:ks_detect",
     "ks fit": "pathlift.verbs.ks_fit:ks_fit",
+    "audit language": "pathlift.verbs.audit_language:audit_language",
     "schema": "pathlift.verbs.schema:schema",
 }
-GROUPS = {"ks": "Find Kronecker-sparse layers, and make them."}
+GROUPS = {
+    "audit": "Ask what compression did to privacy, and to language.",
+    "ks": "Find Kronecker-sparse layers, and make them.",
+}
