@@ -80,3 +80,4 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.ks_cost_model
 	$(BIN)/python -m benchmarks.muon_on_quadratics
 	$(BIN)/python -m benchmarks.ica_from_cumulants
+	$(BIN)/python -m benchmarks.support_before_frequency

@@ -67,6 +67,14 @@ CHARTS = {
         )
     ],
     "rewrite_cost": [Chart("Rewriting", ("network", "weights", "contestant"), ("time / onnx",))],
+    "support_before_frequency": [
+        *(
+            Chart(f"Learning {what}", ("step",), ("support", "frequency"), over="log", unit="nats a token", least=1e-4)
+            for what in ("the next token", "masked tokens")
+        ),
+        Chart("Compressed: the next token", ("change",), ("support", "frequency"), unit="nats a token"),
+        Chart("Compressed: masked tokens", ("change",), ("support", "frequency"), unit="nats a token"),
+    ],
     "structured_pruning": [Chart("Structured", ("removed", "multiples of"), ("of the whole's time",), log=False)],
 }
 """By the name of the benchmark."""
