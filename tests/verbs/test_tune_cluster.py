@@ -57,7 +57,7 @@ def test_no_worker_is_left_while_files_race(model: Path, data: dict[str, Any], m
     def race(runners: Any, *_: Any, **__: Any) -> Any:
         assert not at_work[0]
         races.append(len(runners))
-        seconds = (runner.times * (1.0 - 0.1 * sum(map(bool, runner.choice))) for runner in runners)
+        seconds = (runner.times * (1.0 - 0.125 * sum(map(bool, runner.choice))) for runner in runners)
         return [np.full((7, 2), s) for s in seconds]
 
     monkeypatch.setattr("pathlift.models.spread.spread", spread)
