@@ -1,9 +1,9 @@
 """The files that the commands of README.md read, made in the current folder: ``make examples``.
 
 `int8.onnx` keeps the weights of digits.onnx as 8-bit integers, `vit.onnx` is a vision transformer with random weights.
-`digits.npz` holds the images it was trained on, `val.npz` those that were held out, with their labels, `test.npz` the
-first six of these, `one.npz` and `x.npy` the first. The split is that of `train_digits.py`: 75 % for training,
-stratified, seed 0. Needs scikit-learn, whose bundled digits these are.
+`digits.npz` holds the images it was trained on, `train.npz` these with their labels, `val.npz` those that were held
+out, `test.npz` the first six of them, `one.npz` and `x.npy` the first. The split is that of `train_digits.py`: 75 % for
+training, stratified, seed 0. Needs scikit-learn, whose bundled digits these are.
 """
 
 from __future__ import annotations
@@ -44,15 +44,16 @@ def int8(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def main() -> None:
-    train, test, _, labels = (part.numpy() for part in runpy.run_path(str(HERE / "train_digits.py"))["digits"]())
+    train, test, known, labels = (part.numpy() for part in runpy.run_path(str(HERE / "train_digits.py"))["digits"]())
     onnx.save(int8(onnx.load(HERE / "digits.onnx")), "int8.onnx")
     onnx.save(zoo.export("vit_s16"), "vit.onnx")
     np.savez("digits.npz", image=train)
+    np.savez("train.npz", image=train, y=known)
     np.savez("val.npz", image=test, y=labels)
     np.savez("test.npz", image=test[:TESTED], y=labels[:TESTED])
     np.savez("one.npz", image=test[:1])
     np.save("x.npy", test[:1])
-    print("wrote int8.onnx, vit.onnx, digits.npz, val.npz, test.npz, one.npz, x.npy")
+    print("wrote int8.onnx, vit.onnx, digits.npz, train.npz, val.npz, test.npz, one.npz, x.npy")
 
 
 if __name__ == "__main__":

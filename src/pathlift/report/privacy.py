@@ -142,7 +142,8 @@ def _files(payload: Payload) -> Iterator[RenderableType]:
     right = ["AUC", "95 %", "best", "at 1 %", "at 0.1 %"]
     yield table(["file", "attack", *right], rows, right=right, less=["best", "at 0.1 %", "at 1 %", "95 %"])
     counts = payload["samples"]
-    yield f"{counts['members']} members, {counts['non-members']} non-members; members found at rates of false alarms"
+    yield f"{counts['members']} members, {counts['non-members']} non-members; * is the attack that is compared"
+    yield "best: balanced accuracy at the best threshold, found on the same samples; at 1 %: members found at that rate"
 
 
 def _references(references: Payload) -> Iterator[RenderableType]:
