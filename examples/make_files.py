@@ -1,13 +1,22 @@
 """The files that the commands of README.md read, made in the current folder: ``make examples``.
 
 `int8.onnx` keeps the weights of digits.onnx as 8-bit integers, `vit.onnx` is a vision transformer with random weights.
+<<<<<<< HEAD
 `digits.npz` holds the images it was trained on, `train.npz` these with their labels, `val.npz` those that were held
 out, `test.npz` the first six of them, `one.npz` and `x.npy` the first. The split is that of `train_digits.py`: 75 % for
 training, stratified, seed 0. Needs scikit-learn, whose bundled digits these are.
+=======
+`digits.npz` holds the images it was trained on, `val.npz` those that were held out, with their labels, `test.npz` the
+first six of these, `one.npz` and `x.npy` the first. `lists.onnx` says lists of digits token by token; `lists.int4.onnx`
+and `lists.pruned.onnx` are it in 4 bits and without 90 % of its weights, `lists.json` its vocabulary, and `lists.npz`
+lists. The split is that of `train_digits.py`: 75 % for training,
+stratified, seed 0. Needs scikit-learn, whose bundled digits these are.
+>>>>>>> language
 """
 
 from __future__ import annotations
 
+import json
 import runpy
 from pathlib import Path
 
@@ -15,7 +24,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from pathlift.testing import zoo
+from pathlift.testing import token_models, zoo
 
 HERE = Path(__file__).parent
 TESTED = 6
@@ -43,6 +52,16 @@ def int8(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+def lists() -> None:
+    """Write a token model, copies of it, its vocabulary, and what it says."""
+    model = token_models.bigram_model(token_models.list_logits())
+    onnx.save(model, "lists.onnx")
+    onnx.save(token_models.rounded(model, 4), "lists.int4.onnx")
+    onnx.save(token_models.pruned(model, 0.9), "lists.pruned.onnx")
+    Path("lists.json").write_text(json.dumps(token_models.VOCABULARY), encoding="utf-8")
+    np.savez("lists.npz", tokens=token_models.list_strings(600))
+
+
 def main() -> None:
     train, test, known, labels = (part.numpy() for part in runpy.run_path(str(HERE / "train_digits.py"))["digits"]())
     onnx.save(int8(onnx.load(HERE / "digits.onnx")), "int8.onnx")
@@ -53,7 +72,12 @@ def main() -> None:
     np.savez("test.npz", image=test[:TESTED], y=labels[:TESTED])
     np.savez("one.npz", image=test[:1])
     np.save("x.npy", test[:1])
+<<<<<<< HEAD
     print("wrote int8.onnx, vit.onnx, digits.npz, train.npz, val.npz, test.npz, one.npz, x.npy")
+=======
+    lists()
+    print("wrote int8.onnx, vit.onnx, digits.npz, val.npz, test.npz, one.npz, x.npy, lists.*")
+>>>>>>> language
 
 
 if __name__ == "__main__":

@@ -46,7 +46,9 @@ class Valid(TypedDict):
     """Its standard error."""
     samples: int
     length: int
-    """The most tokens of a string."""
+    """The most tokens that are looked at."""
+    unfinished: float
+    """The part of the value that is of samples that go on then: they count as what they are so far."""
 
 
 @Record

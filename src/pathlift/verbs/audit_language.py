@@ -233,7 +233,7 @@ def _assumptions(found: Audit, kind: str) -> tuple[str, ...]:
         said.append("first tokens are not scored: nothing is before them")
     valid = found.files[0].scores.valid
     if valid is not None and found.questions.hidden is None:
-        said.append(f"free samples that are longer than {valid.length} tokens count as no strings")
+        said.append(f"free samples are followed for {valid.length} tokens, and count as what they are by then")
     if found.known == "fitted":
         said.append("weights are counts on every other string, and the others are scored")
     said.append("the best temperature is fitted on a quarter of the strings, and its figures are of the others")

@@ -57,7 +57,7 @@ def test_strings(off: float) -> None:
     machine, logits = lists(), list_logits(0, off).astype(np.float32)
     model = TokenModel(Session(bigram_model(logits), threads=1), machine.tokens)
     begins = np.full((1500, 1), BOS)
-    found = free_strings(model, Support(machine, LENGTH), begins, 1, seed=1)
+    found = free_strings(model, Support(machine, LENGTH), begins, 1, seed=1, length=LENGTH)
     truth = exact(logits, machine)
     assert found.length == LENGTH
     assert abs(found.value - truth) < 3 * found.se
@@ -73,6 +73,12 @@ def test_strings(off: float) -> None:
     assert abs(counted.value - truth) < 3 * counted.se
     assert abs(counted.value - found.value) < 3 * np.hypot(counted.se, found.se)
     assert found.se < counted.se
+    assert found.unfinished == 0
+    # Without a limit what goes on after so many tokens is no fault: what was right so far, counted.
+    free = free_strings(model, Support(machine), begins, 1, seed=1, length=LENGTH)
+    alive = estimated((valid | going).astype(float), LENGTH)
+    assert abs(free.value - alive.value) < 3 * np.hypot(free.se, alive.se)
+    assert free.unfinished == pytest.approx(going.mean(), abs=0.05)
 
 
 def test_fills() -> None:

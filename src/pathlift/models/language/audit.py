@@ -29,6 +29,8 @@ from pathlift.report.result import Source
 
 HIDDEN = 0.3
 """The share of tokens that models of hidden tokens are asked for."""
+FOLLOWED = 4
+"""Times the longest string of the data that free samples are followed for, where there is no limit of length."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,7 +201,7 @@ def _limited(automaton: TokenAutomaton, length: int | None) -> Support:
 
 def validity(model: TokenModel, questions: Questions, scored: Array, request: Request) -> Validity | None:
     """Return how often free samples are strings of the language; None if none are to be drawn."""
-    strings, automaton = questions.strings, questions.support.automaton
+    strings = questions.strings
     if not request.generate:
         return None
     rows = scored[np.arange(request.generate) % len(scored)]
@@ -207,10 +209,9 @@ def validity(model: TokenModel, questions: Questions, scored: Array, request: Re
         return free_fills(
             model, questions.support, strings.part(rows), questions.hidden[rows], questions.mask, request.seed
         )
-    begun = strings.start
-    length = questions.support.length or strings.tokens.shape[1] - begun
+    begun, support = strings.start, questions.support
+    length = support.length or FOLLOWED * (strings.tokens.shape[1] - begun)
     if model.width:
         length = min(length, model.width + 1 - begun)
-    support = questions.support if questions.support.length == length else Support(automaton, length)
     begins = strings.tokens[rows, : max(begun, 1)]
-    return free_strings(model, support, begins, begun, request.seed)
+    return free_strings(model, support, begins, begun, request.seed, length)

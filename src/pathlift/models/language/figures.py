@@ -104,7 +104,9 @@ def _file(scored: Scored, audit: Audit, draws: Any) -> dict[str, Any]:
         "infinite": {"support": int(np.isinf(plain.support).sum()), "frequency": int(np.isinf(inside).sum())},
         "auc": auc,
         "rank": rank,
-        "valid": None if valid is None else {k: getattr(valid, k) for k in ("value", "se", "samples", "length")},
+        "valid": None
+        if valid is None
+        else {k: getattr(valid, k) for k in ("value", "se", "samples", "length", "unfinished")},
         "temperature": cooled,
         "by_state": list(_by_state(scored, audit)),
         "by_position": [
@@ -133,11 +135,12 @@ def _by_state(scored: Scored, audit: Audit) -> Iterator[dict[str, Any]]:
 
 def _worst(audit: Audit) -> list[dict[str, Any]]:
     """The likeliest tokens of all files that lead out of the language."""
+    eos = audit.questions.support.automaton.eos
     found = [
         {
             "path": scored.source.path,
             "prefix": audit.vocabulary.text(slip.prefix),
-            "token": audit.vocabulary.shown(slip.token),
+            "token": "<eos>" if slip.token == eos else audit.vocabulary.shown(slip.token),
             "id": slip.token,
             "q": slip.q,
             "string": slip.row,
@@ -177,6 +180,6 @@ def heat(audit: Audit) -> Heat:
     heights = np.abs(values).max(0) if several else values.max(0)
     some = np.maximum(last.max(0), first.max(0)) > floor
     tokens = np.sort(np.argsort(-np.where(some, heights, -np.inf), kind="stable")[: min(_TOKENS, int(some.sum()))])
-    labels = ("end" if t == automaton.eos else audit.vocabulary.shown(int(t)) for t in tokens)
+    labels = ("<eos>" if t == automaton.eos else audit.vocabulary.shown(int(t)) for t in tokens)
     out = automaton.table[np.ix_(states, tokens)] == automaton.dead
     return Heat(tuple(map(int, states)), tuple(labels), values[:, tokens], out, several)

@@ -24,23 +24,26 @@ class Validity:
     samples
         How many there were.
     length
-        How many tokens a string may have.
+        How many tokens of a string were looked at.
+    unfinished
+        The part of `value` that is of samples that went on then: they count as what they were so far.
     """
 
     value: float
     se: float
     samples: int
     length: int
+    unfinished: float = 0.0
 
 
-def estimated(products: Array, length: int) -> Validity:
+def estimated(products: Array, length: int, unfinished: float = 0.0) -> Validity:
     """Return the mean of products, with its standard error."""
     count = len(products)
     spread = float(products.std(ddof=1)) if count > 1 else 0.0
-    return Validity(float(products.mean()), spread / count**0.5, count, length)
+    return Validity(float(products.mean()), spread / count**0.5, count, length, unfinished)
 
 
-def free_strings(model: TokenModel, support: Support, begins: Array, start: int, seed: int) -> Validity:
+def free_strings(model: TokenModel, support: Support, begins: Array, start: int, seed: int, length: int) -> Validity:
     """Estimate how often a model of the next token, sampled freely, says a string of the language.
 
     P(valid) = E of Π_t q(S_t | s_<t), over strings of the model held to S_t at each token: of a valid string s, the
@@ -52,16 +55,17 @@ def free_strings(model: TokenModel, support: Support, begins: Array, start: int,
     model
         Of the next token.
     support
-        The language, with a limit of length.
+        The language. With a limit of length, what gets longer is no string.
     begins
         ``(samples, n)``, int64: what strings begin with; the tokens behind `start` are of the string.
     start
         Where strings begin.
     seed
         Of the samples.
+    length
+        The most tokens that are looked at.
     """
     rng, automaton = np.random.default_rng(seed), support.automaton
-    length = support.length or 0
     samples, tokens = len(begins), begins.copy()
     states = np.array([automaton.walk(row[start:])[-1] for row in begins])
     products = np.ones(samples)
@@ -77,7 +81,7 @@ def free_strings(model: TokenModel, support: Support, begins: Array, start: int,
             products[rows] *= mass
             tokens[rows, -1] = chosen
             states[rows] = automaton.table[states[rows], chosen]
-    return estimated(products, length)
+    return estimated(products, length, float((products * ~automaton.accepting[states]).mean()))
 
 
 def free_fills(model: TokenModel, support: Support, strings: Strings, hidden: Array, mask: int, seed: int) -> Validity:
