@@ -1,17 +1,11 @@
 """The files that the commands of README.md read, made in the current folder: ``make examples``.
 
 `int8.onnx` keeps the weights of digits.onnx as 8-bit integers, `vit.onnx` is a vision transformer with random weights.
-<<<<<<< HEAD
 `digits.npz` holds the images it was trained on, `train.npz` these with their labels, `val.npz` those that were held
-out, `test.npz` the first six of them, `one.npz` and `x.npy` the first. The split is that of `train_digits.py`: 75 % for
-training, stratified, seed 0. Needs scikit-learn, whose bundled digits these are.
-=======
-`digits.npz` holds the images it was trained on, `val.npz` those that were held out, with their labels, `test.npz` the
-first six of these, `one.npz` and `x.npy` the first. `lists.onnx` says lists of digits token by token; `lists.int4.onnx`
-and `lists.pruned.onnx` are it in 4 bits and without 90 % of its weights, `lists.json` its vocabulary, and `lists.npz`
-lists. The split is that of `train_digits.py`: 75 % for training,
-stratified, seed 0. Needs scikit-learn, whose bundled digits these are.
->>>>>>> language
+out, `test.npz` the first six of them, `one.npz` and `x.npy` the first. `lists.onnx` says lists of digits token by token;
+`lists.int4.onnx` and `lists.pruned.onnx` are it in 4 bits and without 90 % of its weights, `lists.json` its vocabulary,
+and `lists.npz` lists. The split is that of `train_digits.py`: 75 % for training, stratified, seed 0. Needs
+scikit-learn, whose bundled digits these are.
 """
 
 from __future__ import annotations
@@ -72,12 +66,8 @@ def main() -> None:
     np.savez("test.npz", image=test[:TESTED], y=labels[:TESTED])
     np.savez("one.npz", image=test[:1])
     np.save("x.npy", test[:1])
-<<<<<<< HEAD
-    print("wrote int8.onnx, vit.onnx, digits.npz, train.npz, val.npz, test.npz, one.npz, x.npy")
-=======
     lists()
-    print("wrote int8.onnx, vit.onnx, digits.npz, val.npz, test.npz, one.npz, x.npy, lists.*")
->>>>>>> language
+    print("wrote int8.onnx, vit.onnx, digits.npz, train.npz, val.npz, test.npz, one.npz, x.npy, lists.*")
 
 
 if __name__ == "__main__":
