@@ -2,9 +2,9 @@
 
 `int8.onnx` keeps the weights of digits.onnx as 8-bit integers, `vit.onnx` is a vision transformer with random weights.
 `digits.npz` holds the images it was trained on, `train.npz` these with their labels, `val.npz` those that were held
-out, `test.npz` the first six of them, `one.npz` and `x.npy` the first. `lists.onnx` says lists of digits token by token;
-`lists.int4.onnx` and `lists.pruned.onnx` are it in 4 bits and without 90 % of its weights, `lists.json` its vocabulary,
-and `lists.npz` lists. The split is that of `train_digits.py`: 75 % for training, stratified, seed 0. Needs
+out, `test.npz` the first six of them, `one.npz` and `x.npy` the first. `lists.onnx` says lists of digits token by
+token; `lists.int4.onnx` and `lists.pruned.onnx` are it in 4 bits and without 90 % of its weights, `lists.json` its
+vocabulary, and `lists.npz` lists. The split is that of `train_digits.py`: 75 % for training, stratified, seed 0. Needs
 scikit-learn, whose bundled digits these are.
 """
 
