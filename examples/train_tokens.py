@@ -59,18 +59,30 @@ class Strings(nn.Module):
 
 
 def text(rng: random.Random) -> str:
-    """Draw a string: items, some more often than others."""
+    """Draw a string, each token given where in an item it is: a weighted automaton says how often each comes."""
 
-    def items() -> str:
+    def more(chance: float) -> bool:
+        return rng.random() < chance
+
+    said = ""
+    while True:
         kind = rng.choices("<[{", (5, 3, 2))[0]
-        digits = [rng.choices("0123", (6, 3, 2, 1))[0] for _ in range(5)]
         if kind == "<":
-            return f"<{rng.choices('abc', (5, 3, 1))[0]}{''.join(digits[: rng.choices(range(5), (4, 4, 2, 1, 1))[0]])}>"
-        if kind == "[":
-            return f"[{','.join(rng.choices('xy', (3, 1), k=rng.choices((1, 2, 3), (4, 2, 1))[0]))}]"
-        return f"{{{rng.choices('pqr', (1, 4, 2))[0]}={''.join(digits[: rng.choices((1, 2), (2, 1))[0]])}}}"
-
-    return ";".join(items() for _ in range(rng.choices((1, 2, 3), (3, 4, 3))[0])) + "."
+            said += "<" + rng.choices("abc", (5, 3, 1))[0]
+            while more(0.5):
+                said += rng.choices("0123", (6, 3, 2, 1))[0]
+            said += ">"
+        elif kind == "[":
+            said += "[" + rng.choices("xy", (3, 1))[0]
+            while more(0.4):
+                said += "," + rng.choices("xy", (3, 1))[0]
+            said += "]"
+        else:
+            said += "{" + rng.choices("pqr", (1, 4, 2))[0] + "=" + rng.choices("0123", (1, 2, 3, 6))[0]
+            said += rng.choices("0123", (6, 3, 2, 1))[0] + "}" if more(0.4) else "}"
+        if not more(0.6):
+            return said + "."
+        said += ";"
 
 
 def strings(count: int, seed: int) -> Tensor:
