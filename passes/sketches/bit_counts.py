@@ -47,7 +47,7 @@ class BitCounts:
         counts = np.bincount(x.view(np.uint32) >> SHIFT, minlength=BINS)
         counts[0] += counts[_SIGN]  # −0 is 0
         counts[_SIGN] = 0
-        return cls(counts, float(x.min()), float(x.max()))
+        return cls(counts, float(x.min()) + 0.0, float(x.max()) + 0.0)  # −0 + 0 is 0
 
     def __add__(self, other: BitCounts) -> BitCounts:
         return BitCounts(self.counts + other.counts, min(self.low, other.low), max(self.high, other.high))

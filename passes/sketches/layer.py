@@ -120,8 +120,9 @@ class LayerSketch:
         """Return (Σλ)²/Σλ² of the eigenvalues of C, over all groups; ``None`` where C is not kept."""
         if self.second.kind == "diagonal":
             return None
-        moments = self.moments()
-        trace, square = float(np.trace(moments, axis1=1, axis2=2).sum()), float(np.square(moments).sum())
+        means = self.mean_squares()
+        parts = zip(self.total, means * max(self.rows, 1), strict=True)
+        trace, square = float(means.sum()), sum(self.second.square(c, s, self.rows) for c, s in parts)
         return trace / square * trace if square else 0.0
 
     @property

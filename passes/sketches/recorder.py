@@ -15,7 +15,7 @@ from pathlift.ir.algebras.numeric import Numeric
 from pathlift.ir.errors import InvalidModelError, UnsupportedError
 from pathlift.ir.foreign import running
 from pathlift.ir.graph import Graph, Node
-from pathlift.ir.primitives.base import Nonlinear
+from pathlift.ir.primitives.base import Activation, Nonlinear
 from pathlift.ir.types import Array, ValueType
 from pathlift.passes.layers.rows import met, written
 from pathlift.passes.pruning.gradients import Differentiated
@@ -129,6 +129,9 @@ class _Pass:
         self._outputs = settings.outputs
         self._count = len(next(iter(batch.values())))
         self._mask = np.asarray(batch[settings.mask]) != 0 if settings.mask else None
+        samples = None if self._mask is None else self._mask.reshape(self._count, -1).any(1)
+        self._counted = None if samples is None else torch.from_numpy(samples)
+        """Which samples have a position that counts; ``None`` for all."""
         self._written: dict[str, tuple[Node, Tensor, Tensor | None]] = {}
 
     def run(self) -> dict[str, Tensor]:
@@ -179,7 +182,7 @@ class _Pass:
         if node.op not in ("Gemm", "KSLinear") or node.attrs.get("feature_major", False):
             raise UnsupportedError("0306", f"{about}: which of its rows are masked is not known", hint="--layers")
         if tuple(x.shape[:-1]) == (self._count,):
-            return None  # a row per sample
+            return self._counted  # a row per sample
         if tuple(x.shape[:-1]) != mask.shape or (mask.ndim > 1 and mask.shape[0] == mask.shape[1] > 1):
             shapes = f"it reads {list(x.shape)}, the mask is {list(mask.shape)}"
             raise UnsupportedError("0306", f"{about}: which of its rows are masked is not known: {shapes}")
@@ -204,7 +207,8 @@ class _Pass:
             if not y.ndim or y.shape[0] != self._count:
                 raise UnsupportedError("0307", f"output {name!r} has no row per sample: it is {list(y.shape)}")
             v = torch.from_numpy(2 * signs.integers(0, 2, y.shape).astype(np.float32) - 1)
-            total, square = total + (v * y).sum(), square + float(y.detach().double().square().sum())
+            counted = y.detach() if self._counted is None else y.detach()[self._counted]
+            total, square = total + (v * y).sum(), square + float(counted.double().square().sum())
         found = [y for _, y, _ in self._written.values()]
         gradients = torch.autograd.grad(total, found, allow_unused=True) if total.requires_grad else [None] * len(found)
         for (key, (node, _, keep)), g in zip(self._written.items(), gradients, strict=True):
@@ -220,11 +224,16 @@ class _Pass:
 
 
 class _Differentiable(Differentiated):
-    """The same in float32; what ONNX Runtime executes has no gradients."""
+    """The same in float32; what ONNX Runtime executes has no gradients, and what rounds has none but 0."""
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         super().__init__(parameters)
         self.dtype = torch.float32
+
+    def gate(self, x: Tensor, f: Activation, *params: Tensor) -> Tensor:
+        if f.jump and x.requires_grad:
+            raise UnsupportedError("0307", "it rounds: its gradient is 0 wherever it has one", hint="no --outputs")
+        return super().gate(x, f, *params)
 
     def apply(self, f: Nonlinear, xs: Sequence[Any], types: Sequence[ValueType]) -> tuple[Any, ...]:
         if f.execute is None and any(isinstance(x, torch.Tensor) and x.requires_grad for x in xs):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -58,6 +59,8 @@ def scoring(graph: Graph, found: Sequence[Prunable], layers: Mapping[str, LayerS
             squares = squares + layer.rows * met
             sizes = layer.gradient_squares()
             if sizes is not None:
+                if node.op == "ConvTranspose" and not p.is_bias:  # of all it writes, a weight meets one per stride
+                    sizes = sizes / prod(map(int, node.attrs["strides"]))  # type: ignore[arg-type]  # ints
                 cost = cost + layer.rows / max(samples, 1) * met * _of_outputs(sizes, node, layout, p)
         norms[p.name] = np.broadcast_to(np.sqrt(squares), p.param.shape)
         costs[p.name] = np.broadcast_to(np.sqrt(cost), p.param.shape)

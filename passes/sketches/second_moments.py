@@ -89,12 +89,26 @@ class Second:
         np.fill_diagonal(c, squares / count)
         return c
 
+    def square(self, total: Array, squares: Array, count: int) -> float:
+        """Return the sum of the squares of all elements of `mean`, without that matrix where C is projected."""
+        if self.kind != "projected":
+            return float(np.square(self.mean(total, squares, count)).sum())
+        count = max(count, 1)
+        factor = self._factor(total / count)
+        diagonal = np.einsum("ij,ij->i", factor, factor)
+        inner = float(np.square(factor.T @ factor).sum())  # ‖F·Fᵀ‖² = ‖Fᵀ·F‖²
+        return inner - float(np.square(diagonal).sum()) + float(np.square(squares / count).sum())
+
     def _nystrom(self, y: Array) -> Array:
+        return gram(self._factor(y).T)
+
+    def _factor(self, y: Array) -> Array:
+        """F of F·Fᵀ = Y·(ΩᵀY)⁺·Yᵀ."""
         core = self.omega.T @ y
         values, vectors = np.linalg.eigh((core + core.T) / 2)
         kept = values > 1e-10 * max(float(values[-1]), 0.0)
-        factor = y @ (vectors[:, kept] / np.sqrt(values[kept]))
-        return gram(factor.T)
+        factor: Array = y @ (vectors[:, kept] / np.sqrt(values[kept]))
+        return factor
 
     def pack(self, total: Array) -> Array:
         """Return the sum as a file holds it, ``(groups, …)``."""

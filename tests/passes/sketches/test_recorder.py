@@ -135,6 +135,26 @@ def test_rows_per_sample_count_whatever_is_masked() -> None:
     assert next(iter(expected.values())).squares.sum() > first.squares.sum() > 0  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("shape", [(6,), (6, 1)])
+def test_a_mask_of_samples_leaves_samples_out(shape: tuple[int, ...]) -> None:
+    """A row per sample counts if a position of the sample does."""
+    text = TOKENS.replace("[N, T, 4]", "[N, 4]").replace("[N, T]", "[N]" if len(shape) == 1 else "[N, 1]")
+    text = text.split("    %p")[0] + "    return %h"
+    graph = parse_graph(text, {"w": RNG.normal(size=(4, 3)).astype(np.float32)})
+    x, mask = RNG.normal(size=(6, 4)).astype(np.float32), np.array([1, 0, 1, 1, 0, 0]).reshape(shape)
+    layers = linear_layers(graph)
+    recorder = Recorder(graph, layers, Settings(mask="mask", outputs=True), np.random.default_rng(0))
+    recorder.add({"x": x, "mask": mask}, str)
+    (layer,), square = recorder.finish()
+    rows = x[mask.reshape(-1) == 1].astype(np.float64)
+    assert layer.rows == 3
+    assert layer.counts.total == rows.size
+    np.testing.assert_allclose(layer.moments()[0], rows.T @ rows / 3, rtol=1e-12)
+    np.testing.assert_allclose(layer.gradient_squares(), 1.0)
+    weights = next(value.numpy() for key in graph.params if (value := graph[key].value) is not None)
+    assert square == pytest.approx(np.square(rows @ weights).sum(), rel=1e-5)
+
+
 def test_masks_that_fit_no_rows_are_refused() -> None:
     graph, x = tokens(), RNG.normal(size=(7, 7, 4)).astype(np.float32)
     with pytest.raises(UnsupportedError, match=r"PL0306 node 'h' \(Gemm\)"):  # samples, or positions?
@@ -170,6 +190,21 @@ def test_what_cannot_be_differentiated() -> None:
     assert len(recorded(load(proto), x)) == 1
     with pytest.raises(UnsupportedError, match=r"PL0307 node 'sums' \(CumSum\)"):
         recorded(load(proto), x, outputs=True)
+
+
+def test_what_rounds_has_no_gradients_but_zero() -> None:
+    text = MLP.replace("Relu(%h)", 'FakeQuantize(%h) {scale=0.1, zero_point=0, dtype="i8", low=-128, high=127}')
+    weights = {n: np.ones(s, np.float32) for n, s in (("w", (6, 5)), ("v", (5, 3)))}
+    assert len(recorded(parse_graph(text, weights), {"x": np.ones((2, 6), np.float32)})) == 2
+    with pytest.raises(UnsupportedError, match=r"PL0307 node 'r' \(FakeQuantize\): it rounds"):
+        recorded(parse_graph(text, weights), {"x": np.ones((2, 6), np.float32)}, outputs=True)
+
+
+@pytest.mark.parametrize("options", [{}, {"full_width": 3, "rank": 4}])
+def test_the_effective_rank_is_that_of_the_moments(options: dict[str, int]) -> None:
+    (layer, _) = recorded(mlp(), {"x": RNG.normal(size=(50, 6)).astype(np.float32)}, **options).values()
+    values = np.linalg.eigvalsh(layer.moments()[0])
+    assert layer.effective_rank() == pytest.approx(values.sum() ** 2 / np.square(values).sum(), rel=1e-12)
 
 
 def test_gradients_that_are_not_finite() -> None:

@@ -102,6 +102,19 @@ def test_costs_of_a_layer_with_positions_sum_over_them() -> None:
     np.testing.assert_allclose(costs["w"], per_channel, rtol=1e-4, atol=1e-6)
 
 
+def test_a_weight_of_a_strided_deconvolution_meets_one_gradient_per_stride() -> None:
+    graph = layer("ConvTranspose", (4, 3), (4, 3, 2), 6, **ACROSS | {"strides": (2,)})
+    x, found = np.ones((1, 4, 3), np.float32), prunables(graph, biases=True).found
+    sketch = recorded(graph, x, outputs=True)
+    _, costs = scoring(graph, found, sketch, 1)
+    (own,) = sketch.values()
+    assert costs is not None
+    assert own.squares is not None
+    half = np.sqrt(own.squares / 2).reshape(2, 1, 3, 1)  # x is 1: Σ g² over every other of 6 positions
+    np.testing.assert_allclose(costs["w"], np.broadcast_to(half, (2, 2, 3, 2)).reshape(4, 3, 2), rtol=1e-12)
+    np.testing.assert_allclose(costs["b"], np.sqrt(own.squares), rtol=1e-12)  # a bias meets all
+
+
 def test_readers_of_one_weight_add_up() -> None:
     b = Builder()
     x = b.input("x", ("N", 3))

@@ -66,6 +66,16 @@ def test_powers_and_kurtosis_are_those_of_scipy() -> None:
     assert kurtosis[3] == 0
 
 
+@pytest.mark.parametrize("deviation", [1e-1, 1e-2, 2e-3, 5e-4, 1e-4, 3e-5])
+def test_no_kurtosis_is_made_of_rounding_errors(deviation: float) -> None:
+    x = (1 + deviation * np.random.default_rng(0).normal(size=(4000, 8))).astype(np.float32).astype(np.float64)
+    found = PowerSums.of(x).kurtosis(len(x))
+    if deviation > 1e-3:
+        np.testing.assert_allclose(found, scipy.stats.kurtosis(x, fisher=False), rtol=1e-3)
+    else:
+        assert not found.any()
+
+
 def test_fourth_powers_do_not_overflow() -> None:
     assert np.isfinite(PowerSums.of(np.full((2, 1), 1e30)).sums).all()
 
