@@ -243,6 +243,11 @@ REFUSED: dict[str, tuple[dict[str, Any], type[PathliftError], str]] = {
         UsageError,
         "PL1592",
     ),
+    "memory": (
+        {"vocab": ["[", "]", *[None] * 16], "regex": r"\[{60}\]", "fit_weights": True, "memory_limit": 8000},
+        UsageError,
+        "PL1593",
+    ),
     "half": ({"data": {"tokens": STRINGS["tokens"][:1]}, "fit_weights": True}, UsageError, "PL1589"),
 }
 
