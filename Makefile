@@ -77,3 +77,4 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.ks_cost_model
 	$(BIN)/python -m benchmarks.muon_on_quadratics
 	$(BIN)/python -m benchmarks.ica_from_cumulants
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.calibration
