@@ -6,6 +6,7 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
+from schemas.costs import Latency
 from schemas.envelope import Record
 
 
@@ -89,6 +90,12 @@ class TokenModel(TypedDict):
     """A file. Losses are nats a token; null where one is infinite."""
 
     path: str | None
+    bytes: int
+    """As it is saved; of what is no file, those of its weights."""
+    latency: Latency | None
+    """Null unless files were timed."""
+    accuracy: float
+    """The share of positions where the data's token has the largest logit; a tie is none."""
     support: float | None
     """−log q(S) of the tokens S that may stand there."""
     support_ci: list[float] | None

@@ -6,6 +6,7 @@ from typing import Literal
 
 from typing_extensions import TypedDict
 
+from schemas.costs import Latency
 from schemas.envelope import Record
 
 Verdict = Literal["less", "more", "no_difference", "not_comparable", "inconclusive"]
@@ -66,6 +67,10 @@ class File(TypedDict):
     """One file."""
 
     path: str
+    bytes: int
+    """As it is saved; of what is no file, those of its weights."""
+    latency: Latency | None
+    """Null unless files were timed."""
     accuracy: Accuracy
     attacks: Attacks
 

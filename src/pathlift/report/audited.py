@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from pathlift.ir.types import Array
+    from pathlift.report.costs import Cost
 
 Interval = tuple[float, float]
 VerdictName = Literal["less", "more", "no_difference", "not_comparable", "inconclusive"]
@@ -65,6 +66,8 @@ class FileAudit:
         Of the latter, 95 %.
     attacks
         By name; ``None`` for those that need references where there are none.
+    cost
+        Bytes, and the time of a batch.
     """
 
     path: str
@@ -72,11 +75,13 @@ class FileAudit:
     test: float
     test_interval: Interval
     attacks: dict[str, Attack | None]
+    cost: Cost
 
     def to_json(self) -> dict[str, Any]:
         """Return figures."""
         return {
             "path": self.path,
+            **self.cost.to_json(),
             "accuracy": {"train": self.train, "test": self.test, "gap": self.train - self.test},
             "attacks": {name: attack and attack.to_json() for name, attack in self.attacks.items()},
         }

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pathlift.report.costs import LESS, columns
 from pathlift.report.result import Result
-from pathlift.report.tables import Payload, table
+from pathlift.report.tables import Payload, percent, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -58,6 +59,9 @@ def text(payload: Payload) -> Iterator[RenderableType]:
     known = payload["weights"] is not None
     inside = "frequency" if known else "−log q(x|S)"
     figures = ["support", inside, "off S", "AUC", *(["rank"] if known else []), "valid", "T*", "at T*"]
+    cost = columns(payload["files"])
+    if cost:
+        cost = {"right": [percent(file["accuracy"]) for file in payload["files"]], **cost}
     rows = [
         [
             Path(file["path"] or "-").name,
@@ -69,12 +73,12 @@ def text(payload: Payload) -> Iterator[RenderableType]:
             "–" if file["valid"] is None else f"{file['valid']['value']:.3f}±{file['valid']['se']:.3f}",
             "–" if file["temperature"] is None else f"{file['temperature']['T']:.2f}",
             _cooled(file["temperature"]),
+            *(cells[i] for cells in cost.values()),
         ]
-        for file in payload["files"]
+        for i, file in enumerate(payload["files"])
     ]
-    yield table(
-        ["file", *figures], rows, right=figures, less=["AUC", *(["rank"] if known else []), "at T*", "off S", "T*"]
-    )
+    less = [*LESS, "right", "AUC", *(["rank"] if known else []), "at T*", "off S", "T*"]
+    yield table(["file", *figures, *cost], rows, right=[*figures, *cost], less=less)
     for row in payload["change"]:
         parts = [f"{key} {_signed(row[key])} {_interval(row[f'{key}_ci'])}" for key in ("support", "frequency")]
         share = "" if row["share_support"] is None else f"; {100 * row['share_support']:.0f} % is support"

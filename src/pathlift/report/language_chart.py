@@ -1,4 +1,4 @@
-"""A chart of token models on a language: bars of both parts, mass off the support, and log q by state and token."""
+"""A chart of token models: bars of both parts, mass off the support, log q by state and token, and costs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pathlift.report.costs import Mark, draw_costs
 from pathlift.report.row_chart import shown
 
 if TYPE_CHECKING:
@@ -44,11 +45,12 @@ class Heat(NamedTuple):
 
 
 def draw_language(figures: dict[str, Any], heat: Heat) -> Page:
-    """Draw three panels.
+    """Draw three panels, and a fourth of several files.
 
     From the left: what each file loses a token, off the support and inside it, and beside it (paler) at the best
     temperature; the mass off the support at each position; how the last file's mean log q differs from the first's, by
-    state and token (of a single file, log q itself), with a cross where a token leads out of the language.
+    state and token (of a single file, log q itself), with a cross where a token leads out of the language; both parts
+    together by the time of a batch, or by the size of the file where nothing was timed.
 
     Parameters
     ----------
@@ -62,12 +64,15 @@ def draw_language(figures: dict[str, Any], heat: Heat) -> Page:
     files = figures["files"]
     with styled({"axes.spines.top": False}):
         height = max(3.2, 0.55 * len(files) + 1.6)
-        page = Page(figsize=(11.5, height), layout="constrained")
-        bars, places, third = page.subplots(1, 3, width_ratios=[1, 1, 1.4])
+        several = len(files) > 1
+        page = Page(figsize=(14.7 if several else 11.5, height), layout="constrained")
+        bars, places, third, *last = page.subplots(1, 3 + several, width_ratios=[1, 1, 1.4, *[1] * several])
         names = [shown(Path(file["path"] or f"model {i + 1}").name) for i, file in enumerate(files)]
         _bars(bars, files, names, figures["weights"] is not None)
         _positions(places, files, names)
         _heat(third, heat)
+        for axes in last:
+            _costs(axes, files, names, figures["weights"] is not None)
         bars.set_title(f"verdict: {figures['verdict']}", loc="left")
     return page
 
@@ -122,6 +127,18 @@ def _positions(axes: Axes, files: list[dict[str, Any]], names: list[str]) -> Non
         least = min(least, *mass)
     axes.set(yscale="log", xlabel="position", ylabel="mass off the support", ylim=(least / 3, 2))
     axes.legend(frameon=False, fontsize=7)
+
+
+def _costs(axes: Axes, files: list[dict[str, Any]], names: list[str], known: bool) -> None:
+    """Both parts by costs; what is unbounded is named, not drawn."""
+    parts = [(file["support"], file["frequency"]) for file in files]
+    bounded = [i for i, pair in enumerate(parts) if None not in pair]
+    if bounded:
+        draw_costs(axes, [Mark(names[i], sum(parts[i])) for i in bounded], [files[i] for i in bounded])
+    if len(bounded) < len(files):
+        left = ", ".join(name for i, name in enumerate(names) if i not in bounded)
+        axes.set_title(f"unbounded: {left}", loc="left", fontsize=7, parse_math=False)
+    axes.set_ylabel(f"off the support + {'KL inside' if known else '−log q(x|S)'}")
 
 
 def _heat(axes: Axes, heat: Heat) -> None:

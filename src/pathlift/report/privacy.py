@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pathlift.report.audited import Comparison, FileAudit, Group, Reference, VerdictName
+from pathlift.report.costs import LESS, columns
 from pathlift.report.result import Result
 from pathlift.report.tables import Payload, percent, table
 
@@ -120,11 +121,12 @@ def text(payload: Payload) -> Iterator[RenderableType]:
 
 
 def _files(payload: Payload) -> Iterator[RenderableType]:
-    accuracies = [
-        [Path(f["path"]).name, *(percent(f["accuracy"][key]) for key in ("train", "test", "gap"))]
-        for f in payload["files"]
-    ]
-    yield table(["file", "train", "test", "gap"], accuracies, right=["train", "test", "gap"], less=[])
+    files = payload["files"]
+    figures = {key: [percent(f["accuracy"][key]) for f in files] for key in ("train", "test", "gap")}
+    if cost := columns(files):
+        figures |= {"AUC": [f"{f['attacks'][payload['attack']]['auc']:.3f}" for f in files], **cost}
+    named = [[Path(f["path"]).name, *row] for f, row in zip(files, zip(*figures.values(), strict=True), strict=True)]
+    yield table(["file", *figures], named, right=list(figures), less=[*LESS, "AUC"])
     yield ""
     rows = [
         [

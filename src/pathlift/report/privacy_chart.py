@@ -1,4 +1,4 @@
-"""A chart of an audit of privacy: operating characteristics, scores of members and others, AUC by accuracy."""
+"""A chart of an audit of privacy: operating characteristics, scores of members and others, AUC by accuracy and cost."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pathlift.report.costs import LOOKS, Mark, draw_costs, draw_marks
 from pathlift.report.row_chart import shown
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from pathlift.report.audited import Attack, FileAudit
     from pathlift.report.page import Page
 
-# Okabe and Ito's colours, which most eyes tell apart, and shapes for the others.
-_LOOKS = (("#0072b2", "o"), ("#d55e00", "s"), ("#009e73", "^"), ("#cc79a7", "D"), ("#e69f00", "v"), ("#56b4e9", "P"))
 _FEW = 6  # files; of more, the first and the last are drawn
 _BINS = 40
 _TITLES = {"loss": "logit of the label", "rmia": "RMIA: share of the population that is less likely"}
@@ -37,20 +36,24 @@ def draw_privacy(files: Sequence[FileAudit], attack: str) -> Page:
     drawn = found if len(found) <= _FEW else [found[0], found[-1]]
     ends = [found[0], found[-1]] if len(found) > 1 else found
     with styled({"axes.spines.top": False}):
-        page = Page(figsize=(9.6, 3.2), layout="constrained")
-        parts: Any = page.subfigures(1, 3)
-        left, middle, right = parts
+        several = len(found) > 1
+        page = Page(figsize=(12.8 if several else 9.6, 3.2), layout="constrained")
+        parts: Any = page.subfigures(1, 4 if several else 3)
+        left, middle, right, *last = parts
         _roc(left.subplots(), drawn)
         panels: Any = middle.subplots(len(ends), 1, sharex=True, squeeze=False)
         _histograms([row[0] for row in panels], ends, attack)
-        _accuracies(right.subplots(), found)
+        aucs = [Mark(Path(file.path).name, own.auc, own.interval) for file, own in found]
+        _accuracies(right.subplots(), aucs, [file for file, _ in found])
+        for part in last:
+            _costs(part.subplots(), aucs, [file for file, _ in found])
     return page
 
 
 def _roc(axes: Axes, found: Sequence[tuple[FileAudit, Attack]]) -> None:
     """TPR by FPR, both logarithmic, from one non-member on."""
     least = 1.0
-    for (colour, _), (file, attack) in zip(_LOOKS, found, strict=False):
+    for (colour, _), (file, attack) in zip(LOOKS, found, strict=False):
         false, true = attack.curve
         least = min(least, 1 / len(attack.others))
         axes.step(false, true, where="post", color=colour, linewidth=1.2, label=shown(Path(file.path).name))
@@ -80,18 +83,20 @@ def _histograms(panels: Sequence[Axes], found: Sequence[tuple[FileAudit, Attack]
     panels[-1].set_xlabel(_TITLES[attack])
 
 
-def _accuracies(axes: Axes, found: Sequence[tuple[FileAudit, Attack]]) -> None:
+def _accuracies(axes: Axes, aucs: Sequence[Mark], files: Sequence[FileAudit]) -> None:
     """AUC by accuracy on non-members, with 95 % intervals."""
-    for i, (file, attack) in enumerate(found):
-        colour, marker = _LOOKS[i % len(_LOOKS)]
-        x, y = 100 * file.test, attack.auc
-        across = [[max(0.0, x - 100 * file.test_interval[0])], [max(0.0, 100 * file.test_interval[1] - x)]]
-        along = [[max(0.0, y - attack.interval[0])], [max(0.0, attack.interval[1] - y)]]
-        axes.errorbar([x], [y], along, across, color=colour, marker=marker, markersize=4, linewidth=0.8)
-        axes.annotate(
-            shown(Path(file.path).name), (x, y), (4, 4), textcoords="offset points", fontsize=7, parse_math=False
-        )
-    axes.axhline(0.5, color="black", linewidth=0.8, linestyle="--")
-    axes.margins(0.2)
+    tests = [(100 * file.test, tuple(100 * end for end in file.test_interval)) for file in files]
+    draw_marks(axes, aucs, [Mark("", test, (low, high)) for test, (low, high) in tests])
+    _chance(axes)
     axes.set_xlabel("test accuracy [%]")
+
+
+def _costs(axes: Axes, aucs: Sequence[Mark], files: Sequence[FileAudit]) -> None:
+    """AUC by time, or by size, with 95 % intervals."""
+    draw_costs(axes, aucs, [file.cost.to_json() for file in files])
+    _chance(axes)
+
+
+def _chance(axes: Axes) -> None:
+    axes.axhline(0.5, color="black", linewidth=0.8, linestyle="--")
     axes.set_ylabel("AUC of the attack")

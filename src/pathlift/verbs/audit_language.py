@@ -37,6 +37,7 @@ def audit_language(
     eos: Annotated[int | None, Flag(metavar="ID")] = None,
     max_length: Annotated[int | None, Flag(metavar="L")] = None,
     generate: Annotated[int, Flag(metavar="N")] = 500,
+    time: Annotated[float, Flag(metavar="SECONDS")] = 0.0,
     max_support: Annotated[float | None, Flag(metavar="NATS")] = None,
     max_frequency: Annotated[float | None, Flag(metavar="NATS")] = None,
     skip_invalid: Annotated[bool, Flag()] = False,
@@ -79,6 +80,8 @@ def audit_language(
         The most tokens that a string may have, without those that begin and end it.
     generate
         Samples for the probability that what a model says is a string of the language. 0 for none.
+    time
+        Time a batch of strings in all files, side by side. In seconds for all; at least five rounds.
     max_support
         Exit with 1 if more nats a token are lost off the language. Of the change, where there are several models.
     max_frequency
@@ -120,6 +123,9 @@ def audit_language(
     Gonon, Shen et al., arXiv 2605.13999.
     """
     limits = {"support": max_support, "frequency": max_frequency}
+    from pathlift.models.file_costs import check_seconds
+
+    check_seconds(time)
     _check(limits, data, samples, kind, mask_token, weights, fit_weights, max_length, generate, bool(others))
     if chart is not None:
         from pathlift.frontend.files import check_replaceable
@@ -147,6 +153,7 @@ def audit_language(
         output=output,
         seed=seed,
         memory_limit=memory_limit,
+        seconds=time,
     )
     found = audit([model, *(parse.model(m) if isinstance(m, Path) else m for m in others)], request, progress)
     given = {key: limit for key, limit in limits.items() if limit is not None}
@@ -237,7 +244,7 @@ def _assumptions(found: Audit, kind: str) -> tuple[str, ...]:
     if found.known == "fitted":
         said.append("weights are counts on every other string, and the others are scored")
     said.append("the best temperature is fitted on a quarter of the strings, and its figures are of the others")
-    return tuple(said)
+    return (*said, *found.timed)
 
 
 def _few(choices: int, least: int) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ def audit_privacy(
     accuracy_margin: Annotated[float, Flag(metavar="SHARE")] = 0.02,
     auc_margin: Annotated[float, Flag(metavar="AUC")] = 0.02,
     bootstrap: Annotated[int, Flag(metavar="N")] = 1000,
+    time: Annotated[float, Flag(metavar="SECONDS")] = 0.0,
     output: Annotated[str, Flag(metavar="NAME")] = "",
     scores: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE.npz", type=Path)] = None,
     chart: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE", type=Path)] = None,
@@ -81,12 +82,14 @@ def audit_privacy(
         What an AUC must differ by to count. Files that differ in the seed of training alone differ by up to .02.
     bootstrap
         Draws for intervals.
+    time
+        Time a batch of members in all files, side by side. In seconds for all; at least five rounds.
     output
         The output of class scores, if there are several.
     scores
         Write what attacks give each sample, and which samples these are. An .npz file.
     chart
-        Draw operating characteristics, scores and accuracies: .svg, .png or .pdf. Needs ``pathlift[plot]``.
+        Draw operating characteristics, scores, accuracies and costs: .svg, .png or .pdf. Needs ``pathlift[plot]``.
     seed
         Of all that is random.
     shape
@@ -115,8 +118,10 @@ def audit_privacy(
     sparsity improve the privacy of neural networks?", arXiv 2304.07234.
     """
     from pathlift.frontend.files import replacing
+    from pathlift.models.file_costs import check_seconds
     from pathlift.models.pruning import check_apart
 
+    check_seconds(time)
     _check_options(max_auc, accuracy_margin, auc_margin, bootstrap)
     if (models and (before or after)) or bool(before) != bool(after) or not (models or before):
         count = f"{len(models)} models, {len(before)} before and {len(after)} after"
@@ -144,7 +149,7 @@ def audit_privacy(
         options = {"memory_limit": memory_limit, "assume_eval": assume_eval}
         opened = _opened([*given, *listed], len(given), shape, options)
         sets = _sets(opened[0], members, nonmembers, population, labels)
-        request = Request(Margins(auc_margin, accuracy_margin), bootstrap, seed, output, executor)
+        request = Request(Margins(auc_margin, accuracy_margin), bootstrap, seed, output, executor, time)
         found = audit(opened[: len(given)], opened[len(given) :], sets, request, progress)
         result = _result(found, opened, sets, len(before), max_auc)
         if "scores" in staged:

@@ -18,14 +18,18 @@ from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.ir.stages import stage
 from pathlift.ir.types import Array
 from pathlift.models.data import read_arrays
+from pathlift.models.file_costs import batch_size, costs
 from pathlift.models.language.data import drawn, framed, in_language, token_array
 from pathlift.models.language.logits import TokenModel
 from pathlift.models.language.places import Questions, hide
 from pathlift.models.language.scores import Scores, score
 from pathlift.models.language.validity import Validity, free_fills, free_strings
 from pathlift.models.language.weights import read_weights
-from pathlift.models.session import Session
+from pathlift.models.session import start
+from pathlift.models.source import open_model
+from pathlift.report.costs import Cost
 from pathlift.report.result import Source
+from pathlift.runtime.session import CheckedSession
 
 HIDDEN = 0.3
 """The share of tokens that models of hidden tokens are asked for."""
@@ -53,15 +57,17 @@ class Request:
     output: str = ""
     seed: int = 0
     memory_limit: int = MEMORY_LIMIT
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """A file and its scores."""
+    """A file, its scores, and what it costs."""
 
     source: Source
     scores: Scores
     warnings: tuple[str, ...]
+    cost: Cost
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,12 +84,15 @@ class Audit:
         In the order given.
     known
         Where p comes from; None where it is not known.
+    timed
+        What times rest on, if there are any.
     """
 
     questions: Questions
     vocabulary: Vocabulary
     files: tuple[Scored, ...]
     known: Literal["given", "fitted"] | None
+    timed: tuple[str, ...] = ()
 
 
 def audit(models: Sequence[Any], request: Request, told: Callable[[str, int, int], object] | None = None) -> Audit:
@@ -107,10 +116,13 @@ def audit(models: Sequence[Any], request: Request, told: Callable[[str, int, int
     questions: Questions | None = None
     known: Literal["given", "fitted"] | None = None
     scored = np.zeros(0, np.int64)
-    files: list[Scored] = []
-    for number, model in enumerate(models):
-        session = Session(model, memory_limit=request.memory_limit)
-        with about(session.source.path or ""):
+    opened = [open_model(model, memory_limit=request.memory_limit) for model in models]
+    names = [file.source.path or f"model {i + 1}" for i, file in enumerate(opened)]
+    found: list[Scores] = []
+    readers: list[TokenModel] = []
+    for file, name in zip(opened, names, strict=True):
+        with about(file.source.path or ""):
+            session = CheckedSession(*start(file, "cpu", threads=None, executor="auto"))
             pad = request.eos if request.eos is not None else 0
             reader = TokenModel(session, automaton.tokens, output=request.output, pad=pad)
         if questions is None:
@@ -118,16 +130,33 @@ def audit(models: Sequence[Any], request: Request, told: Callable[[str, int, int
         if request.kind == "masked" and reader.width > questions.strings.tokens.shape[1] and not reader.masks:
             reason = f"the strings have {questions.strings.tokens.shape[1]} tokens, the model takes {reader.width}"
             raise UsageError("1587", f"{reason} and no mask of attention", hint="pad the data as the model was trained")
-        name = session.source.path or f"model {number + 1}"
-        with stage(f"scoring {name}"), about(session.source.path or ""):
+        if request.seconds:
+            readers.append(reader)
+            batch_size(((other, read.rows) for other, read in zip(names, readers, strict=False)), len(scored))
+        with stage(f"scoring {name}"), about(file.source.path or ""):
             count = None if told is None else (lambda n, of, name=name: told(name, n, of))
-            found = score(reader, questions, scored, request.seed, count)
-        with stage(f"sampling {name}"), about(session.source.path or ""):
-            found = replace(found, valid=validity(reader, questions, scored, request))
-        files.append(Scored(session.source, found, tuple(session.warnings)))
+            own = score(reader, questions, scored, request.seed, count)
+        with stage(f"sampling {name}"), about(file.source.path or ""):
+            found.append(replace(own, valid=validity(reader, questions, scored, request)))
     if questions is None:
         raise UsageError("1589", "there is no model", hint="audit language a.onnx b.onnx")
-    return Audit(questions, vocabulary, tuple(files), known)
+    paid, timed = costs(opened, names, _feeds(names, readers, questions, scored), request.seconds, request.seed)
+    files = tuple(
+        Scored(file.source, own, tuple(file.warnings), cost)
+        for file, own, cost in zip(opened, found, paid, strict=True)
+    )
+    return Audit(questions, vocabulary, files, known, timed)
+
+
+def _feeds(
+    names: Sequence[str], readers: Sequence[TokenModel], questions: Questions, scored: Array
+) -> list[dict[str, Array]]:
+    """What each file reads of the first strings, again from the first where a batch is larger."""
+    width = questions.strings.tokens.shape[1]
+    usual = min((reader.batch(width) for reader in readers), default=1)
+    size = batch_size(((name, own.rows) for name, own in zip(names, readers, strict=False)), min(usual, len(scored)))
+    batch, tokens = questions.batch(scored[np.arange(size) % len(scored)])
+    return [reader.feeds(tokens, batch.ends, batch.more) for reader in readers]
 
 
 def language(request: Request) -> tuple[Vocabulary, TokenAutomaton]:

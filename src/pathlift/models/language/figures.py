@@ -94,6 +94,8 @@ def _file(scored: Scored, audit: Audit, draws: Any) -> dict[str, Any]:
     auc, rank = (None if x is None or np.isnan(x).all() else float(np.nanmean(x)) for x in (scores.auc, scores.rank))
     return {
         "path": scored.source.path,
+        **scored.cost.to_json(),
+        "accuracy": float(scores.right.mean()),
         "support": mean(plain.support),
         "support_ci": _ends(draws.interval(plain.support)),
         "frequency": mean(inside),

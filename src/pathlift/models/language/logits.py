@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 
 from pathlift.ir.errors import InvalidModelError, UnsupportedError, UsageError
 from pathlift.ir.types import Array
-from pathlift.models.session import Session
 from pathlift.runtime.ports import Port
+from pathlift.runtime.session import CheckedSession
 
 _ELEMENTS = 2**23
 """Logits that are computed at once; the model's own activations take more."""
@@ -40,13 +39,13 @@ class TokenModel:
         If its outputs are of another vocabulary, or it has no such output.
     """
 
-    def __init__(self, session: Session, size: int, *, output: str = "", pad: int = 0) -> None:
+    def __init__(self, session: CheckedSession, size: int, *, output: str = "", pad: int = 0) -> None:
         self._session, self._size, self._pad = session, size, pad
         self.name = _token_input(session)
         self._output = _logits_output(session, size, output)
         port = next(p for p in session.inputs if p.name == self.name)
         fixed = [n if isinstance(n, int) else 0 for n in port.shape or (0, 0)]
-        self._rows, self.width = fixed[0], fixed[1]
+        self.rows, self.width = fixed[0], fixed[1]
         self._dtype = port.dtype or np.dtype(np.int64)
 
     @property
@@ -61,7 +60,7 @@ class TokenModel:
 
     def batch(self, width: int) -> int:
         """Return how many strings are run at once."""
-        return self._rows or max(1, min(_BATCH, _ELEMENTS // max(1, (self.width or width) * self._size)))
+        return self.rows or max(1, min(_BATCH, _ELEMENTS // max(1, (self.width or width) * self._size)))
 
     def run(self, tokens: Array, ends: Array, more: Mapping[str, Array] | None = None) -> Array:
         """Return the logits of strings, ``(strings, width, tokens)``, in the model's precision.
@@ -93,23 +92,30 @@ class TokenModel:
         ]
         return np.concatenate(found) if len(found) > 1 else found[0]
 
-    def _run(self, tokens: Array, ends: Array, more: Mapping[str, Array]) -> Array:
-        """Run one batch, filled up to what the file fixes."""
+    def feeds(self, tokens: Array, ends: Array, more: Mapping[str, Array]) -> dict[str, Array]:
+        """Return what the session reads of a batch, filled up to what the file fixes; arguments are those of `run`."""
         strings, width = tokens.shape
-        rows, columns = self._rows or strings, self.width or width
+        rows, columns = self.rows or strings, self.width or width
         filled = np.full((rows, columns), self._pad, np.int64)
         filled[:strings, :width] = tokens
         until = np.concatenate([ends, np.full(rows - strings, width)])
-        feeds: dict[str, Any] = {self.name: filled.astype(self._dtype)}
+        feeds = {self.name: filled.astype(self._dtype)}
         for port in self._session.inputs:
             if port.name == self.name:
                 continue
             given = more.get(port.name)
             value = _filled(port, filled.shape, until) if given is None else _grown(given, filled.shape)
             feeds[port.name] = value if port.dtype is None else value.astype(port.dtype)
+        return feeds
+
+    def _run(self, tokens: Array, ends: Array, more: Mapping[str, Array]) -> Array:
+        """Run one batch."""
+        strings, width = tokens.shape
+        feeds = self.feeds(tokens, ends, more)
+        filled = feeds[self.name].shape
         logits = np.asarray(self._session.run(feeds)[self._output])
-        if logits.ndim != 3 or logits.shape[:2] != filled.shape:
-            reason = f"output {self._output!r} is {list(logits.shape)}, not logits of {list(filled.shape)} tokens"
+        if logits.ndim != 3 or logits.shape[:2] != filled:
+            reason = f"output {self._output!r} is {list(logits.shape)}, not logits of {list(filled)} tokens"
             raise UnsupportedError("0326", reason, hint="one row of logits per token")
         if logits.shape[2] != self._size:
             raise _other_size(self._output, logits.shape[2], self._size)
@@ -147,7 +153,7 @@ def _grown(given: Array, shape: tuple[int, ...]) -> Array:
     return np.pad(given, extra + [(0, 0)] * (given.ndim - len(extra)))
 
 
-def _token_input(session: Session) -> str:
+def _token_input(session: CheckedSession) -> str:
     """The input that reads tokens."""
     for port in session.inputs:
         if any(word in port.name.lower() for word in _STATE) or (port.shape is not None and len(port.shape) > 2):
@@ -169,7 +175,7 @@ def _token_input(session: Session) -> str:
     return chosen[0].name
 
 
-def _logits_output(session: Session, size: int, name: str) -> str:
+def _logits_output(session: CheckedSession, size: int, name: str) -> str:
     """The output that has the logits."""
     able = [
         p

@@ -67,12 +67,10 @@ class Questions:
 
     def of(self, model: TokenModel, rows: Array) -> Iterator[Places]:
         """Yield the places of strings, with what a model says; a batch of strings, or a part of one, at a time."""
-        strings = self.strings.part(rows)
-        step = model.batch(strings.tokens.shape[1])
+        step = model.batch(self.strings.tokens.shape[1])
         for low in range(0, len(rows), step):
             at = np.arange(low, min(len(rows), low + step))
-            batch = strings.part(at)
-            tokens = batch.tokens if self.hidden is None else np.where(self.hidden[rows[at]], self.mask, batch.tokens)
+            batch, tokens = self.batch(rows[at])
             logits = model.run(tokens, batch.ends, batch.more)
             asked = [(i, j) for i in range(len(at)) for j in self._asked(batch, i, rows[at[i]])]
             states = np.array([batch_states(self.support, batch, i) for i in range(len(at))])
@@ -88,6 +86,11 @@ class Questions:
                     allowed,
                     expected,
                 )
+
+    def batch(self, rows: Array) -> tuple[Strings, Array]:
+        """Return some strings, and their tokens as a model reads them."""
+        found = self.strings.part(rows)
+        return found, found.tokens if self.hidden is None else np.where(self.hidden[rows], self.mask, found.tokens)
 
     def _asked(self, batch: Strings, i: int, row: int) -> Iterator[int]:
         """The columns of a string that the model is asked for: the first has nothing before it unless it is begun."""

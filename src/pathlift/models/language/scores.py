@@ -37,6 +37,8 @@ class Scores:
         ``(places,)``: orders of logits; NaN where there are none, `rank` None where p is not known.
     temperature
         The best one; None where there are too few strings to fit it.
+    right
+        ``(places,)``, bool: whether the token that stands there has the largest logit; a tie is none.
     slips
         The worst prefixes.
     shown
@@ -55,6 +57,7 @@ class Scores:
     auc: Array
     rank: Array | None
     temperature: float | None
+    right: Array
     slips: tuple[Slip, ...]
     shown: tuple[Array, Array]
     valid: Validity | None = field(default=None)
@@ -93,19 +96,21 @@ def score(
         cooled = None if temperature is None else split(z, allowed, places.targets, p, temperature)
         splits.append((split(z, allowed, places.targets, p), cooled))
         rank = np.zeros(0) if p is None else pair_order(z, p, seed)
-        parts.append((places.rows, places.positions, places.states, allowed.sum(1), support_auc(z, allowed), rank))
+        right = (z >= z[np.arange(len(z)), places.targets, None]).sum(1) == 1
+        here = (places.rows, places.positions, places.states, allowed.sum(1), support_auc(z, allowed), rank, right)
+        parts.append(here)
         worst = slips(places, lambda row, at: tuple(map(int, strings.string(row)[:at])), worst)
         log_q = z - log_sum_exp(z)[:, None]
         for state in shown:
-            here = places.states == state
-            sums[state] = sums.get(state, np.zeros(z.shape[1])) + log_q[here].sum(0)
-            visits[state] = visits.get(state, 0) + int(here.sum())
+            visited = places.states == state
+            sums[state] = sums.get(state, np.zeros(z.shape[1])) + log_q[visited].sum(0)
+            visits[state] = visits.get(state, 0) + int(visited.sum())
         if told is not None:
             told(int(np.searchsorted(scored, places.rows[-1])) + 1, len(scored))
     if not parts:
         reason = "no string has a token that a model can be asked for"
         raise UsageError("1592", reason, hint="without --bos, the first token of each is not")
-    rows, positions, states, choices, auc, rank = (np.concatenate(column) for column in zip(*parts, strict=True))
+    rows, positions, states, choices, auc, rank, right = (np.concatenate(column) for column in zip(*parts, strict=True))
     known = questions.weighted is not None
     means = [sums[s] / max(visits[s], 1) for s in shown]
     return Scores(
@@ -118,6 +123,7 @@ def score(
         auc,
         rank if known else None,
         temperature,
+        right,
         tuple(worst),
         (np.array(shown, np.int64), np.array(means).reshape(len(shown), -1)),
     )

@@ -10,6 +10,8 @@ import numpy as np
 from pathlift.ir.errors import UsageError
 from pathlift.ir.stages import stage
 from pathlift.ir.types import Array
+from pathlift.models.data import fixed_batch
+from pathlift.models.file_costs import batch_size, costs
 from pathlift.models.privacy import attacks, roc
 from pathlift.models.privacy.binomial import clopper_pearson
 from pathlift.models.privacy.bootstrap import auc_draws, interval
@@ -28,6 +30,7 @@ from pathlift.models.privacy.verdict import (
 )
 from pathlift.models.source import Opened
 from pathlift.report.audited import Attack, Comparison, Difference, FileAudit, Group, Reference, VerdictName
+from pathlift.report.costs import Cost
 from pathlift.runtime.session import ExecutorName
 
 MEMBERS, OTHERS, POPULATION = "members", "non-members", "population"
@@ -57,6 +60,8 @@ class Request:
         The output of class scores; empty for the only one.
     executor
         What runs files.
+    seconds
+        To time files for; 0 for none.
     """
 
     margins: Margins
@@ -64,6 +69,7 @@ class Request:
     seed: int = 0
     output: str = ""
     executor: ExecutorName = "auto"
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,6 +187,7 @@ def audit(
     """
     both = [sets[MEMBERS], sets[OTHERS]]
     run = [*both, *([sets[POPULATION]] if references else [])]
+    batch = _batch(files, both[0], request.seconds)
     said: list[Answers] = []
     for i, file in enumerate([*files, *references]):
         if progress is not None:
@@ -197,17 +204,20 @@ def audit(
         keys = [(i, name) for i, pairs in enumerate(scored) for name in pairs]
         drawn = auc_draws([scored[i][name] for i, name in keys], request.draws, request.seed)
     draws = dict(zip(keys, drawn, strict=True))
+    opened, names = [file.opened for file in files], [file.path for file in files]
+    paid, timed = costs(opened, names, [batch] * len(files), request.seconds, request.seed, request.executor)
     audits = [
         _file(
             file.path,
             own[i],
+            paid[i],
             {name: _attack(*scored[i][name], draws[i, name]) for name in scored[i] if name != "margin"},
         )
         for i, file in enumerate(files)
     ]
     labels = (both[0].labels, both[1].labels)
     headline = "rmia" if references else "loss"
-    return Found(audits, headline, checked, _remarks(files, own), request.margins, draws, own, labels)
+    return Found(audits, headline, checked, (*_remarks(files, own), *timed), request.margins, draws, own, labels)
 
 
 def _attacked(own: Sequence[Answers], references: Sequence[Answers]) -> list[Pairs]:
@@ -242,12 +252,20 @@ def _attack(members: Array, others: Array, draws: Array) -> Attack:
     )
 
 
-def _file(path: str, said: Answers, found: dict[str, Attack]) -> FileAudit:
+def _file(path: str, said: Answers, cost: Cost, found: dict[str, Attack]) -> FileAudit:
     train, test = (said.scores[name].right for name in (MEMBERS, OTHERS))
     return FileAudit(
         path, float(train.mean()), float(test.mean()), clopper_pearson(int(test.sum()), len(test)),
-        {name: found.get(name) for name in ("loss", "rmia", "ratio")},
+        {name: found.get(name) for name in ("loss", "rmia", "ratio")}, cost,
     )  # fmt: skip
+
+
+def _batch(files: Sequence[Named], own: SampleSet, seconds: float) -> dict[str, Array]:
+    """The first samples of a set, again from the first where a batch is larger; none where nothing is timed."""
+    if not seconds:
+        return {}
+    size = batch_size(((file.path, fixed_batch(file.opened.graph)) for file in files), own.count)
+    return {name: array[np.arange(size) % own.count] for name, array in own.inputs.items()}
 
 
 def _remarks(files: Sequence[Named], own: Sequence[Answers]) -> tuple[str, ...]:
