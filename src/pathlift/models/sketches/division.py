@@ -50,11 +50,17 @@ def divide(graph: Graph, parts: Sequence[Part], request: Request, *, sharded: bo
         within = _limited(parts, request.limit, fixed or 1)
         return _ranges(within[0], fixed or request.batch) if len(within) == 1 else within
     if sharded:
-        message = "a shard of what a function yields is not divided further: which samples those are, it alone knows"
-        raise UsageError("1525", message, hint="--shard or --cluster")
+        raise UsageError(
+            "1525",
+            "a shard of what a function yields is not divided further: which samples those are, it alone knows",
+            hint="--shard or --cluster",
+        )
     if request.limit is not None:
-        message = "how many samples a function yields for each part is not known, and there is a limit"
-        raise UsageError("1526", message, hint="leave out --limit, or --cluster")
+        raise UsageError(
+            "1526",
+            "how many samples a function yields for each part is not known, and there is a limit",
+            hint="leave out --limit, or --cluster",
+        )
     return [piece for part in parts for piece in _pieces(part)]
 
 
