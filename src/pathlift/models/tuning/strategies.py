@@ -42,7 +42,9 @@ class Trial(NamedTuple):
 class Strategy(Protocol):
     """What proposes choices."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What it is called."""
 
     def propose(self, model: Additive, history: Sequence[Trial], limit: float, count: int) -> list[Choice]:
         """Return the choices to verify next.
