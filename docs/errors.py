@@ -145,6 +145,7 @@ CAUSES = {
     "1514": "a shard is none",
     "1516": "data and a sketch are both given",
     "1515": "a number of samples or of channels is out of range",
+    "1530": "an interval is none, or has hardly a number in it",
     "1543": "labels are missing, or no whole number per sample",
     "1562": "a label is no class",
     "1480": "an option of a bound is out of range",

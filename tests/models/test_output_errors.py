@@ -23,5 +23,5 @@ def test_the_output_that_is_off_most() -> None:
 def test_whole_numbers_are_not_exact_but_unknown() -> None:
     errors = OutputErrors()
     errors.add({"class": np.array([1, 2])}, {"class": np.array([2, 1])})
-    with pytest.raises(UnsupportedError, match="PL1549"):
+    with pytest.raises(UnsupportedError, match="PL0349"):
         errors.largest()

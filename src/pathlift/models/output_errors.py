@@ -41,7 +41,7 @@ class OutputErrors:
             If no output holds real numbers.
         """
         if not self._whole:
-            raise UnsupportedError("1549", "no output holds real numbers, which errors are of")
+            raise UnsupportedError("0349", "no output holds real numbers, which errors are of")
         return max(self.relative().values())
 
 

@@ -121,8 +121,10 @@ def draw_marks(axes: Axes, up: Sequence[Mark], along: Sequence[Mark]) -> None:
     """Draw a point per file with its intervals and its name; names at the left of points in the right half."""
     for i, (y, x) in enumerate(zip(up, along, strict=True)):
         colour, marker = LOOKS[i % len(LOOKS)]
-        errors = [None if m.ends is None else _errors(m.figure, m.ends) for m in (y, x)]
-        axes.errorbar([x.figure], [y.figure], *errors, color=colour, marker=marker, markersize=4, linewidth=0.8)
+        up_error, along_error = (None if m.ends is None else _errors(m.figure, m.ends) for m in (y, x))
+        axes.errorbar(
+            [x.figure], [y.figure], up_error, along_error, color=colour, marker=marker, markersize=4, linewidth=0.8
+        )
     axes.margins(0.2)
     low, high = axes.get_xlim()
     if high - low < (least := _SPAN * max(abs(x.figure) for x in along)):  # no difference is to look like one

@@ -88,7 +88,8 @@ def text(payload: Payload) -> Iterator[RenderableType]:
     for name, other in payload["baselines"].items():
         yield f"{name.replace('_', ' ')}: {_baseline(other)}"
     search, noise = payload["search"], payload["noise"]
-    yield f"{search['evaluations']} choices verified; search {search['method']}"
+    verified = "1 choice" if search["evaluations"] == 1 else f"{search['evaluations']} choices"
+    yield f"{verified} verified; search {search['method']}"
     if noise["repeat_std"] is not None:
         busy = f", wall over processor time {noise['wall_over_cpu']:.2f}" if noise["wall_over_cpu"] else ""
         yield f"noise: the dense file differs from itself by {percent(noise['repeat_std'], '.2g')}{busy}"
