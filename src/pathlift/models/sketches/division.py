@@ -51,7 +51,6 @@ def divide(graph: Graph, parts: Sequence[Part], request: Request, *, sharded: bo
         return _ranges(within[0], fixed or request.batch) if len(within) == 1 else within
     if sharded:
         raise UsageError(
-<<<<<<< HEAD
             "1525", "a shard of what a function yields is not divided further: it alone knows which samples those are",
             hint="--shard or --cluster",
         )  # fmt: skip
@@ -60,18 +59,6 @@ def divide(graph: Graph, parts: Sequence[Part], request: Request, *, sharded: bo
             "1526", "how many samples a function yields for each part is not known, and there is a limit",
             hint="leave out --limit, or --cluster",
         )  # fmt: skip
-=======
-            "1525",
-            "a shard of what a function yields is not divided further: which samples those are, it alone knows",
-            hint="--shard or --cluster",
-        )
-    if request.limit is not None:
-        raise UsageError(
-            "1526",
-            "how many samples a function yields for each part is not known, and there is a limit",
-            hint="leave out --limit, or --cluster",
-        )
->>>>>>> hostile
     return [piece for part in parts for piece in _pieces(part)]
 
 

@@ -44,11 +44,7 @@ class Strategy(Protocol):
 
     @property
     def name(self) -> str:
-<<<<<<< HEAD
         """What results call it."""
-=======
-        """What it is called."""
->>>>>>> hostile
 
     def propose(self, model: Additive, history: Sequence[Trial], limit: float, count: int) -> list[Choice]:
         """Return the choices to verify next.
