@@ -81,3 +81,4 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.muon_on_quadratics
 	$(BIN)/python -m benchmarks.ica_from_cumulants
 	$(BIN)/python -m benchmarks.support_before_frequency
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.calibration

@@ -28,6 +28,7 @@ import torch
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 Samples = npt.NDArray[np.float64]
+Clock = Callable[[], float]
 _MEMORY_SHARE = 0.9  # of what is available; the rest is for the other processes
 
 
@@ -41,6 +42,7 @@ def interleaved(
     repeats: int,
     budget: float = float("inf"),
     at_least: float = 0.0,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Samples]:
     """Time contestants in rounds, so that whatever else the machine does meets all of them alike.
 
@@ -54,6 +56,8 @@ def interleaved(
         Seconds after which a contestant leaves, though not before its third round.
     at_least
         Seconds that a contestant is timed for in a round: what takes less is called several times in a row.
+    clock
+        Tells seconds; `time.process_time` counts those of the processor, in all threads.
 
     Returns
     -------
@@ -63,14 +67,14 @@ def interleaved(
     times: dict[str, int] = {}
     for name, call in contestants.items():
         call()
-        times[name] = ceil(max(1.0, at_least / timed(call)[1])) if at_least else 1
+        times[name] = ceil(max(1.0, at_least / timed(call, clock)[1])) if at_least else 1
     names, rng = list(contestants), np.random.default_rng(0)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for index in range(repeats):
         gc.collect()
         for name in rng.permutation(names):
             if index < 3 or sum(seconds[name]) * times[name] < budget:
-                seconds[name].append(timed(partial(_repeat, contestants[name], times[name]))[1] / times[name])
+                seconds[name].append(timed(partial(_repeat, contestants[name], times[name]), clock)[1] / times[name])
     return {name: np.array(values) for name, values in seconds.items()}
 
 
@@ -79,11 +83,11 @@ def _repeat(call: Callable[[], object], times: int) -> None:
         call()
 
 
-def timed(call: Callable[[], T]) -> tuple[T, float]:
+def timed(call: Callable[[], T], clock: Clock = time.perf_counter) -> tuple[T, float]:
     """Return what `call` returns, and its seconds."""
-    start = time.perf_counter()
+    start = clock()
     result = call()
-    return result, time.perf_counter() - start
+    return result, clock() - start
 
 
 def ratio(numerator: Samples, denominator: Samples) -> Samples:
@@ -100,6 +104,11 @@ def peak_memory(call: Callable[[], T]) -> tuple[T, int]:
     before = _kilobytes("/proc/self/status", "VmRSS")
     result = call()
     return result, 1024 * (_kilobytes("/proc/self/status", "VmHWM") - before)
+
+
+def peak_resident() -> int:
+    """Return the peak of the resident memory in bytes, since `peak_memory` was called if it was (Linux only)."""
+    return 1024 * _kilobytes("/proc/self/status", "VmHWM")
 
 
 def in_fresh_process(function: Callable[[*Ts], T], *args: *Ts, timeout: float | None = None) -> T:

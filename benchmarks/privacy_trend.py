@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,10 @@ from torch import nn
 
 import pathlift
 from pathlift.ir.text import parse_graph
+from pathlift.models.privacy.audit import Named, Request, audit
+from pathlift.models.privacy.data import SampleSet
+from pathlift.models.privacy.verdict import Margins
+from pathlift.models.source import open_model
 from pathlift.report.privacy import PrivacyResult
 
 RESULTS = Path(__file__).parent / "results" / "privacy_trend"
@@ -43,6 +47,7 @@ TEXT = f"""
     %logits = Gemm(%r1, %w2, %b2)
     return %logits
 """
+VERDICTS = ("no_difference", "less", "more", "not_comparable", "inconclusive")
 Arrays = dict[str, Any]
 
 
@@ -129,35 +134,40 @@ def measurements(found: PrivacyResult, names: Sequence[str], seed: int) -> Itera
         )  # fmt: skip
 
 
-def pairs(files: Sequence[Any], given: Arrays) -> dict[float, Counter[str]]:
-    """Verdicts about all pairs of files that differ in the seed alone, by the margin of the AUC."""
-    found: dict[float, Counter[str]] = {}
-    for margin in (0.0, 0.01, 0.02):
-        results = [
-            pathlift.audit_privacy(*pair, **given, auc_margin=margin) for pair in itertools.combinations(files, 2)
-        ]
-        found[margin] = Counter(str(result.verdict) for result in results)
-    return found
+def pairs(
+    files: Sequence[Any], references: Sequence[Any], sets: Mapping[str, Arrays]
+) -> dict[tuple[str, float], Counter[str]]:
+    """Verdicts about all pairs of files that differ in the seed alone, by attack and by the margin of the AUC."""
+    read = {name: SampleSet.read(files[0], arrays, "y", name) for name, arrays in sets.items()}
+    own, others = ([Named(f"{i}", open_model(f)) for i, f in enumerate(group)] for group in (files, references))
+    counted: dict[tuple[str, float], Counter[str]] = {}
+    for attack, more in (("loss", []), ("RMIA", others)):
+        found = audit(own, more, read, Request(Margins()))
+        for margin in (0.0, 0.01, 0.02):
+            at = replace(found, margins=Margins(auc=margin))
+            verdicts = [at.compare([a], [b], "").verdict for a, b in itertools.combinations(range(len(files)), 2)]
+            counted[attack, margin] = Counter(verdicts)
+    return counted
 
 
 def cell(values: Sequence[float]) -> str:
     return f"{np.mean(values):.3f} ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else f"{values[0]:.3f}"
 
 
-def report(found: Sequence[Measurement], alike: dict[float, Counter[str]], machine: Any, seeds: int) -> str:
+def report(
+    found: Sequence[Measurement], alike: Mapping[tuple[str, float], Counter[str]], machine: Any, seeds: int
+) -> str:
     rows = []
     for name in dict.fromkeys(m.name for m in found):
         own = [m for m in found if m.name == name]
         figures = [cell([getattr(m, key) for m in own]) for key in ("train", "test", "loss", "rmia")]
         verdicts = Counter(m.verdict.replace("_", " ") for m in own)
         rows.append((name, *figures, ", ".join(f"{count} {v}" for v, count in verdicts.most_common())))
-    wrong = [
-        (f"{margin:g}", *(str(c[v]) for v in ("no_difference", "less", "more", "not_comparable", "inconclusive")))
-        for margin, c in alike.items()
-    ]
+    wrong = [(attack, f"{margin:g}", *(str(c[v]) for v in VERDICTS)) for (attack, margin), c in alike.items()]
     count = sum(next(iter(alike.values())).values()) if alike else 0
     dense = [m for m in found if m.name == "dense"]
-    spread = f"{np.std([m.loss for m in dense], ddof=1):.4f}" if len(dense) > 1 else "–"
+    deviations = [np.std([getattr(m, key) for m in dense], ddof=1) if len(dense) > 1 else 0 for key in ("loss", "rmia")]
+    spread = f"{deviations[0]:.4f} (loss), {deviations[1]:.4f} (RMIA)"
     facts = ", ".join(f"{name} {value}" for name, value in machine.items())
     return f"""# Sparsity and membership inference
 
@@ -175,10 +185,10 @@ Machine: {facts}.
 
 ## Files that differ in the seed alone
 
-Verdicts about {count} pairs of dense networks, by what the AUC must differ by, on the logit of the label. Neither file
-was made to tell less: "less" and "more" are wrong. Standard deviation of the AUC over seeds: {spread}.
+Verdicts about {count} pairs of dense networks, by what the AUC must differ by. Neither file was made to tell less:
+"less" and "more" are wrong. Standard deviation of the AUC over seeds: {spread}.
 
-{common.table(("margin", "no difference", "less", "more", "not comparable", "inconclusive"), wrong)}
+{common.table(("attack", "margin", *(v.replace("_", " ") for v in VERDICTS)), wrong)}
 
 ## What is to be known
 
@@ -212,7 +222,12 @@ def main() -> None:
         print(seed, *(f"{m.name} {m.rmia:.3f} {m.verdict}" for m in found[-len(named) :]), sep="; ", flush=True)
     if options.scores:
         np.savez_compressed(options.scores, scores=np.array(scores), members=MEMBERS)
-    text = report(found, pairs(files, given), machine, options.repeats)
+    text = report(
+        found,
+        pairs(files, references, {"members": members, "non-members": others, "population": population}),
+        machine,
+        options.repeats,
+    )
     if options.output:
         common.save(options.output, text, machine, found)
     print(text)

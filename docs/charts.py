@@ -34,6 +34,15 @@ SPEED = ("dense / rows", "dense / feature-major")
 DISTANCE = (("change", "domain"), ("bound/found",))
 CHARTS = {
     "ica_from_cumulants": [Chart("Amari errors", ("components from",), ("Amari error",), unit="Amari error")],
+    "calibration": [
+        Chart(
+            "Rise of memory",
+            ("rows",),
+            ("pathlift", "MinMax", "Percentile", "Percentile in pieces"),
+            over="log",
+            unit="MB",
+        )
+    ],
     "muon_on_quadratics": [
         Chart("Noise on the polar factor", ("σ",), ("published", "steps"), over="log", unit="steps until |s| ≤ ε"),
         *(

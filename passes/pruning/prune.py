@@ -22,6 +22,7 @@ from pathlift.passes.pruning.structure import Patterned, read_structure
 ProgressCallback = Callable[[str, int, int], object]
 """Told what goes on, its number, and how many there are."""
 UNSCORED = "no part of the network that has a path-norm uses its weights"
+UNSKETCHED = "the sketch is not of all layers that read its weights"
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ class Prune(Transform):
             if progress is not None:
                 progress("scores", i, len(self.levels))
             scores, told = self._scored(after, found, data)
-            refused = {p.name: structure.refusal(p) or ("" if p.name in scores else UNSCORED) for p in found}
+            why = UNSCORED if data is None or data.norms is None else UNSKETCHED
+            refused = {p.name: structure.refusal(p) or ("" if p.name in scores else why) for p in found}
             kept |= {p.node: refused[p.name] for p in found if refused[p.name]}
             found = Prunables(tuple(p for p in found if not refused[p.name]), kept).checked().found
             scope = self.scope or DEFAULT_SCOPES.get(self.criterion, "global")

@@ -248,6 +248,12 @@ def test_what_is_no_number(value: Any) -> None:
         minimize(lambda x: value, PLANE, evaluations=1)
 
 
+def test_a_number_beyond_float64_has_failed() -> None:
+    found = minimize(lambda x: 10**400 if x[0] < 1 else x[0], Space((Real(0, 2),)), evaluations=8)
+    assert {bool(trial.error) for trial in found.trials} == {True, False}
+    assert found.y >= 1
+
+
 @pytest.mark.parametrize("value", [None, 1.0, (1.0,), (1.0, None)])
 def test_what_is_not_two_numbers(value: Any) -> None:
     with pytest.raises(UsageError, match="PL1537"):

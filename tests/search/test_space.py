@@ -26,7 +26,9 @@ def test_values_come_back(x: float, n: int, c: Any) -> None:
     assert isinstance(MIXED.decode(point)[1], int)
 
 
-@pytest.mark.parametrize("values", [(0.0, 3), (0.0, 3.5, "a"), (2.1, 3, "a"), (0, 3, "b"), ("x", 3, "a"), (0, 2, "a")])
+@pytest.mark.parametrize(
+    "values", [(0.0, 3), (0.0, 3.5, "a"), (2.1, 3, "a"), (0, 3, "b"), ("x", 3, "a"), (0, 2, "a"), (10**400, 3, "a"), 5]
+)
 def test_points_of_no_space(values: tuple[Any, ...]) -> None:
     with pytest.raises(UsageError, match="PL1533"):
         MIXED.encode(values)
@@ -43,6 +45,9 @@ def test_nan_is_in_no_interval() -> None:
         (lambda: Real(1, 1), "PL1530"),
         (lambda: Real(0, inf), "PL1530"),
         (lambda: Real(-1e101, 0), "PL1530"),
+        (lambda: Real(1, np.nextafter(1, 2)), "PL1530"),
+        (lambda: Real(0, 5e-324), "PL1530"),
+        (lambda: Integer(0, 2**53 + 1), "PL1530"),
         (lambda: Space(()), "PL1532"),
         (lambda: Real("0", 1), "PL1530"),  # type: ignore[arg-type]
         (lambda: Integer(0, 1.5), "PL1530"),  # type: ignore[arg-type]
@@ -138,3 +143,14 @@ def test_neighbours_are_near() -> None:
 
 def test_scaled_numbers_fill_an_interval() -> None:
     assert MIXED.scaled(np.array([[-1.5, 7.0, 2.0], [0.25, 5.0, 1.0]])).tolist() == [[-1, 1, 2], [0, 0, 1]]
+
+
+@given(st.floats(-1e3, 1e3), st.floats(1e-3, 1e3))
+def test_what_is_reflected_stays_in_its_interval(low: float, width: float) -> None:
+    """Even where sums are rounded: 0.1 + 0.2 − 0.1 is more than 0.2."""
+    space = Space((Real(low, low + width),), (Reflected((0,)),))
+    points = np.array([[low], [low + width], [low + width / 3]])
+    found = space.canonical(np.clip(points, low, low + width))
+    assert (space.low <= found).all()
+    assert (found <= space.high).all()
+    assert Space((Real(0.1, 0.2),), (Reflected((0,)),)).canonical(np.array([[0.1]])) == 0.2

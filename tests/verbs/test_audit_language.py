@@ -238,6 +238,16 @@ REFUSED: dict[str, tuple[dict[str, Any], type[PathliftError], str]] = {
     "length": ({"regex": ".*", "bos": None, "eos": None, "max_length": 3}, UsageError, "PL1589.*24 tokens"),
     "output": ({"output": "h"}, UsageError, "PL1588"),
     "data": ({"data": {"x": np.zeros(3)}}, UsageError, "PL1582"),
+    "nothing": (
+        {"regex": "x", "bos": None, "eos": None, "data": {"tokens": np.full((3, 1), 15)}},
+        UsageError,
+        "PL1592",
+    ),
+    "memory": (
+        {"vocab": ["[", "]", *[None] * 16], "regex": r"\[{60}\]", "fit_weights": True, "memory_limit": 8000},
+        UsageError,
+        "PL1593",
+    ),
     "half": ({"data": {"tokens": STRINGS["tokens"][:1]}, "fit_weights": True}, UsageError, "PL1589"),
 }
 
@@ -293,3 +303,42 @@ def test_outputs_are_checked_before_work(tmp_path: Path) -> None:
     (tmp_path / "c.svg").touch()
     with pytest.raises(OutputError, match="PL0703"):
         audited("none.onnx", chart=tmp_path / "c.svg")
+
+
+@pytest.mark.slow
+def test_a_transformer_from_torch(tmp_path: Path) -> None:
+    """Trained for a moment on lists: it learns the grammar; with noise on its weights it forgets some of it."""
+    torch = pytest.importorskip("torch")
+    from torch import nn
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embedding, self.places = nn.Embedding(18, 32), nn.Embedding(23, 32)
+            self.layer = nn.TransformerEncoderLayer(32, 2, 64, dropout=0.0, batch_first=True)
+            self.head = nn.Linear(32, 18)
+
+        def forward(self, tokens: Any) -> Any:
+            hidden = self.embedding(tokens) + self.places(torch.arange(23))
+            return self.head(self.layer(hidden, torch.full((23, 23), float("-inf")).triu(1)))
+
+    torch.manual_seed(0)
+    tokens, network = torch.from_numpy(list_strings(400)), Model()
+    optimizer = torch.optim.Adam(network.parameters(), 5e-3)
+    for _ in range(150):
+        rows = tokens[torch.randint(len(tokens), (64,))]
+        loss = nn.functional.cross_entropy(network(rows[:, :-1]).flatten(0, 1), rows[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    files = [str(tmp_path / "a.onnx"), str(tmp_path / "b.onnx")]
+    for i, file in enumerate(files):
+        with torch.no_grad():
+            for weight in network.parameters():
+                weight.add_(0.08 * i * torch.randn_like(weight))
+        torch.onnx.export(network.eval(), (tokens[:4, :-1],), file, dynamo=True, verbose=False)
+    result = audited(*files, data={"tokens": list_strings(120, seed=0)[:, :-1]}, skip_invalid=True, fit_weights=True)
+    assert result["files"][0]["support"] < 0.05
+    assert result["files"][0]["valid"]["value"] > 0.7
+    assert result["change"][0]["support"] > 0.01
+    assert result["files"][1]["valid"]["value"] < result["files"][0]["valid"]["value"]

@@ -97,9 +97,12 @@ def test_references_that_saw_the_others(leaky: Any, share: float) -> None:
     seen = rng.random(2000) < share
     tainted = {**n, "x": n["x"].copy()}
     tainted["x"][seen, 4:] += np.eye(4, dtype=np.float32)[n["y"][seen]]  # what a memory of them would do
-    given = {"population": leaky.samples(3, 600), "reference": [leaky.file(0, noise=1), leaky.file(1.0, noise=2)]}
+    given = {"population": leaky.samples(3, 600), "reference": [leaky.file(1.0, noise=2)]}
     still = {"members": leaky.samples(5, 2000), "nonmembers": n}
     assert audit(leaky, leaky.file(0.3), **still, **given).exit_code == 0, "clean: a model that reads it finds nothing"
+    with pytest.raises(UsageError, match="PL1567"):
+        audit(leaky, leaky.file(0.3), members=still["members"], nonmembers=tainted, **given)
+    given["reference"].append(leaky.file(0, noise=1))
     with pytest.raises(UsageError, match="PL1567"):
         audit(leaky, leaky.file(0.3), members=still["members"], nonmembers=tainted, **given)
 

@@ -220,6 +220,35 @@ def test_what_pruning_lacks_of_a_sketch(model: str) -> None:
             pathlift.prune(model, sparsity=0.5, **options)  # type: ignore[arg-type]  # options of several types
 
 
+def test_pruning_says_what_a_sketch_is_not_of(model: str) -> None:
+    """Other weights stay."""
+    nodes = [layer["node"] for layer in pathlift.calibrate(model, data="d0.npz").to_json()["layers"]]
+    pathlift.calibrate(model, data="d0.npz", layers=nodes[0], output="s.npz")
+    found = pathlift.prune(model, sparsity=0.5, criterion="wanda", sketch="s.npz").to_json()
+    assert {row["node"]: row["reason"] for row in found["kept"]} == dict.fromkeys(
+        nodes[1:], "the sketch is not of all layers that read its weights"
+    )
+
+
+def test_buffers_that_are_used_again(model: str) -> None:
+    """A chunk's memory may be the next one's, whatever is left of a batch; arrays of no axis are no samples."""
+    x = samples(0, 40)
+
+    def stream(*_: int) -> Any:
+        buffers = {name: np.empty_like(array[:10]) for name, array in x.items()}
+        for start in range(0, 40, 10):
+            for name, array in x.items():
+                buffers[name][:] = array[start : start + 10]
+            yield buffers
+
+    first, second = (pathlift.calibrate(model, data=data, batch=7).sketch for data in (stream, x))
+    assert [shard.digest for shard in first.shards] == [shard.digest for shard in second.shards]
+    for own, other in zip(first.layers, second.layers, strict=True):
+        np.testing.assert_array_equal(own.total, other.total)
+    with pytest.raises(UsageError, match="PL1510"):
+        pathlift.calibrate(model, data=dict.fromkeys(x, 3.0))
+
+
 def test_masks(tmp_path: Path) -> None:
     """Also where a batch has as many samples as there are positions."""
     rng = np.random.default_rng(0)

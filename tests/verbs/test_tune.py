@@ -16,6 +16,7 @@ from pathlift.frontend.save import save
 from pathlift.ir.errors import PathliftError, UsageError
 from pathlift.ir.text import parse_graph
 from pathlift.models.data import batches
+from pathlift.verbs.tune import text
 
 Cli = Callable[..., Any]
 SIZE, LAYERS = 16, 3
@@ -137,7 +138,9 @@ def test_a_choice_that_is_not_faster_is_not_written(model: Path, data: Path, mac
 
 def test_faster_within_the_interval_is_not_faster(model: Path, data: Path, machine: Machine) -> None:
     machine.takes, machine.noise = {1: 0.999, 2: 1.2}, 0.02
-    assert tuned(model, data, max_error=1.0).exit_code == 1
+    result = tuned(model, data, max_error=1.0)
+    assert result.exit_code == 1
+    assert "which is not better than the dense file for sure: it is not written" in text(result.to_json())
 
 
 def test_a_lucky_race_does_not_win(model: Path, data: Path, machine: Machine) -> None:
@@ -249,6 +252,7 @@ def test_bytes_and_operations_are_exact(model: Path, data: Path, machine: Machin
     # 64 numbers stand for 256 in two of three layers
     assert found["best"]["ratio"] == pytest.approx((64 + 64 + 256) / (3 * 256))
     assert found["best"]["ci"] == [found["best"]["ratio"]] * 2
+    assert found["search"]["method"] == "exact"  # sums of whole numbers: there is nothing left to model
     assert (found["best"]["latency_ratio"], found["noise"]["repeat_std"]) == (None, None)
 
 
@@ -265,6 +269,9 @@ def test_a_sketch_stands_for_the_data(model: Path, data: Path, machine: Machine,
     y, z = (package.Session(path).run({"x": x})["c"].astype(float) for path in (model, tmp_path / "k.onnx"))
     assert found["best"]["error"] / 1.3 == pytest.approx(np.linalg.norm(y - z) / np.linalg.norm(y), rel=0.5)
     assert "errors are not measured" in result.assumptions[0]
+    assert "held-out" not in " ".join(map(str, text(found)))
+    package.calibrate(model, data=[str(data)], layers="a", output=sketch, force=True)
+    assert "the sketch is not of b, c" in tuned(model, data, sketch=sketch, max_error=0.05).assumptions[0]
     package.calibrate(model, data=[str(data)], output=sketch, force=True)
     with pytest.raises(UsageError, match="PL1548"):
         tuned(model, None, sketch=sketch)
@@ -331,7 +338,7 @@ def test_bad_input(pathlift: Cli, model: Path, data: Path, tmp_path: Path) -> No
         "PL1543": ["--calib", str(data), "--accuracy", "y"],
         "PL1545": ["--calib", str(data), "--max-drop", "0.1"],
         "PL1546": ["--calib", str(data), "--device", "tpu"],
-        "PL1541": ["--calib", str(data), "--max-error", "0"],
+        "PL1541": ["--calib", str(data), "--max-error", "1e200"],
         "PL0464": ["--calib", str(data), "--layers", "nothing"],
         "PL0460": ["--calib", str(data), "--patterns", "(1,2)"],
         "PL0703": ["--calib", str(data), "-o", str(tmp_path / "there.onnx")],
@@ -340,6 +347,16 @@ def test_bad_input(pathlift: Cli, model: Path, data: Path, tmp_path: Path) -> No
     }.items():
         outcome = pathlift("tune", str(model), *arguments)
         assert (outcome.code, outcome.err[:6]) == (2, code)
+    labels = tmp_path / "y.npy"
+    np.save(labels, np.zeros(80, int))
+    for code, options in {
+        "PL1545": {"max_drop": np.inf},
+        "PL1541": {"max_error": 0},
+        "PL1413": {"log": labels},
+    }.items():
+        with pytest.raises(UsageError, match=code):
+            tuned(model, data, accuracy=str(labels), force=True, **options)
+    assert len(np.load(labels)) == 80
     for array in ("y", "z"):
         with pytest.raises(UsageError, match="PL1543"):
             tuned(model, {"x": x, array: np.load(tmp_path / "labels.npz")[array]}, accuracy=array)

@@ -30,11 +30,14 @@ def lstm(
     hidden_size: int,
     direction: str = "forward",
     activations: Sequence[bytes] = (),
+    input_forget: int = 0,
     layout: int = 0,
 ) -> tuple[T, ...]:
     """Long short-term memory with the usual activations, in one direction or both."""
-    if lengths is not None or peepholes is not None or layout:
-        raise UnsupportedError("0304", "a recurrent network with lengths, peepholes or a layout of its own")
+    if lengths is not None or peepholes is not None or input_forget or layout:
+        raise UnsupportedError(
+            "0304", "a recurrent network with lengths, peepholes, coupled gates or a layout of its own"
+        )
     _check(activations, ("Sigmoid", "Tanh", "Tanh"))
 
     def step(x: T, state: Sequence[T | None], w: T, r: T, b: T | None) -> list[T]:

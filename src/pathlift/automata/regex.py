@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,8 @@ def compile_regex(pattern: str) -> Dfa:
         from interegular.fsm import anything_else
         from interegular.patterns import InvalidSyntax, Unsupported, parse_pattern
     try:
-        machine = parse_pattern(pattern).to_fsm().reduce()
+        machine: Any = parse_pattern(pattern).to_fsm()
+        machine = machine.reduce()
     except (InvalidSyntax, Unsupported, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         said = str(error) or "a spelling that is not known"
         hint = "groups, alternatives, classes and repetitions are read"

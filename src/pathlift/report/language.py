@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from pathlift.report.page import Page
 
 _WORDS = {
-    "support": "compression made it leave the language",
-    "frequency": "compression distorted frequencies inside the language",
-    "both": "compression made it leave the language, and distorted frequencies inside",
+    "support": "probability left the language",
+    "frequency": "frequencies inside the language are distorted",
+    "both": "probability left the language, and frequencies inside are distorted",
     "none": "neither part is damaged",
 }
 

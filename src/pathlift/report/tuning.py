@@ -39,7 +39,9 @@ class TuneResult(Result):
 
     def headline(self) -> str:
         best = self.found["best"]
-        return "nothing is faster within the limit" if best is None or self.exit_code else _gain(self.found)
+        if self.exit_code == 5:
+            return "undecided whether anything is better within the limit"
+        return "nothing is better within the limit" if best is None or self.exit_code else _gain(self.found)
 
     def records(self) -> list[dict[str, Any]]:
         best = self.found["best"]
@@ -77,8 +79,10 @@ def text(payload: Payload) -> Iterator[RenderableType]:
         yield f"no choice that was verified is within {limit} and better than the dense file"
     else:
         yield f"{_gain(payload)}; predicted {percent(best['predicted_ratio'])}"
+        if best["ci"][1] >= 1:
+            yield "which is not better than the dense file for sure: it is not written"
         predicted = percent(best["predicted_error"], ".3g")
-        yield f"outputs off by {percent(best['error'], '.3g')} on held-out data, limit {limit}; predicted {predicted}"
+        yield f"outputs off by {percent(best['error'], '.3g')}, limit {limit}; predicted {predicted}"
     if best is not None and best["accuracy"] is not None:
         yield f"accuracy {percent(best['accuracy'], '.2f')}, dense {percent(payload['dense']['accuracy'], '.2f')}"
     for name, other in payload["baselines"].items():
@@ -95,4 +99,5 @@ def _baseline(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return "stays dense"
     ratio = "not measured, since it is not within the limit" if found["ratio"] is None else percent(found["ratio"])
-    return f"{ratio}, off by {percent(found['error'], '.3g', '∞')}"
+    over = "" if found["within"] or found["ratio"] is None else ", which is not within the limit"
+    return f"{ratio}, off by {percent(found['error'], '.3g', '∞')}{over}"

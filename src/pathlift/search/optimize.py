@@ -272,6 +272,8 @@ def _pair(value: Any) -> tuple[Any, Any]:
 def _number(value: Any) -> float:
     try:
         return float(value)
+    except OverflowError:  # a whole number beyond float64
+        return inf
     except (TypeError, ValueError):
         raise UsageError(
             "1537", f"the function returned {value!r}, which is no number", hint="with a limit it returns two numbers"

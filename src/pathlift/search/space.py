@@ -27,7 +27,7 @@ class Real:
     Raises
     ------
     UsageError
-        PL1530 unless both ends are numbers up to 1e100, and the second is larger.
+        PL1530 unless both ends are numbers up to 1e100, and the second is larger by 1e-9 of the larger one at least.
     """
 
     low: float
@@ -44,7 +44,7 @@ class Integer:
     Raises
     ------
     UsageError
-        PL1530 unless both ends are whole numbers up to 1e100, and the second is larger.
+        PL1530 unless both ends are whole numbers up to 2⁵³, which float64 has all of, and the second is larger.
     """
 
     low: int
@@ -190,11 +190,11 @@ class Space:
         UsageError
             PL1533 if they are not a point of this space.
         """
-        given = tuple(values)
         try:
+            given = tuple(values)
             found = [_code(variable, value) for variable, value in zip(self.variables, given, strict=True)]
-        except (ValueError, TypeError):
-            raise UsageError("1533", f"{given!r} is no point of the space: {self.variables}") from None
+        except (ValueError, TypeError, OverflowError):
+            raise UsageError("1533", f"{values!r} is no point of the space: {self.variables}") from None
         return np.array(found)
 
     def decode(self, point: Array) -> tuple[Any, ...]:
@@ -236,7 +236,7 @@ class Space:
 
     def _reflected(self, points: Array) -> Array:
         """Return points with all variables reflected in the middles of their intervals."""
-        reflected: Array = self.low + self.high - points
+        reflected: Array = np.clip(self.low + self.high - points, self.low, self.high)  # sums are rounded
         return reflected
 
     @cached_property
@@ -276,9 +276,11 @@ class Space:
 def _check_interval(low: float, high: float, *, whole: bool = False) -> None:
     """Refuse what is no interval."""
     kinds = (int, np.integer) if whole else (int, float, np.number)
-    if not all(isinstance(end, kinds) and abs(end) <= LARGEST for end in (low, high)) or not low < high:
-        kind = "whole numbers" if whole else "numbers"
-        raise UsageError("1530", f"interval from {low!r} to {high!r}: expected {kind} up to 1e100, the second larger")
+    most, expected = (2**53, "whole numbers up to 2⁵³") if whole else (LARGEST, "numbers up to 1e100")
+    if not all(isinstance(end, kinds) and abs(end) <= most for end in (low, high)) or not low < high:
+        raise UsageError("1530", f"interval from {low!r} to {high!r}: expected {expected}, the second larger")
+    if not whole and high - low < max(1e-9 * max(abs(low), abs(high)), 1e-300):
+        raise UsageError("1530", f"interval from {low!r} to {high!r}: there is hardly a number between")
 
 
 def _count(variable: Variable) -> float:

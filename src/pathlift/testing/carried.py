@@ -109,7 +109,7 @@ TABLE: dict[str, _Row] = {
     "LSTM": ([(3, 1, 2), _f(1, 12, 2), _f(1, 12, 3), _f(1, 24)], {"hidden_size": 3}, _ANY),
     "LSTM/both": (
         [(3, 2, 2), _f(2, 8, 2), _f(2, 8, 2), None, None, _f(2, 2, 2), _f(2, 2, 2)],
-        {"hidden_size": 2, "direction": "bidirectional"},
+        {"hidden_size": 2, "direction": "bidirectional", "input_forget": 0},
         _ANY,
     ),
     "GRU": ([(3, 1, 2), _f(1, 9, 2), _f(1, 9, 3), _f(1, 18)], {"hidden_size": 3}, _ANY),

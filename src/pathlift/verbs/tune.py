@@ -52,6 +52,7 @@ def tune(
     *,
     calib: Calibration = None,
     sketch: Annotated[str | os.PathLike[str] | None, Flag(metavar="FILE.npz", type=Path)] = None,
+    partial: Annotated[bool, Flag()] = False,
     max_error: Annotated[float, Flag(metavar="R")] = 0.01,
     accuracy: Annotated[str | None, Flag(metavar="NAME|FILE.npy")] = None,
     max_drop: Annotated[float | None, Flag(metavar="R")] = None,
@@ -91,6 +92,8 @@ def tune(
     sketch
         What `calibrate` wrote, to fit to instead. All samples of `calib` are then held out; without any, and with
         gradients of the outputs (``calibrate --outputs``), errors are estimates of the first order.
+    partial
+        Take a sketch that was interrupted, too.
     max_error
         The most that outputs may be off, ‖y − y'‖/‖y‖ on held-out data. Of the output that is off most.
     accuracy
@@ -156,11 +159,12 @@ def tune(
     if calib is None and (sketch is None or accuracy is not None):
         raise UsageError("1540", "layers are chosen by their errors on data", hint="--calib FILE.npz")
     _check(max_error=max_error, budget=budget, verify=verify, threads=threads)
-    if max_drop is not None and (accuracy is None or not max_drop >= 0):
-        raise UsageError("1545", f"a drop of {max_drop:g} is of an accuracy, from 0 on", hint="--accuracy y has labels")
+    if max_drop is not None and (accuracy is None or not 0 <= max_drop <= 1):
+        message = f"max-drop is {max_drop:g}: it is of an accuracy, from 0 to 1"
+        raise UsageError("1545", message, hint="--accuracy y has labels")
     check_device(device)
     read_patterns(patterns)
-    check_apart([output, log, chart], [calib, sketch])
+    check_apart([output, log, chart], [calib, sketch, accuracy])
     check_apart([log, chart], [model])
     if chart is not None:
         check_chart(str(chart))
@@ -170,7 +174,7 @@ def tune(
     opened = open_model(model, memory_limit=memory_limit, assume_eval=assume_eval, example=example)
     aim = Aim(minimize, max_error, max_drop, budget, verify, seed)
     how = _How(
-        layers, patterns, extents(shape), threads, search, device, None if log is None else Path(log), force,
+        layers, partial, patterns, extents(shape), threads, search, device, None if log is None else Path(log), force,
         memory_limit, cluster, progress,
     )  # fmt: skip
     return _written(_Job(opened, aim, how).run(calib, sketch, accuracy), output, chart, force=force)
@@ -178,8 +182,8 @@ def tune(
 
 def _check(**numbers: float) -> None:
     for name, value in numbers.items():
-        if not 0 < value < float("inf"):
-            raise UsageError("1541", f"{name.replace('_', '-')} is {value:g}: it must be positive")
+        if not 1e-12 <= value <= 1e12:
+            raise UsageError("1541", f"{name.replace('_', '-')} is {value:g}: it must be from 1e-12 to 1e12")
 
 
 @dataclass(frozen=True)
@@ -187,6 +191,7 @@ class _How:
     """Options that say how to search."""
 
     layers: str
+    partial: bool
     patterns: str
     shape: tuple[tuple[str, int], ...]
     threads: int
@@ -213,16 +218,16 @@ class _Job:
         from pathlift.models.sketches.reading import read_sketch
         from pathlift.models.spread import spread
         from pathlift.models.timing import placed
-        from pathlift.models.tuning.candidates import spelled
+        from pathlift.models.tuning.candidates import named, spelled
         from pathlift.models.tuning.errors import ForwardErrors
         from pathlift.models.tuning.held_out import split
         from pathlift.models.tuning.latency import Track
-        from pathlift.models.tuning.told import told
+        from pathlift.models.tuning.told import assumed, told
         from pathlift.models.tuning.trials import Trials
         from pathlift.models.tuning.tune import Tuning
 
         graph, aim, how = self.opened.graph, self.aim, self.how
-        drawn = None if sketch is None else read_sketch(sketch, graph, memory_limit=how.memory_limit)
+        drawn = None if sketch is None else read_sketch(sketch, graph, how.partial, memory_limit=how.memory_limit)
         parts = None if calib is None else split(graph, calib, accuracy, aim.seed, judge_all=drawn is not None)
         feeds = dict(Probes(signature(graph, dict(how.shape), how.memory_limit), aim.seed))["normal"]
         with spread(how.cluster) as each:
@@ -230,8 +235,7 @@ class _Job:
             track = Track(space, placed(feeds, how.device), how.threads, how.device, aim.seed)
             errors, judge = self._judges(space, track, parts, drawn)
             trials = Trials.read(
-                how.log, self._about(parts, sketch, feeds), [layer.label for layer in space.layers],
-                list(spelled(space)), force=how.force,
+                how.log, self._about(parts, sketch, feeds), named(space), list(spelled(space)), force=how.force,
             )  # fmt: skip
             tuning = Tuning(space, track, errors, judge, trials, aim, how.progress)
             # What a sketch says takes products of matrices, and less time than to send it.
@@ -240,7 +244,7 @@ class _Job:
         code = _exit_code(outcome, aim)
         return TuneResult(
             input=self.opened.source,
-            assumptions=tuple(self._assumptions(parts, feeds)),
+            assumptions=tuple(assumed(space, aim, parts, drawn, feeds)),
             warnings=(*self.opened.warnings, *_remarks(outcome, trials.noises, code)),
             exit_code=code,
             graph=space.apply(outcome.best.choice) if outcome.best and not code else graph,
@@ -292,17 +296,6 @@ class _Job:
         assert drawn is not None
         errors = SketchErrors(space, drawn)
         return errors, SketchJudge(errors)
-
-    def _assumptions(self, parts: Parts | None, feeds: Mapping[str, Any]) -> Iterator[str]:
-        from pathlift.models.tuning.from_sketch import SAFETY
-
-        if parts is not None:
-            yield f"errors are of {parts.samples} samples that no fit has seen, and may be larger on others"
-        else:
-            yield f"errors are not measured: they are {SAFETY:g} times what the sketch says to the first order"
-        if self.aim.objective == "latency":
-            shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in feeds.items())
-            yield f"times are of this machine, for inputs {shapes} from a normal distribution"
 
     def _strategies(self, noise: float) -> Sequence[Strategy]:
         from pathlift.models.tuning.bayes import Bayes

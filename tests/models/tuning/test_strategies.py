@@ -210,3 +210,11 @@ def test_refitting_scales_squared_errors() -> None:
     moved = model.refitted({}, {c: 1.5 * model.error(c) for c in choices})
     assert moved.error((2, 2, 2, 2)) == pytest.approx(1.5 * model.error((2, 2, 2, 2)))
     assert model.refitted({}, {(0, 0, 0, 0): 0.0}).error((1, 1, 1, 1)) == model.error((1, 1, 1, 1))
+
+
+def test_errors_that_were_predicted_to_be_none_are_no_data() -> None:
+    """The logarithm of a predicted error of 0 is none."""
+    squares = [np.array([0.0, 0.0, inf]), np.array([0.0, 0.01, 0.02])]
+    model = Additive([0, 0], [np.array([0.0, -0.2, -0.3])] * 2, squares)
+    history = [Trial(c, 0.8, 1e-7, within=True) for c in ((1, 0), (2, 0), (0, 1), (0, 2), (1, 1))]
+    assert Bayes(0.001).propose(model, history, 1.0, 3)

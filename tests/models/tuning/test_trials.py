@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,3 +41,25 @@ def test_a_log_of_something_else_goes_by_force_alone(tmp_path: Path) -> None:
     assert Trials.read(tmp_path / "log", {"of": 1}, NODES, NAMES, force=True).resumed == 1
     assert Trials.read(tmp_path / "log", {"of": 2}, NODES, NAMES, force=True).resumed == 0
     assert (tmp_path / "log").read_text().count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"choice": {}, "stage": "layer", "quality": {"error": "0.1"}},
+        {"choice": {}, "stage": "layer", "quality": {"error": None}},
+        {"choice": {}, "stage": "layer", "quality": {"error": -0.1}},
+        {"choice": {}, "stage": "layer", "quality": {"error": float("nan")}},
+        {"choice": {}, "stage": "layer", "quality": {"accuracy": 0.5}},
+        {"choice": {}, "stage": "verify", "cost": {"ratio": 0.5, "low": None, "high": 0.6}},
+        {"choice": {}, "stage": "verify", "cost": {"ratio": True, "low": 0.5, "high": 0.6}},
+        {"noise": {"deviation": float("inf"), "seconds": 1, "low": 1, "high": 1}},
+        {"noise": {"deviation": [], "seconds": 1, "low": 1, "high": 1}},
+    ],
+)
+def test_a_log_of_other_figures_is_none(tmp_path: Path, row: Any) -> None:
+    Trials.read(tmp_path / "log", {}, NODES, NAMES)
+    with (tmp_path / "log").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    with pytest.raises(UsageError, match="PL1411"):
+        Trials.read(tmp_path / "log", {}, NODES, NAMES)

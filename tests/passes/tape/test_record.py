@@ -7,6 +7,7 @@ from math import inf, nan, sqrt
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, note, settings
@@ -243,6 +244,16 @@ def test_a_program_computes_what_onnx_says(name: str) -> None:
     for output, y in zip(tape.outputs.values(), found, strict=True):
         assert values[output].shape == y.shape
         assert np.allclose(values[output].numpy(), y, rtol=off, atol=off)
+
+
+def test_a_memory_whose_gates_are_coupled_is_refused() -> None:
+    # PyTorch's exporter writes input_forget = 0, which says that they are not; `TABLE` has that.
+    model = onnx.ModelProto.FromString(carried("LSTM/both").model.SerializeToString())
+    (coupled,) = [a for a in model.graph.node[0].attribute if a.name == "input_forget"]
+    coupled.i = 1
+    graph = load(model)
+    with pytest.raises(UnsupportedError, match="PL0304"):
+        record(graph, input_shapes(graph))
 
 
 def test_an_even_window_of_channels_begins_at_its_own() -> None:

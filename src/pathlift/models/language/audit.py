@@ -191,6 +191,10 @@ def ask(
 ) -> tuple[Questions, Array, Literal["given", "fitted"] | None]:
     """Return what models are asked, the strings that are scored, and where p comes from."""
     length = None if request.max_length is None else request.max_length + (request.eos is not None)
+    needed = 8 * automaton.states * automaton.tokens
+    if needed > request.memory_limit and (request.weights is not None or request.fit_weights or request.data is None):
+        reason = f"weights of {automaton.states} states and {automaton.tokens} tokens take {needed} bytes"
+        raise UsageError("1593", f"{reason}, the limit is {request.memory_limit}", hint="raise --memory-limit")
     given = None if request.weights is None else read_weights(request.weights, automaton)
     size = len(vocabulary.tokens)
     if request.data is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pathlift.ir.errors import UsageError
 from pathlift.ir.types import Array
 from pathlift.models.language.logits import TokenModel
 from pathlift.models.language.places import Questions
@@ -106,6 +107,9 @@ def score(
             visits[state] = visits.get(state, 0) + int(visited.sum())
         if told is not None:
             told(int(np.searchsorted(scored, places.rows[-1])) + 1, len(scored))
+    if not parts:
+        reason = "no string has a token that a model can be asked for"
+        raise UsageError("1592", reason, hint="without --bos, the first token of each is not")
     rows, positions, states, choices, auc, rank, right = (np.concatenate(column) for column in zip(*parts, strict=True))
     known = questions.weighted is not None
     means = [sums[s] / max(visits[s], 1) for s in shown]

@@ -11,8 +11,6 @@ from itertools import pairwise
 from operator import add
 from pathlib import Path
 
-import numpy as np
-
 from pathlift.ir.errors import ExecutionError, UsageError
 from pathlift.ir.graph import Graph
 from pathlift.ir.work import Map
@@ -153,7 +151,7 @@ def _sent(part: Part) -> Part:
     """A part as others can read it: paths from the root, and of what is in memory only its own samples."""
     if part.arrays is None:
         return replace(part, path=os.path.abspath(part.path)) if part.path else part
-    arrays = {name: np.asarray(array)[part.start : part.stop] for name, array in part.arrays.items()}
+    (arrays,) = part.chunks()
     return replace(part, start=0, stop=None, arrays=arrays)
 
 

@@ -62,7 +62,8 @@ class Feeds:
             for start in range(0, room - self._batch + 1, self._batch):
                 yield self._taken(arrays, start, start + self._batch)
             end = room - room % self._batch
-            rest = {name: array[end:room] for name, array in arrays.items()}
+            # Copied: the next chunk may be in the same memory.
+            rest = {name: array[end:room].copy() for name, array in arrays.items()}
             if self._limit is not None and self.count + _count(rest) >= self._limit:
                 break
         if rest and _count(rest):

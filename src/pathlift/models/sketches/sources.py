@@ -60,7 +60,8 @@ class Part:
             If a file cannot be read, or a function fails or yields something else.
         """
         if self.arrays is not None:
-            yield {name: np.asarray(array)[self.start : self.stop] for name, array in self.arrays.items()}
+            whole = {name: np.asarray(array) for name, array in self.arrays.items()}
+            yield {name: x[self.start : self.stop] if x.ndim else x for name, x in whole.items()}
         elif self.path:
             yield from self._of_file()
         else:

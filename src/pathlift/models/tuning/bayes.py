@@ -52,7 +52,7 @@ class Bayes:
     def propose(self, model: Additive, history: Sequence[Trial], limit: float, count: int) -> list[Choice]:
         """Return the best ones; those of the additive model while there are fewer than three trials."""
         timed = [t for t in history if isfinite(t.ratio)]
-        sized = [t for t in history if 0 < t.error < inf]
+        sized = [t for t in history if 0 < t.error < inf and 0 < model.error(t.choice) < inf]
         if min(len(timed), len(sized)) < _LEAST:
             return Exact(self.noise).propose(model, history, limit, count)
         known = {t.choice for t in history}

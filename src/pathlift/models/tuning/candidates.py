@@ -269,6 +269,13 @@ def _error(found: LayerFit) -> float:
     return inf if found.reason or error is None else error
 
 
+def named(space: Space) -> list[str]:
+    """Return a name for each layer, as the log has it; of layers that are called the same, each has another one."""
+    labels = [layer.label for layer in space.layers]
+    pairs = zip(space.layers, labels, strict=True)
+    return [label if labels.count(label) == 1 else f"{label} -> {layer.key}" for layer, label in pairs]
+
+
 def spelled(space: Space) -> Iterator[list[str]]:
     """Yield, per layer, its options as the log has them."""
     for options in space.options:

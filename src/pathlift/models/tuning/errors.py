@@ -43,7 +43,7 @@ class ForwardErrors:
         graph, errors = self._space.apply(self._space.only(layer, option)), OutputErrors()
         for batch, expected in zip(self._batches, self._expected, strict=True):
             errors.add(expected, self._outputs(graph, batch))
-        return max(errors.relative().values(), default=0.0)
+        return errors.largest()
 
     def _outputs(self, graph: Graph, batch: Feeds) -> dict[str, Array]:
         import torch

@@ -55,7 +55,7 @@ class FileJudge:
         found, errors = [contestant.session.run(batch) for batch in self._parts.judge], OutputErrors()
         for expected, outputs in zip(self._expected, found, strict=True):
             errors.add(expected, outputs)
-        return Quality(max(errors.relative().values(), default=0.0), self._accuracy(found))
+        return Quality(errors.largest(), self._accuracy(found))
 
     def _accuracy(self, outputs: list[dict[str, Array]]) -> float | None:
         """The share of samples whose largest score is that of their label; what is not finite is wrong."""

@@ -62,5 +62,14 @@ class Sizes:
         read = own.read()
         whole, left = prod(read.weight.shape), sum(p.size for p in patterns)
         if self.objective == "bytes":
-            return (left - whole) * read.dtype.itemsize / self.total()
+            return (left - whole * self._share(layer)) * read.dtype.itemsize / self.total()
         return (flops(self.space.graph, own.key) or 0) * (left / whole - 1) / self.total()
+
+    def _share(self, layer: int) -> float:
+        """A layer's share of its weights, which go once all that reads them is replaced; 0 if some of it stays."""
+        graph = self.space.graph
+        weights = [graph[v.node].value for own in self.space.layers if (v := graph.inputs_of(own.key)[1]) is not None]
+        tied = [key for key in graph.params if graph[key].value is weights[layer]]
+        uses = sum(len(graph.users(key)) for key in tied)
+        own = sum(weight is weights[layer] for weight in weights)
+        return 1 / own if own == uses else 0.0

@@ -1,12 +1,16 @@
-"""A tuning as JSON has it."""
+"""A tuning as JSON has it, and what it rests on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from math import isfinite
 from typing import Any
 
+from pathlift.models.sketches.fitting import incomplete
+from pathlift.models.sketches.reading import GraphSketch
 from pathlift.models.tuning.candidates import Space
+from pathlift.models.tuning.from_sketch import SAFETY
+from pathlift.models.tuning.held_out import Parts
 from pathlift.models.tuning.knapsack import Choice
 from pathlift.models.tuning.trials import Trials
 from pathlift.models.tuning.tune import Aim, Outcome, Verified
@@ -51,6 +55,26 @@ def told(space: Space, aim: Aim, outcome: Outcome, trials: Trials) -> dict[str, 
         },
         "skipped": [{"node": node, "reason": reason} for node, reason in space.skipped.items()],
     }
+
+
+def assumed(
+    space: Space, aim: Aim, parts: Parts | None, drawn: GraphSketch | None, feeds: Mapping[str, Any]
+) -> Iterator[str]:
+    """Say what errors and times are of, and what the sketch lacks."""
+    if drawn is not None:
+        yield from incomplete(drawn.sketch.complete, drawn.sketch.samples)
+        left = [layer.label for layer in space.layers if layer.key not in drawn.layers]
+        if left:
+            yield f"the sketch is not of {', '.join(left)}: fits of these are to weights alone"
+    if parts is None:
+        yield f"errors are not measured: they are {SAFETY:g} times what the sketch says to the first order"
+    elif drawn is not None:
+        yield f"errors are of {parts.samples} samples: those of the sketch should be others"
+    else:
+        yield f"errors are of {parts.samples} samples that no fit has seen, and may be larger on others"
+    if aim.objective == "latency":
+        shapes = ", ".join(f"{name} {list(x.shape)}" for name, x in feeds.items())
+        yield f"times are of this machine, for inputs {shapes} from a normal distribution"
 
 
 def _rows(space: Space, choice: Choice) -> list[dict[str, Any]]:

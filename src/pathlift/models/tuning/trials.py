@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 from pathlift.ir.errors import UsageError
 from pathlift.models.journal import Journal
 from pathlift.models.tuning.knapsack import Choice
 
+T = TypeVar("T")
 VERSION = 1
 
 
@@ -153,7 +155,7 @@ class Trials:
     def _row(self, row: Mapping[str, Any]) -> Any:
         """Check a line of the log; returns what takes it in."""
         if "noise" in row:
-            noise = Noise(**row["noise"])
+            noise = _read(Noise, row["noise"])
             return lambda: self.noises.append(noise)
         replaced = dict(row["choice"])
         choice = tuple(
@@ -164,7 +166,16 @@ class Trials:
             raise ValueError(replaced)
         key = (str(row["stage"]), choice)
         if "quality" in row:
-            quality = Quality(**row["quality"])
+            quality = _read(Quality, row["quality"])
             return lambda: self.qualities.__setitem__(key, quality)
-        cost = Cost(**row["cost"])
+        cost = _read(Cost, row["cost"])
         return lambda: self.costs.__setitem__(key, cost)
+
+
+def _read(kind: Callable[..., T], said: Mapping[str, Any]) -> T:
+    """Make something of figures that a log has; raises `ValueError` or `TypeError` if they are none."""
+    for name, value in said.items():
+        lacks = value is None and name in ("accuracy", "wall_over_cpu")
+        if not lacks and (type(value) not in (int, float) or not 0 <= value < inf):
+            raise ValueError(f"{name} is {value!r}")
+    return kind(**said)

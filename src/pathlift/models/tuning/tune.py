@@ -27,6 +27,8 @@ _MEASURING, _VERIFYING, _CONFIRMING = 0.4, 0.2, 0.2
 """Shares of the time: for all costs, for each round of verification, and for the last race."""
 _LIMITS = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Times the limit, that predictions are made for."""
+_ROUNDED = 1e-9
+"""What ratios that are exact may differ by, since sums are rounded."""
 _SLACK = 0.7
 """A choice that loses too much accuracy makes this, times its error, the limit of the next ones."""
 
@@ -222,7 +224,7 @@ class Tuning:
         outcome = Outcome(model, baselines=self._baselines(model), accuracy=self.judge.accuracy, noise=self.noise)
         with stage("verifying"):
             for strategy in strategies(self.noise):
-                if outcome.method and (outcome.rms or 0.0) <= 2 * self.noise:
+                if outcome.method and (outcome.rms or 0.0) <= max(2 * self.noise, _ROUNDED):
                     break
                 outcome.method = " + ".join(filter(None, [outcome.method, strategy.name]))
                 self._search(strategy, model, outcome)
