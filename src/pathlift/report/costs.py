@@ -121,10 +121,10 @@ def draw_marks(axes: Axes, up: Sequence[Mark], along: Sequence[Mark]) -> None:
     """Draw a point per file with its intervals and its name; names at the left of points in the right half."""
     for i, (y, x) in enumerate(zip(up, along, strict=True)):
         colour, marker = LOOKS[i % len(LOOKS)]
+        up_error, along_error = (None if m.ends is None else _errors(m.figure, m.ends) for m in (y, x))
         axes.errorbar(
-            [x.figure], [y.figure], yerr=_errors(y), xerr=_errors(x), color=colour, marker=marker, markersize=4,
-            linewidth=0.8,
-        )  # fmt: skip
+            [x.figure], [y.figure], up_error, along_error, color=colour, marker=marker, markersize=4, linewidth=0.8
+        )
     axes.margins(0.2)
     low, high = axes.get_xlim()
     if high - low < (least := _SPAN * max(abs(x.figure) for x in along)):  # no difference is to look like one
@@ -159,7 +159,5 @@ def apart(heights: Sequence[float], least: float) -> list[float]:
     return [found[i] for i in range(len(heights))]
 
 
-def _errors(mark: Mark) -> list[list[float]] | None:
-    if mark.ends is None:
-        return None
-    return [[max(0.0, mark.figure - mark.ends[0])], [max(0.0, mark.ends[1] - mark.figure)]]
+def _errors(figure: float, ends: Ends) -> list[list[float]]:
+    return [[max(0.0, figure - ends[0])], [max(0.0, ends[1] - figure)]]
