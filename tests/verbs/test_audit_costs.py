@@ -177,11 +177,13 @@ def test_a_tie_is_not_right() -> None:
 
 
 def test_hidden_tokens_are_hidden_in_the_race(entrants: list[Any]) -> None:
-    language(BASE, kind="masked", mask_token=15, time=1.0)
-    tokens = entrants[0].feeds["tokens"]
+    """Those of the strings that are scored, of which begins and ends stay."""
+    language(BASE, kind="masked", mask_token=15, fit_weights=True, time=1.0)
+    tokens, scored = entrants[0].feeds["tokens"], STRINGS["tokens"][1::2]
     hidden = tokens == 15
     assert hidden.any(1).all()
-    assert (tokens == STRINGS["tokens"][:64])[~hidden].all()
+    assert (tokens == scored)[~hidden].all()
+    assert not set(scored[hidden].tolist()) & {BOS, EOS}
 
 
 def test_charts_have_costs_of_several(leaky: Any) -> None:

@@ -77,7 +77,14 @@ def text(payload: Payload) -> Iterator[RenderableType]:
         ]
         for i, file in enumerate(payload["files"])
     ]
-    less = [*LESS, "right", "AUC", *(["rank"] if known else []), "at T*", "off S", "T*"]
+    less = [
+        *(key for key in (*LESS, "right") if key in cost),
+        "AUC",
+        *(["rank"] if known else []),
+        "at T*",
+        "off S",
+        "T*",
+    ]
     yield table(["file", *figures, *cost], rows, right=[*figures, *cost], less=less)
     for row in payload["change"]:
         parts = [f"{key} {_signed(row[key])} {_interval(row[f'{key}_ci'])}" for key in ("support", "frequency")]

@@ -126,7 +126,7 @@ def _files(payload: Payload) -> Iterator[RenderableType]:
     if cost := columns(files):
         figures |= {"AUC": [f"{f['attacks'][payload['attack']]['auc']:.3f}" for f in files], **cost}
     named = [[Path(f["path"]).name, *row] for f, row in zip(files, zip(*figures.values(), strict=True), strict=True)]
-    yield table(["file", *figures], named, right=list(figures), less=[*LESS, "AUC"])
+    yield table(["file", *figures], named, right=list(figures), less=[key for key in (*LESS, "AUC") if key in figures])
     yield ""
     rows = [
         [
