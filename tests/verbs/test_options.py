@@ -17,7 +17,7 @@ from pathlift.models.options import ExecutorOption, Flag, Progress
 from pathlift.passes.docstring import parameter_help
 from pathlift.passes.registry import find_pass
 from pathlift.runtime.session import ExecutorName
-from pathlift.verbs import VERBS
+from pathlift.verbs import GROUPS, VERBS
 
 RUNS = {
     "norm": ("path-norm", "heaviest-path"),
@@ -49,8 +49,8 @@ def ways(verb: str) -> dict[str, Flag | Progress]:
 
 def commands() -> dict[str, Any]:
     group: Any = typer.main.get_command(application(framed))
-    inner = {f"ks {name}": command for name, command in group.commands["ks"].commands.items()}
-    return {**{name: c for name, c in group.commands.items() if name != "ks"}, **inner}
+    inner = {f"{outer} {name}": c for outer in GROUPS for name, c in group.commands[outer].commands.items()}
+    return {**{name: c for name, c in group.commands.items() if name not in GROUPS}, **inner}
 
 
 def as_option(value: object) -> object:
