@@ -117,6 +117,7 @@ def audit_privacy(
     from pathlift.frontend.files import replacing
     from pathlift.models.pruning import check_apart
 
+    parse.seed(seed)
     _check_options(max_auc, accuracy_margin, auc_margin, bootstrap)
     if (models and (before or after)) or bool(before) != bool(after) or not (models or before):
         count = f"{len(models)} models, {len(before)} before and {len(after)} after"
@@ -142,6 +143,7 @@ def audit_privacy(
             if path is not None
         }
         options = {"memory_limit": memory_limit, "assume_eval": assume_eval}
+        _check_references(listed, given)
         opened = _opened([*given, *listed], len(given), shape, options)
         sets = _sets(opened[0], members, nonmembers, population, labels)
         request = Request(Margins(auc_margin, accuracy_margin), bootstrap, seed, output, executor)
@@ -183,6 +185,25 @@ def _listed(reference: Any) -> list[Any]:
         else:
             found.append(item)
     return found
+
+
+def _check_references(listed: Sequence[Any], given: Sequence[Any]) -> None:
+    """Check that no reference is audited: that one was trained on the members; and none is there twice."""
+    audited, seen = {_identity(model) for model in given}, set[Any]()
+    for reference in listed:
+        own = _identity(reference)
+        if own in audited or own in seen:
+            name = os.fspath(reference) if isinstance(reference, str | os.PathLike) else "a reference"
+            what = "is one of the files that are audited" if own in audited else "is given twice"
+            raise UsageError("1574", f"{name} {what}", hint="references are other models, each of them once")
+        seen.add(own)
+
+
+def _identity(model: Any) -> Any:
+    """What two names of one file, or two copies of bytes, have in common."""
+    if isinstance(model, str | os.PathLike):
+        return os.path.realpath(model)
+    return model if isinstance(model, bytes) else id(model)
 
 
 def _opened(models: Sequence[Any], files: int, shape: Any, options: dict[str, Any]) -> list[Named]:
