@@ -121,6 +121,10 @@ class TokenModel:
             raise InvalidModelError(
                 "0187", f"output {self._output!r}: the logit of token {token} at position {at} is {value}"
             )
+        none = (logits == -np.inf).all(2) & (np.arange(width) < ends[:, None])  # behind ends nothing is asked
+        if none.any():
+            row, at = np.argwhere(none)[0]
+            raise InvalidModelError("0187", f"output {self._output!r}: all logits at position {at} are -inf")
         return logits
 
 

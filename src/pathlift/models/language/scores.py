@@ -37,6 +37,8 @@ class Scores:
         ``(places,)``: orders of logits; NaN where there are none, `rank` None where p is not known.
     temperature
         The best one; None where there are too few strings to fit it.
+    fitted
+        The strings that it is fitted on.
     slips
         The worst prefixes.
     shown
@@ -55,6 +57,7 @@ class Scores:
     auc: Array
     rank: Array | None
     temperature: float | None
+    fitted: Array
     slips: tuple[Slip, ...]
     shown: tuple[Array, Array]
     valid: Validity | None = field(default=None)
@@ -78,7 +81,8 @@ def score(
     told
         Called with how many strings were read, and how many there are.
     """
-    temperature = _fitted(model, questions, scored[::FITTED]) if len(scored) >= FITTED else None
+    fitted = scored[::FITTED]
+    temperature = _fitted(model, questions, fitted) if len(scored) >= FITTED else None
     strings = questions.strings
     parts: list[tuple[Array, ...]] = []
     splits: list[tuple[Split, Split | None]] = []
@@ -118,6 +122,7 @@ def score(
         auc,
         rank if known else None,
         temperature,
+        fitted,
         tuple(worst),
         (np.array(shown, np.int64), np.array(means).reshape(len(shown), -1)),
     )
