@@ -11,6 +11,7 @@ from onnx import TensorProto, numpy_helper
 
 import pathlift
 from pathlift.ir.errors import InvalidModelError, UsageError
+from pathlift.report.language import text as language_text
 from pathlift.testing.onnx_models import info, model, node
 from pathlift.testing.token_models import BOS, EOS, LISTS, VOCABULARY, list_logits, list_strings
 
@@ -58,7 +59,7 @@ def test_what_is_no_longer_infinite_is_no_damage() -> None:
 def test_logits_that_exclude_all_tokens() -> None:
     logits = list_logits()
     logits[0] = -np.inf
-    with pytest.raises(InvalidModelError, match=r"PL0187.*all logits"):
+    with pytest.raises(InvalidModelError, match=r"PL0187.*each logit"):
         audited(looked_up(logits))
 
 
@@ -104,3 +105,9 @@ def test_a_temperature_at_an_end_is_said() -> None:
     assert found.to_json()["files"][0]["temperature"]["T"] == 20
     assert any("an end of the range" in warning for warning in found.warnings)
     assert not any("an end of the range" in warning for warning in audited(looked_up(list_logits())).warnings)
+
+
+def test_what_is_not_judged_is_said() -> None:
+    """Without weights, a single file has no frequency to judge."""
+    shown = [str(line) for line in language_text(audited(looked_up(list_logits())).to_json()) if "verdict" in str(line)]
+    assert shown == ["verdict: none: neither part is surely beyond its limit; frequency is not judged without weights"]

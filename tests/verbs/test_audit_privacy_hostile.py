@@ -181,7 +181,7 @@ def test_references_that_are_audited_or_given_twice(leaky: Any, tmp_path: Path) 
     given = {"population": leaky.samples(5, 200), **sets}
     with pytest.raises(UsageError, match=r"PL1574.*a.onnx is one of the files that are audited"):
         audit(leaky, tmp_path / "a.onnx", **given, reference=str(tmp_path / "[ar].onnx"))
-    with pytest.raises(UsageError, match=r"PL1574.*twice"):
+    with pytest.raises(UsageError, match=r"PL1575.*twice"):
         audit(leaky, tmp_path / "a.onnx", **given, reference=[tmp_path / "r.onnx", tmp_path / "again.onnx"])
     with pytest.raises(UsageError, match=r"PL1574.*audited"):
         audit(leaky, leaky.file(0.0), **given, reference=[leaky.file(0.0)])

@@ -20,7 +20,7 @@ _WORDS = {
     "support": "probability left the language",
     "frequency": "frequencies inside the language are distorted",
     "both": "probability left the language, and frequencies inside are distorted",
-    "none": "no damage is shown",
+    "none": "neither part is surely beyond its limit",
 }
 
 
@@ -79,7 +79,8 @@ def text(payload: Payload) -> Iterator[RenderableType]:
         parts = [f"{key} {_change(row, key)} {_interval(row[f'{key}_ci'])}" for key in ("support", "frequency")]
         share = "" if row["share_support"] is None else f"; {100 * row['share_support']:.0f} % is support"
         yield f"{Path(row['path'] or '-').name}: {', '.join(parts)} nats a token{share}"
-    yield f"verdict: {payload['verdict']}: {_WORDS[payload['verdict']]}"
+    unjudged = "" if payload["change"] or known else "; frequency is not judged without weights"
+    yield f"verdict: {payload['verdict']}: {_WORDS[payload['verdict']]}{unjudged}"
     machine = payload["automaton"]
     forced = f"{100 * machine['forced']:.0f} % of them forced"
     skipped = f", {payload['skipped']} strings skipped" if payload["skipped"] else ""

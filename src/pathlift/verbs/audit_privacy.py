@@ -192,10 +192,11 @@ def _check_references(listed: Sequence[Any], given: Sequence[Any]) -> None:
     audited, seen = {_identity(model) for model in given}, set[Any]()
     for reference in listed:
         own = _identity(reference)
-        if own in audited or own in seen:
-            name = os.fspath(reference) if isinstance(reference, str | os.PathLike) else "a reference"
-            what = "is one of the files that are audited" if own in audited else "is given twice"
-            raise UsageError("1574", f"{name} {what}", hint="references are other models, each of them once")
+        name = os.fspath(reference) if isinstance(reference, str | os.PathLike) else "a reference"
+        if own in audited:
+            raise UsageError("1574", f"{name} is one of the files that are audited", hint="references are other models")
+        if own in seen:
+            raise UsageError("1575", f"{name} is given twice as a reference", hint="each model once")
         seen.add(own)
 
 
