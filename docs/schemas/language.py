@@ -130,6 +130,8 @@ class Change(TypedDict):
     frequency_ci: list[float] | None
     share_support: float | None
     """The support's part; null unless both parts are losses."""
+    infinite: Infinite
+    """At how many places each part is infinite only in this file: without any, null is a change to what is finite."""
 
 
 @Record

@@ -120,3 +120,12 @@ def test_escapes_and_brackets_are_no_groups() -> None:
 def test_empty_language() -> None:
     with pytest.raises(UsageError, match="PL1581"):
         compile_regex(r"[^\s\S]")
+
+
+def test_upper_case_of_several_letters() -> None:
+    """The upper case of ß is two letters, which no class of characters has."""
+    assert [text for text in ("ß", "é", "É", "SS", "S") if compile_regex("(?i)ß|é").accepts(text.encode())] == [
+        "ß",
+        "é",
+        "É",
+    ]

@@ -136,3 +136,16 @@ def test_errors_of_strings() -> None:
     assert free.error([0, 2, 0]) == 2
     assert short.error([0, 1, 2]) is None
     assert short.error([0, 1, 1, 2]) == 2
+
+
+@pytest.mark.parametrize("weight", [10.0, 1e-3])
+def test_scaled_sums_are_those_of_logarithms(weight: float) -> None:
+    """Three tokens, then an end, of up to 400 in all: Σ (3w)^k for k from 0 to 399, which no double has."""
+    machine = TokenAutomaton(np.array([[0, 0, 0, 1], [2, 2, 2, 2], [2, 2, 2, 2]]), np.array([False, True, False]), EOS)
+    language = Weighted(Support(machine, 400), np.array([[weight] * 3 + [1.0], [0.0] * 4]))
+    base = 3 * weight
+    expected = 400 * np.log(base) - np.log(base - 1) if base > 1 else -np.log1p(-base)
+    assert language.log_total() == pytest.approx(expected, rel=1e-12)
+    assert language.next(np.array([0]), 398)[0, EOS] == pytest.approx(1 / (1 + base))
+    first = language.next(np.array([0]), 0)[0]
+    assert first[0] == pytest.approx(1 / 3 if base > 1 else weight)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -169,3 +170,43 @@ def test_scores_that_are_coarse(leaky: Any) -> None:
 def test_scores_that_are_no_numbers_or_only_classes(leaky: Any, ends: str, code: str) -> None:
     with pytest.raises(UnsupportedError, match=code):
         audit(leaky, leaky.file(1.0), leaky.file(1.0, ends=ends))
+
+
+def test_references_that_are_audited_or_given_twice(leaky: Any, tmp_path: Path) -> None:
+    """A glob that takes in the audited file, by another name of it."""
+    sets = leaky.sets()
+    (tmp_path / "a.onnx").write_bytes(leaky.file(0.0))
+    (tmp_path / "r.onnx").write_bytes(leaky.file(0.0, noise=1))
+    (tmp_path / "again.onnx").symlink_to(tmp_path / "r.onnx")
+    given = {"population": leaky.samples(5, 200), **sets}
+    with pytest.raises(UsageError, match=r"PL1574.*a.onnx is one of the files that are audited"):
+        audit(leaky, tmp_path / "a.onnx", **given, reference=str(tmp_path / "[ar].onnx"))
+    with pytest.raises(UsageError, match=r"PL1575.*twice"):
+        audit(leaky, tmp_path / "a.onnx", **given, reference=[tmp_path / "r.onnx", tmp_path / "again.onnx"])
+    with pytest.raises(UsageError, match=r"PL1574.*audited"):
+        audit(leaky, leaky.file(0.0), **given, reference=[leaky.file(0.0)])
+
+
+def test_a_population_of_few(leaky: Any) -> None:
+    """RMIA of one z takes two values."""
+    given = {"reference": [leaky.file(0.0, noise=1)], "population": leaky.samples(5, 99)}
+    result = audit(leaky, leaky.file(1.0), leaky.file(0.0), **given)
+    assert (result.verdict, result.exit_code) == ("inconclusive", 5)
+    assert "99 distinct samples of the population" in result.reason
+
+
+def test_labels_beyond_what_is_counted_in(leaky: Any) -> None:
+    """−1 as an unsigned number is no class: the last one it would be, otherwise."""
+    members = leaky.sets()["members"]
+    members = {**members, "y": members["y"].astype(np.uint64)}
+    members["y"][0] = 2**64 - 1
+    with pytest.raises(UsageError, match=r"PL1562.*18446744073709551615"):
+        audit(leaky, leaky.file(1.0), members=members)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_single_member(leaky: Any) -> None:
+    given = {"reference": [leaky.file(0.0, noise=1)], "population": leaky.samples(5, 200)}
+    result = audit(leaky, leaky.file(1.0), members=leaky.sets(1)["members"], **given)
+    assert result.exit_code == 5
+    assert result.to_json()["references"]["files"][0]["ci"] == [0, 1]

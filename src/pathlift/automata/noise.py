@@ -42,7 +42,7 @@ def log_noised(language: Weighted, tokens: Sequence[int] | Array, noise: float) 
         if not (top := values.max()) > 0:
             return -np.inf
         values, log = values / top, log + float(np.log(top))  # long strings would underflow
-    return float(log + np.log(values[0]) - np.log(language.after(0)[0])) if values[0] > 0 else -np.inf
+    return float(log + np.log(values[0]) - language.log_total()) if values[0] > 0 else -np.inf
 
 
 def distance(automaton: TokenAutomaton, edges: Edges, tokens: Sequence[int] | Array) -> float:

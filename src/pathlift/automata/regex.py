@@ -23,7 +23,8 @@ def compile_regex(pattern: str) -> Dfa:
     Parameters
     ----------
     pattern
-        In Python's syntax. ``\d``, ``\w`` and ``\s`` are of ASCII; ``.`` is any character but a newline.
+        In Python's syntax. ``\d``, ``\w`` and ``\s`` are of ASCII; ``.`` is any character but a newline. ``(?i)`` takes
+        a character's upper and lower case for itself, if they are one character.
 
     Raises
     ------
@@ -64,7 +65,9 @@ def compile_regex(pattern: str) -> Dfa:
     steps = [
         {kinds[key]: number[to] for key, to in machine.map.get(state, {}).items() if key in kinds} for state in number
     ]
-    classes = {char: kinds[key] for char, key in machine.alphabet.items() if char is not anything_else}
+    classes = {  # of two letters, as the upper case of ß, none is read
+        char: kinds[key] for char, key in machine.alphabet.items() if char is not anything_else and len(char) == 1
+    }
     rest = kinds[machine.alphabet[anything_else]] if anything_else in machine.alphabet else None
     found = trimmed(over_utf8(steps, [state in machine.finals for state in number], classes, rest))
     if not found.accepting.any():

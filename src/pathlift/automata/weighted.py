@@ -8,11 +8,14 @@ from functools import cached_property
 
 import numpy as np
 
-from pathlift.automata.folds import SUMS, Edges, completions, edges_of
+from pathlift.automata.folds import SUMS, Edges, edges_of, step_back
 from pathlift.automata.support import Support
 from pathlift.automata.tokens import TokenAutomaton
 from pathlift.ir.errors import UsageError
 from pathlift.ir.types import Array
+
+_LARGE = 1e100
+"""Sums of weights beyond this, or below its inverse, are divided by their largest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,13 +53,26 @@ class Weighted:
         return edges_of(self.automaton, self.weights)
 
     @cached_property
-    def _completions(self) -> Array:
-        accepting, exact = self.automaton.accepting, self.support.exact
+    def _completions(self) -> tuple[Array, Array]:
+        accepting = self.automaton.accepting
         if self.support.length is not None:
-            found = completions(self.edges, accepting, self.support.length, SUMS, exact=exact)
+            found, logs = self._limited(accepting[: self.automaton.states].astype(np.float64), self.support.length)
         else:
-            found = self._unlimited()[None]
-        return np.hstack([found, np.zeros((len(found), 1))])
+            found, logs = self._unlimited()[None], np.zeros(1)
+        return np.hstack([found, np.zeros((len(found), 1))]), logs
+
+    def _limited(self, final: Array, length: int) -> tuple[Array, Array]:
+        """β_n for n from 0, and the logarithms of what each was divided by so as not to overflow."""
+        found, logs = [final], [0.0]
+        for _ in range(length):
+            step, log = step_back(self.edges, found[-1], SUMS, self.edges.tokens), logs[-1]
+            if not self.support.exact:
+                step = step + final * np.exp(-log)
+            if (top := step.max(initial=0.0)) > _LARGE or 0 < top < 1 / _LARGE:
+                step, log = step / top, log + float(np.log(top))
+            found.append(step)
+            logs.append(log)
+        return np.array(found), np.array(logs)
 
     def _unlimited(self) -> Array:
         """β = f + M·β, solved: all strings, of any length."""
@@ -73,12 +89,19 @@ class Weighted:
         return np.asarray(np.where(useful, np.maximum(found, 0.0), 0.0))
 
     def after(self, position: int) -> Array:
-        """Return what all ways to an end weigh from each state before a position, ``(states + 1,)``, float64."""
+        """Return what all ways to an end weigh from each state before a position, ``(states + 1,)``, float64.
+
+        Up to a factor of the position's own, where sums would overflow: `log_total` knows it.
+        """
         length = self.support.length
         if length is not None and position > length:
             return np.zeros(self.automaton.states + 1)
-        found: Array = self._completions[0 if length is None else length - position]
+        found: Array = self._completions[0][0 if length is None else length - position]
         return found
+
+    def log_total(self) -> float:
+        """Return the logarithm of what all strings weigh together."""
+        return float(np.log(self.after(0)[0]) + self._completions[1][-1])
 
     def next(self, states: Array, position: int) -> Array:
         """Return the distribution of the token at a position, ``(len(states), tokens)``, float64.

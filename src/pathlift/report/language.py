@@ -21,7 +21,7 @@ _WORDS = {
     "support": "probability left the language",
     "frequency": "frequencies inside the language are distorted",
     "both": "probability left the language, and frequencies inside are distorted",
-    "none": "neither part is damaged",
+    "none": "neither part is surely beyond its limit",
 }
 
 
@@ -87,10 +87,11 @@ def text(payload: Payload) -> Iterator[RenderableType]:
     ]
     yield table(["file", *figures, *cost], rows, right=[*figures, *cost], less=less)
     for row in payload["change"]:
-        parts = [f"{key} {_signed(row[key])} {_interval(row[f'{key}_ci'])}" for key in ("support", "frequency")]
+        parts = [f"{key} {_change(row, key)} {_interval(row[f'{key}_ci'])}" for key in ("support", "frequency")]
         share = "" if row["share_support"] is None else f"; {100 * row['share_support']:.0f} % is support"
         yield f"{Path(row['path'] or '-').name}: {', '.join(parts)} nats a token{share}"
-    yield f"verdict: {payload['verdict']}: {_WORDS[payload['verdict']]}"
+    unjudged = "" if payload["change"] or known else "; frequency is not judged without weights"
+    yield f"verdict: {payload['verdict']}: {_WORDS[payload['verdict']]}{unjudged}"
     machine = payload["automaton"]
     forced = f"{100 * machine['forced']:.0f} % of them forced"
     skipped = f", {payload['skipped']} strings skipped" if payload["skipped"] else ""
@@ -105,8 +106,10 @@ def _nats(value: float | None) -> str:
     return "–" if value is None else f"{value:.4f}"
 
 
-def _signed(value: float | None) -> str:
-    return "unbounded" if value is None else f"{value:+.4f}".replace("-", "−")
+def _change(row: Payload, key: str) -> str:
+    if row[key] is None:
+        return "unbounded" if row["infinite"][key] else "no longer unbounded"
+    return f"{row[key]:+.4f}".replace("-", "−")
 
 
 def _interval(ends: list[float] | None) -> str:

@@ -123,10 +123,15 @@ def audit_language(
     Gonon, Shen et al., arXiv 2605.13999.
     """
     limits = {"support": max_support, "frequency": max_frequency}
+<<<<<<< HEAD
     from pathlift.models.file_costs import check_seconds
 
     check_seconds(time)
     _check(limits, data, samples, kind, mask_token, weights, fit_weights, max_length, generate, bool(others))
+=======
+    parse.seed(seed)
+    _check(limits, data, samples, kind, mask_token, weights, fit_weights, eos, max_length, generate, bool(others))
+>>>>>>> hostile2
     if chart is not None:
         from pathlift.frontend.files import check_replaceable
         from pathlift.report.row_chart import check_chart
@@ -165,6 +170,7 @@ def audit_language(
         warnings=(
             *dict.fromkeys(w for file in found.files for w in file.warnings),
             *_few(said["choices"], LEAST_CHOICES),
+            *_at_an_end(said["files"]),
         ),
         exit_code=exit_code(said, given),
         figures=said,
@@ -181,7 +187,7 @@ def audit_language(
 
 def _check(
     limits: dict[str, float | None], data: Any, samples: int, kind: str, mask_token: int | None, weights: Any,
-    fit_weights: bool, max_length: int | None, generate: int, several: bool,
+    fit_weights: bool, eos: int | None, max_length: int | None, generate: int, several: bool,
 ) -> None:  # fmt: skip
     """Check that options go together."""
     wrong = ""
@@ -189,6 +195,8 @@ def _check(
         wrong = "either data is given, or a number of samples to draw"
     elif samples < 0 or generate < 0 or (max_length is not None and max_length < 1):
         wrong = "--samples, --generate and --max-length are counts"
+    elif generate == 1:
+        wrong = "--generate 1 has no standard error: at least 2, or 0 for none"
     elif kind not in ("next", "masked"):
         wrong = f"--kind is {kind!r}: next or masked"
     elif (kind == "masked") != (mask_token is not None):
@@ -197,6 +205,8 @@ def _check(
         wrong = "weights are given, or fitted"
     elif samples and weights is None and max_length is None:
         wrong = "samples are drawn from --weights, or evenly up to --max-length"
+    elif samples and eos is None and max_length is None:
+        wrong = "strings without --eos that are drawn have --max-length tokens"
     elif limits["frequency"] is not None and not several and weights is None and not fit_weights:
         wrong = "--max-frequency of a single model is a distance from --weights or --fit-weights"
     elif any(limit is not None and not limit >= 0 for limit in limits.values()):
@@ -251,6 +261,16 @@ def _few(choices: int, least: int) -> tuple[str, ...]:
     if choices >= least:
         return ()
     return (f"only {choices} positions have a choice of tokens: {least} are needed for a verdict",)
+
+
+def _at_an_end(files: list[dict[str, Any]]) -> Iterator[str]:
+    from pathlift.models.language.temperature import RANGE
+
+    for file in files:
+        if file["temperature"] is not None and file["temperature"]["T"] in RANGE:
+            low, high = RANGE
+            said = f"the best temperature is {file['temperature']['T']:g}, an end of the range from {low:g} to {high:g}"
+            yield f"{file['path'] or 'the model'}: {said}: beyond, it may be better"
 
 
 def text(payload: Payload) -> Iterator[RenderableType]:

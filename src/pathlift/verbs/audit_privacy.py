@@ -121,7 +121,11 @@ def audit_privacy(
     from pathlift.models.file_costs import check_seconds
     from pathlift.models.pruning import check_apart
 
+<<<<<<< HEAD
     check_seconds(time)
+=======
+    parse.seed(seed)
+>>>>>>> hostile2
     _check_options(max_auc, accuracy_margin, auc_margin, bootstrap)
     if (models and (before or after)) or bool(before) != bool(after) or not (models or before):
         count = f"{len(models)} models, {len(before)} before and {len(after)} after"
@@ -147,6 +151,7 @@ def audit_privacy(
             if path is not None
         }
         options = {"memory_limit": memory_limit, "assume_eval": assume_eval}
+        _check_references(listed, given)
         opened = _opened([*given, *listed], len(given), shape, options)
         sets = _sets(opened[0], members, nonmembers, population, labels)
         request = Request(Margins(auc_margin, accuracy_margin), bootstrap, seed, output, executor, time)
@@ -188,6 +193,26 @@ def _listed(reference: Any) -> list[Any]:
         else:
             found.append(item)
     return found
+
+
+def _check_references(listed: Sequence[Any], given: Sequence[Any]) -> None:
+    """Check that no reference is audited: that one was trained on the members; and none is there twice."""
+    audited, seen = {_identity(model) for model in given}, set[Any]()
+    for reference in listed:
+        own = _identity(reference)
+        name = os.fspath(reference) if isinstance(reference, str | os.PathLike) else "a reference"
+        if own in audited:
+            raise UsageError("1574", f"{name} is one of the files that are audited", hint="references are other models")
+        if own in seen:
+            raise UsageError("1575", f"{name} is given twice as a reference", hint="each model once")
+        seen.add(own)
+
+
+def _identity(model: Any) -> Any:
+    """What two names of one file, or two copies of bytes, have in common."""
+    if isinstance(model, str | os.PathLike):
+        return os.path.realpath(model)
+    return model if isinstance(model, bytes) else id(model)
 
 
 def _opened(models: Sequence[Any], files: int, shape: Any, options: dict[str, Any]) -> list[Named]:

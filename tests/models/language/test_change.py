@@ -38,11 +38,24 @@ def test_infinite_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("interval", "value", "expected"),
-    [((0.02, 0.03), 0.025, True), ((0.005, 0.03), 0.02, None), ((0.0, 0.009), 0.005, False), (None, None, True)],
+    ("interval", "value", "infinite", "expected"),
+    [
+        ((0.02, 0.03), 0.025, 0, True),
+        ((0.005, 0.03), 0.02, 0, None),
+        ((0.0, 0.009), 0.005, 0, False),
+        (None, None, 1, True),
+        (None, None, 0, False),
+        (None, 0.5, 0, None),
+    ],
 )
-def test_limits(interval: tuple[float, float] | None, value: float | None, expected: bool | None) -> None:
-    assert beyond(interval, value, 0.01) is expected
+def test_limits(
+    interval: tuple[float, float] | None, value: float | None, infinite: int, expected: bool | None
+) -> None:
+    assert beyond(interval, value, 0.01, infinite) is expected
+
+
+def test_a_single_string_has_no_interval() -> None:
+    assert Bootstrap(np.array([3, 3]), 10, 0).interval(np.array([1.0, 2.0])) is None
 
 
 def test_verdicts_and_shares() -> None:

@@ -33,3 +33,16 @@ def test_ends_of_the_range() -> None:
     sure, wrong = np.array([[5.0, 0.0]]), np.array([[0.0, 5.0]])
     assert best_temperature(sure, np.array([0])) == RANGE[0]
     assert best_temperature(wrong, np.array([0])) == RANGE[1]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_excluded_tokens_do_not_move_it(known: bool) -> None:
+    """A place of infinite loss counts for nothing, and adding a constant to logits changes nothing."""
+    z = np.random.default_rng(0).normal(size=(40, 5)) * 2
+    x = np.random.default_rng(1).integers(0, 5, 40)
+    p = np.full((40, 5), 0.2) if known else None
+    rest = best_temperature(z[1:], x[1:], None if p is None else p[1:])
+    z[0, x[0]] = -np.inf
+    for shift in (0.0, 50.0):
+        assert best_temperature(z + shift, x, p) == pytest.approx(rest)
+    assert best_temperature(z[:1], x[:1], None if p is None else p[:1]) == 1

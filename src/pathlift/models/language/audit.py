@@ -18,8 +18,12 @@ from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.ir.stages import stage
 from pathlift.ir.types import Array
 from pathlift.models.data import read_arrays
+<<<<<<< HEAD
 from pathlift.models.file_costs import batch_size, costs
 from pathlift.models.language.data import drawn, framed, in_language, token_array
+=======
+from pathlift.models.language.data import check_weighed, drawn, framed, in_language, token_array
+>>>>>>> hostile2
 from pathlift.models.language.logits import TokenModel
 from pathlift.models.language.places import Questions, hide
 from pathlift.models.language.scores import Scores, score
@@ -216,6 +220,7 @@ def ask(
     scored, weighted, known = np.arange(len(strings)), None, None
     if given is not None:
         weighted, known = Weighted(support, given), "given"
+        check_weighed(strings, automaton, given)
     elif request.fit_weights:
         if len(strings) < 2:
             raise UsageError("1589", "--fit-weights needs two strings at least: half are for fitting", hint="more data")

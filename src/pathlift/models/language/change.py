@@ -44,8 +44,8 @@ class Bootstrap:
         return found
 
     def interval(self, values: Array) -> Interval | None:
-        """Return the 95 % interval of the mean over places; None where it is infinite."""
-        if not np.isfinite(values).all():
+        """Return the 95 % interval of the mean over places; None where it is infinite, and of a single string."""
+        if not np.isfinite(values).all() or len(np.unique(self.rows)) < 2:
             return None
         low, high = np.quantile(self.means(values), [0.025, 0.975])
         return float(low), float(high)
@@ -62,10 +62,15 @@ def difference(after: Array, before: Array) -> Array:
     return np.asarray(np.where(both, 0.0, after) - np.where(both, 0.0, before))
 
 
-def beyond(interval: Interval | None, value: float | None, limit: float) -> bool | None:
-    """Whether a figure is above a limit for sure; None where its interval covers that. What is infinite is above."""
-    if interval is None or value is None:
-        return True
+def beyond(interval: Interval | None, value: float | None, limit: float, infinite: int) -> bool | None:
+    """Whether a figure is above a limit for sure; None where its interval covers that, or is not known.
+
+    What is infinite, `value` None, is above, unless no place is: that is a change from what was infinite.
+    """
+    if value is None:
+        return infinite > 0
+    if interval is None:
+        return None
     if interval[0] > limit:
         return True
     return None if interval[1] > limit else False

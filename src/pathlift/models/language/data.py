@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from pathlift.automata.support import Support
+from pathlift.automata.tokens import TokenAutomaton
 from pathlift.automata.vocabulary import Vocabulary
 from pathlift.automata.weighted import Weighted
 from pathlift.ir.errors import UsageError
@@ -152,6 +153,25 @@ def in_language(strings: Strings, support: Support, vocabulary: Vocabulary, *, s
         )
     found = strings.part(np.array(kept))
     return Strings(found.tokens, found.start, found.ends, found.more, len(strings) - len(kept))
+
+
+def check_weighed(strings: Strings, automaton: TokenAutomaton, weights: Array) -> None:
+    """Check that all strings have a weight: behind a step without one, p would not be known.
+
+    Raises
+    ------
+    UsageError
+        If one has a step of weight 0.
+    """
+    for row in range(len(strings)):
+        string = strings.string(row)
+        states = automaton.walk(string)
+        if len(without := np.flatnonzero(weights[states[:-1], string] == 0)):
+            at = int(without[0])
+            reason = (
+                f"string {row}, column {strings.start + at}: token {string[at]} has no weight in state {states[at]}"
+            )
+            raise UsageError("1573", reason, hint="weights of every step that the data takes")
 
 
 def drawn(

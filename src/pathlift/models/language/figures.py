@@ -10,7 +10,6 @@ import numpy as np
 from pathlift.ir.types import Array
 from pathlift.models.language.audit import Audit, Scored
 from pathlift.models.language.change import Bootstrap, beyond, difference, mean, share, verdict
-from pathlift.models.language.scores import FITTED
 from pathlift.report.language_chart import Heat
 
 LIMITS = {"support": 0.01, "frequency": 0.02}
@@ -47,10 +46,13 @@ def figures(audit: Audit, limits: Mapping[str, float], seed: int) -> dict[str, A
         change.append(
             {"path": shown["path"], "support": support, "frequency": inside, **intervals}
             | {"share_support": share(support, inside)}
+            | {"infinite": {key: int(np.isposinf(values).sum()) for key, values in deltas.items()}}
         )
-    judged = change or [files[0] if audit.known else {**files[0], "frequency": 0.0, "frequency_ci": [0.0, 0.0]}]
+    judged = change or [
+        files[0] if audit.known else {**files[0], "frequency": 0.0, "frequency_ci": [0.0, 0.0]}
+    ]  # not judged
     damaged = [
-        any(beyond(row[f"{key}_ci"], row[key], limits.get(key, usual)) for row in judged)
+        any(beyond(row[f"{key}_ci"], row[key], limits.get(key, usual), row["infinite"][key]) for row in judged)
         for key, usual in LIMITS.items()
     ]
     choices = first.choices > 1
@@ -85,9 +87,8 @@ def _file(scored: Scored, audit: Audit, draws: Any) -> dict[str, Any]:
     scores, inside = scored.scores, frequency(scored)
     plain = scores.plain
     cooled = None
-    if scores.temperature is not None and scores.cooled is not None:
-        asked = np.unique(scores.rows)
-        rest = ~np.isin(scores.rows, asked[::FITTED])
+    if scores.temperature is not None and scores.cooled is not None and not np.isin(scores.rows, scores.fitted).all():
+        rest = ~np.isin(scores.rows, scores.fitted)
         lost = scores.cooled.inside if scores.cooled.divergence is None else scores.cooled.divergence
         cooled = {"T": scores.temperature, "support": mean(scores.cooled.support[rest]), "frequency": mean(lost[rest])}
     valid = scores.valid
@@ -163,7 +164,9 @@ def exit_code(payload: Mapping[str, Any], limits: Mapping[str, float]) -> int:
     if payload["choices"] < LEAST_CHOICES:
         return 5
     rows = payload["change"] or payload["files"]
-    judged = [beyond(row[f"{key}_ci"], row[key], limit) for key, limit in limits.items() for row in rows]
+    judged = [
+        beyond(row[f"{key}_ci"], row[key], limit, row["infinite"][key]) for key, limit in limits.items() for row in rows
+    ]
     return 1 if True in judged else 5 if None in judged else 0
 
 

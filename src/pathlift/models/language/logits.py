@@ -120,13 +120,13 @@ class TokenModel:
         if logits.shape[2] != self._size:
             raise _other_size(self._output, logits.shape[2], self._size)
         logits = logits[:strings, :width]
-        bad = np.isnan(logits) | (logits == np.inf)
+        none = (logits == -np.inf).all(2) & (np.arange(width) < ends[:, None])  # behind ends nothing is asked
+        bad = np.isnan(logits) | (logits == np.inf) | none[..., None]
         if bad.any():
             row, at, token = np.argwhere(bad)[0]
+            what = "each logit" if none[row, at] else f"the logit of token {token}"
             value = logits[row, at, token]
-            raise InvalidModelError(
-                "0187", f"output {self._output!r}: the logit of token {token} at position {at} is {value}"
-            )
+            raise InvalidModelError("0187", f"output {self._output!r}: {what} at position {at} is {value}")
         return logits
 
 

@@ -37,8 +37,13 @@ class Scores:
         ``(places,)``: orders of logits; NaN where there are none, `rank` None where p is not known.
     temperature
         The best one; None where there are too few strings to fit it.
+<<<<<<< HEAD
     right
         ``(places,)``, bool: whether the token that stands there has the largest logit; a tie is none.
+=======
+    fitted
+        The strings that it is fitted on.
+>>>>>>> hostile2
     slips
         The worst prefixes.
     shown
@@ -57,7 +62,11 @@ class Scores:
     auc: Array
     rank: Array | None
     temperature: float | None
+<<<<<<< HEAD
     right: Array
+=======
+    fitted: Array
+>>>>>>> hostile2
     slips: tuple[Slip, ...]
     shown: tuple[Array, Array]
     valid: Validity | None = field(default=None)
@@ -81,7 +90,8 @@ def score(
     told
         Called with how many strings were read, and how many there are.
     """
-    temperature = _fitted(model, questions, scored[::FITTED]) if len(scored) >= FITTED else None
+    fitted = scored[::FITTED]
+    temperature = _fitted(model, questions, fitted) if len(scored) >= FITTED else None
     strings = questions.strings
     parts: list[tuple[Array, ...]] = []
     splits: list[tuple[Split, Split | None]] = []
@@ -123,7 +133,11 @@ def score(
         auc,
         rank if known else None,
         temperature,
+<<<<<<< HEAD
         right,
+=======
+        fitted,
+>>>>>>> hostile2
         tuple(worst),
         (np.array(shown, np.int64), np.array(means).reshape(len(shown), -1)),
     )

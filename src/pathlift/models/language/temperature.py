@@ -12,7 +12,8 @@ RANGE = (0.05, 20.0)
 def best_temperature(logits: Array, targets: Array, expected: Array | None = None) -> float:
     """Return the temperature at which the mean loss of tokens is least, between 0.05 and 20.
 
-    The loss is convex in 1/T: its slope, E_q[z] − z_x, or E_q[z] − E_p[z] where p is known, is bisected.
+    Places where a token that has to be possible is excluded are left out; 1 if that is all of them. The loss is convex
+    in 1/T: its slope, E_q[z] − z_x, or E_q[z] − E_p[z] where p is known, is bisected.
 
     Parameters
     ----------
@@ -23,6 +24,12 @@ def best_temperature(logits: Array, targets: Array, expected: Array | None = Non
     expected
         ``(places, tokens)``, float64: p, if it is known.
     """
+    own = np.take_along_axis(logits, targets[:, None], 1) if expected is None else np.where(expected > 0, logits, 0.0)
+    possible = np.isfinite(own).all(1)  # elsewhere the loss is infinite at all temperatures
+    if not possible.any():
+        return 1.0
+    logits, targets = logits[possible], targets[possible]
+    expected = None if expected is None else expected[possible]
     some = np.isfinite(logits)
     z = np.where(some, logits, 0.0)
     wanted = z[np.arange(len(z)), targets] if expected is None else (expected * z).sum(1)

@@ -34,6 +34,7 @@ from pathlift.report.costs import Cost
 from pathlift.runtime.session import ExecutorName
 
 MEMBERS, OTHERS, POPULATION = "members", "non-members", "population"
+_PLURAL = {POPULATION: "samples of the population"}
 Pairs = dict[str, tuple[Array, Array]]
 Progress = Callable[[str, int, int], object] | None
 
@@ -100,9 +101,13 @@ class Found:
     @property
     def few(self) -> str:
         """Say which set is too small, if one is."""
-        sizes = {name: len(labels) for name, labels in zip((MEMBERS, OTHERS), self._labels, strict=True)}
+        sizes = {name: len(scores.logit) for name, scores in self._answers[0].scores.items()}
         name = min(sizes, key=sizes.__getitem__)
-        return f"there are {sizes[name]} distinct {name}, fewer than {LEAST}" if sizes[name] < LEAST else ""
+        return (
+            f"there are {sizes[name]} distinct {_PLURAL.get(name, name)}, fewer than {LEAST}"
+            if sizes[name] < LEAST
+            else ""
+        )
 
     def reversed(self, i: int) -> str:
         """Say that in file `i` members look like non-members, if they do."""

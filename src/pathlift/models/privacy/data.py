@@ -87,8 +87,9 @@ class SampleSet:
         if classes.dtype.kind not in "iu" or classes.shape != (count,):
             reason = f"labels of the {name} are {classes.dtype} of shape {list(classes.shape)}"
             raise UsageError("1561", f"{reason}, not {count} whole numbers", hint="one class number per sample")
-        if classes.min() < 0:
-            raise UsageError("1562", f"a label of the {name} is {classes.min()}", hint="classes count from 0")
+        if classes.min() < 0 or classes.max() > np.iinfo(np.int64).max:
+            said = classes.min() if classes.min() < 0 else classes.max()
+            raise UsageError("1562", f"a label of the {name} is {said}", hint="classes count from 0")
         first: dict[bytes, int] = {}
         for i, digest in enumerate(_digests(inputs, count)):
             first.setdefault(digest, i)

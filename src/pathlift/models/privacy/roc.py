@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import floor, sqrt
+from math import floor, inf, sqrt
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def _ranks(members: Array, others: Array) -> tuple[Array, Array]:
 
 
 def auc_deviation(members: Array, others: Array) -> float:
-    """Return the standard error of the AUC, by the variances of the placements.
+    """Return the standard error of the AUC, by the variances of the placements; infinite where a set is one sample.
 
     References
     ----------
@@ -41,6 +41,8 @@ def auc_deviation(members: Array, others: Array) -> float:
     curves", Biometrics 44, 1988.
     """
     total = 0.0
+    if min(len(members), len(others)) < 2:
+        return inf
     for own, rest in ((members, others), (others, members)):
         low, high = _ranks(own, rest)
         total += float(np.var((low + high) / (2 * len(rest)), ddof=1)) / len(own)
