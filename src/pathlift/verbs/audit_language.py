@@ -123,15 +123,11 @@ def audit_language(
     Gonon, Shen et al., arXiv 2605.13999.
     """
     limits = {"support": max_support, "frequency": max_frequency}
-<<<<<<< HEAD
     from pathlift.models.file_costs import check_seconds
 
-    check_seconds(time)
-    _check(limits, data, samples, kind, mask_token, weights, fit_weights, max_length, generate, bool(others))
-=======
     parse.seed(seed)
+    check_seconds(time)
     _check(limits, data, samples, kind, mask_token, weights, fit_weights, eos, max_length, generate, bool(others))
->>>>>>> hostile2
     if chart is not None:
         from pathlift.frontend.files import check_replaceable
         from pathlift.report.row_chart import check_chart

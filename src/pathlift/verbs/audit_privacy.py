@@ -121,11 +121,8 @@ def audit_privacy(
     from pathlift.models.file_costs import check_seconds
     from pathlift.models.pruning import check_apart
 
-<<<<<<< HEAD
     check_seconds(time)
-=======
     parse.seed(seed)
->>>>>>> hostile2
     _check_options(max_auc, accuracy_margin, auc_margin, bootstrap)
     if (models and (before or after)) or bool(before) != bool(after) or not (models or before):
         count = f"{len(models)} models, {len(before)} before and {len(after)} after"

@@ -18,12 +18,8 @@ from pathlift.ir.limits import MEMORY_LIMIT
 from pathlift.ir.stages import stage
 from pathlift.ir.types import Array
 from pathlift.models.data import read_arrays
-<<<<<<< HEAD
 from pathlift.models.file_costs import batch_size, costs
-from pathlift.models.language.data import drawn, framed, in_language, token_array
-=======
 from pathlift.models.language.data import check_weighed, drawn, framed, in_language, token_array
->>>>>>> hostile2
 from pathlift.models.language.logits import TokenModel
 from pathlift.models.language.places import Questions, hide
 from pathlift.models.language.scores import Scores, score

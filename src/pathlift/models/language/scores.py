@@ -37,13 +37,10 @@ class Scores:
         ``(places,)``: orders of logits; NaN where there are none, `rank` None where p is not known.
     temperature
         The best one; None where there are too few strings to fit it.
-<<<<<<< HEAD
     right
         ``(places,)``, bool: whether the token that stands there has the largest logit; a tie is none.
-=======
     fitted
         The strings that it is fitted on.
->>>>>>> hostile2
     slips
         The worst prefixes.
     shown
@@ -62,11 +59,8 @@ class Scores:
     auc: Array
     rank: Array | None
     temperature: float | None
-<<<<<<< HEAD
     right: Array
-=======
     fitted: Array
->>>>>>> hostile2
     slips: tuple[Slip, ...]
     shown: tuple[Array, Array]
     valid: Validity | None = field(default=None)
@@ -133,11 +127,8 @@ def score(
         auc,
         rank if known else None,
         temperature,
-<<<<<<< HEAD
         right,
-=======
         fitted,
->>>>>>> hostile2
         tuple(worst),
         (np.array(shown, np.int64), np.array(means).reshape(len(shown), -1)),
     )
