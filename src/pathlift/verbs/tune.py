@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from pathlift.models.tuning.held_out import Parts
     from pathlift.models.tuning.judge import Judge
     from pathlift.models.tuning.latency import Track
+    from pathlift.models.tuning.outcome import Aim, Outcome
     from pathlift.models.tuning.strategies import Strategy
-    from pathlift.models.tuning.tune import Aim, Outcome
 
 NOISY, BUSY = 0.05, 1.2
 """What repeated measurements may differ by; wall over processor time from which on a machine is busy."""
@@ -153,7 +153,7 @@ def tune(
     from pathlift.models.source import extents, open_model
     from pathlift.models.timing import check_device
     from pathlift.models.tuning.candidates import read_patterns
-    from pathlift.models.tuning.tune import Aim
+    from pathlift.models.tuning.outcome import Aim
     from pathlift.report.row_chart import check_chart
 
     if calib is None and (sketch is None or accuracy is not None):

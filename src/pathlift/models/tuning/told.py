@@ -12,8 +12,8 @@ from pathlift.models.tuning.candidates import Space
 from pathlift.models.tuning.from_sketch import SAFETY
 from pathlift.models.tuning.held_out import Parts
 from pathlift.models.tuning.knapsack import Choice
+from pathlift.models.tuning.outcome import Aim, Outcome, Verified
 from pathlift.models.tuning.trials import Trials
-from pathlift.models.tuning.tune import Aim, Outcome, Verified
 
 
 def told(space: Space, aim: Aim, outcome: Outcome, trials: Trials) -> dict[str, Any]:
