@@ -69,7 +69,7 @@ def test_ranges_are_those_of_what_layers_read(model: Path, calibrator: str) -> N
         found = calibration_ranges.found_here(model, ROWS, WIDTH, 0.0)
     else:
         if not calibration_ranges.has_calibrators():
-            pytest.skip("onnxruntime.quantization cannot be imported")
+            pytest.skip("onnxruntime.quantization cannot be imported: it needs sympy, which may be missing")
         found = calibration_ranges.found_by_onnxruntime(calibrator, model, ROWS, WIDTH, 0.0)
     truth = calibration_ranges.exact(ROWS, WIDTH, 0.0, model.parent)
     assert list(found) == list(truth) == ["x", *(f"r{i}" for i in range(5))]

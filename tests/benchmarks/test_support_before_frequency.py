@@ -123,7 +123,7 @@ def test_what_is_hidden_and_what_is_scored(strings: Array) -> None:
 @pytest.mark.parametrize("kind", benchmark.KINDS)
 def test_a_perfect_network_loses_nothing(law: Weighted, kind: str) -> None:
     measured = benchmark.exam(kind, law, strings=6)
-    found = measured(lambda tokens, masked: log_exact(law, kind, tokens, masked))  # type: ignore[arg-type]
+    found = measured(lambda tokens, masked: log_exact(law, kind, tokens, masked))  # type: ignore[arg-type]  # a function, for a module
     assert (found.support, found.frequency, found.off) == pytest.approx((0, 0, 0), abs=1e-12)
     assert (found.auc, found.rank) == (1, 1)
 

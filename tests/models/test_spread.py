@@ -20,13 +20,13 @@ from typing import Any
 
 import pytest
 
+from pathlift.ir.errors import ExecutionError, UnsupportedError, UsageError
+from pathlift.models import spread as spreading
+from pathlift.models.spread import check_alike, spread
+from pathlift.testing.workers import kill
+
 pytestmark = pytest.mark.timeout(60)
 distributed = pytest.importorskip("distributed")
-
-from pathlift.ir.errors import ExecutionError, UnsupportedError, UsageError  # noqa: E402
-from pathlift.models import spread as spreading  # noqa: E402
-from pathlift.models.spread import check_alike, spread  # noqa: E402
-from pathlift.testing.workers import kill  # noqa: E402
 
 WORKS = '''
 import os, signal, sys, time
