@@ -71,7 +71,7 @@ def sum_bound(
         each = forms(torch.cat([_placed(-_signs(len(at)), at, m) for at in torch.split(torch.arange(m), few)]))
     width = sum(p[0].numel() for p, _ in each.rows.values()) or 1
     together = max(few, min(TOGETHER, (LARGEST // width).bit_length() - 1) // few * few)
-    found, signs = [], torch.zeros(0, m, dtype=torch.float64)
+    found = []
     for at in torch.split(torch.arange(m), together):
         signs = _signs(len(at))
         most = -each.mixed(_choice(signs, at, m, few), triples).least(triples)
@@ -80,8 +80,8 @@ def sum_bound(
             most = torch.minimum(most, torch.tensor([own.get(tuple(s), torch.inf) for s in signs.tolist()]).double())
             most = _refined(most, signs, forms, triples)
         found.append(most.amax().clamp(min=0))
-    worst = most.argsort(descending=True) if len(found) == 1 else torch.zeros(0, dtype=torch.int64)
-    return Sum(float(added(torch.stack(found))), signs[worst])
+    worst = signs[most.argsort(descending=True)] if len(found) == 1 else torch.zeros(0, m, dtype=torch.float64)
+    return Sum(float(added(torch.stack(found))), worst)
 
 
 def _refined(most: Tensor, signs: Tensor, forms: Callable[[Tensor], Form], triples: Known) -> Tensor:

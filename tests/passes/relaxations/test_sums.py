@@ -110,3 +110,8 @@ def test_mixed_forms_are_rounded_down(constant: bool) -> None:
         row, offset = (zero, big[list(order)]) if constant else (big[list(order)], zero)
         form = Form({0: (row[:, None, None], torch.zeros(3, 1, 1).double())}, offset)
         assert float(form.mixed(torch.ones(1, 3).double(), known).least(known)) <= 3.0
+
+
+@pytest.mark.parametrize("m", [13, 50])
+def test_parts_that_choose_their_signs_apart_have_no_signs_of_all(m: int) -> None:
+    assert Case(m, 0, gated=True).bound().signs.shape == (0, m)
